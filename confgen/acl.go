@@ -1,0 +1,122 @@
+package confgen
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+)
+
+// Users of redis-server and redis-sentinel. Names that begin with UserPrefix are
+// redisd's; all others but UserClients are free for people to use.
+const (
+	UserPrefix   = "redisd-"
+	UserClients  = "default"         // everybody who does not name a user
+	UserAgent    = "redisd-agent"    // the agents, on redis-server and on redis-sentinel
+	UserReplica  = "redisd-replica"  // replicas, on their primary
+	UserSentinel = "redisd-sentinel" // sentinels, on redis-server and on each other
+)
+
+// ACLFacts are the passwords of the users of redis-server.
+type ACLFacts struct {
+	ClientPassword   Password
+	AgentPassword    Password
+	ReplicaPassword  Password
+	SentinelPassword Password
+}
+
+// clientRules let clients do everything but change who replicates from whom: a
+// REPLICAOF typed on the wrong node would throw its data away.
+const clientRules = "~* &* +@all -replicaof -slaveof -failover"
+
+const agentRules = "~* &* +@all"
+
+// replicaRules are what a replica says to its primary.
+const replicaRules = "-@all +psync +replconf +ping"
+
+// sentinelRules are what a Sentinel says to a redis-server (sentinel.c): it names
+// its connections, pings, reads INFO, exchanges greetings over one channel, and
+// reconfigures in one transaction. SCRIPT KILL it says to one that is busy. ROLE and
+// REPLICAOF stand for later releases; FAILOVER (to abort one) is part of the
+// transaction of Valkey 9.0.0, which promotes nobody without it.
+const sentinelRules = "resetchannels &__sentinel__:hello -@all +ping +info +role +publish +subscribe" +
+	" +client|setname +client|kill +config|rewrite +script|kill +multi +exec +slaveof +replicaof +failover"
+
+// ACL writes users.acl.
+func ACL(f ACLFacts) []byte {
+	var b bytes.Buffer
+	writeUser(&b, UserClients, f.ClientPassword, clientRules)
+	writeUser(&b, UserAgent, f.AgentPassword, agentRules)
+	writeUser(&b, UserReplica, f.ReplicaPassword, replicaRules)
+	writeUser(&b, UserSentinel, f.SentinelPassword, sentinelRules)
+	return b.Bytes()
+}
+
+// SentinelMayReconfigure returns the rules by which ACL SETUSER redisd-sentinel
+// lets the Sentinels change whom a redis-server replicates from, or forbids it. A
+// forbidden one also cannot close the clients' connections: Sentinel does all of
+// that in one transaction, and EXEC refuses it as a whole.
+func SentinelMayReconfigure(may bool) []string {
+	if may {
+		return []string{"+slaveof", "+replicaof", "+failover"}
+	}
+	return []string{"-slaveof", "-replicaof", "-failover"}
+}
+
+// discoveryRules let everybody ask a Sentinel who is primary, follow its events
+// and look around, without a password; nothing that changes anything.
+const discoveryRules = "resetkeys &* -@all +ping +info +role +command +client|setname +client|getname +client|id" +
+	" +subscribe +unsubscribe +psubscribe +punsubscribe" +
+	" +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|master +sentinel|replicas +sentinel|slaves" +
+	" +sentinel|sentinels +sentinel|ckquorum +sentinel|myid +sentinel|help"
+
+// peerRules are what a Sentinel says to another one.
+const peerRules = "resetkeys resetchannels &__sentinel__:hello -@all +ping +publish +client|setname +sentinel|is-master-down-by-addr"
+
+// sentinelUsers are the user lines of sentinel.conf.
+func sentinelUsers(agent, peer Password) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "user %s reset on nopass %s\n", UserClients, discoveryRules)
+	writeUser(&b, UserAgent, agent, agentRules)
+	writeUser(&b, UserSentinel, peer, peerRules)
+	return b.Bytes()
+}
+
+func writeUser(b *bytes.Buffer, name string, p Password, rules string) {
+	fmt.Fprintf(b, "user %s reset on #%x %s\n", name, sha256.Sum256([]byte(p)), rules)
+}
+
+// ACLMerge adds to a generated users.acl the users that a person made with ACL
+// SETUSER and ACL SAVE: all of the existing file that generated does not define
+// and whose names redisd does not claim.
+func ACLMerge(existing, generated []byte) []byte {
+	merged := bytes.Clone(generated)
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(generated)) {
+		seen[aclUser(line)] = true
+	}
+	for line := range strings.Lines(string(existing)) {
+		name := aclUser(line)
+		if name == "" || seen[name] || strings.HasPrefix(name, UserPrefix) {
+			continue
+		}
+		seen[name] = true // redis-server refuses a file that defines one twice
+		merged = append(merged, strings.Trim(line, " \t\r\n")+"\n"...)
+	}
+	return merged
+}
+
+// aclUser returns the user that a line of users.acl defines, "" if none: an ACL
+// file knows no comments and no quotes, only "user NAME RULE …" with single spaces.
+func aclUser(line string) string {
+	line = strings.Trim(line, " \t\r\n")
+	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return ""
+	}
+	rest, ok := strings.CutPrefix(line, "user ")
+	if !ok {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, " ")
+	return name
+}

@@ -1,0 +1,244 @@
+package confgen_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redisd/redisd/confgen"
+)
+
+func TestSplitArgs(t *testing.T) {
+	tests := []struct {
+		line string
+		want []string // nil: an error
+	}{
+		{"", []string{}},
+		{" \t\r\n", []string{}},
+		{"port 6379", []string{"port", "6379"}},
+		{"  save\t900  1 ", []string{"save", "900", "1"}},
+		{`logfile ""`, []string{"logfile", ""}},
+		{`x "a b" 'c d'`, []string{"x", "a b", "c d"}},
+		{`x "\x41\x4a\n\r\t\a\b\q\\\""`, []string{"x", "AJ\n\r\t\a\bq\\\""}},
+		{`x "\x4"`, []string{"x", "x4"}},
+		{`x 'it\'s' 'a\nb'`, []string{"x", "it's", `a\nb`}},
+		{`ab"cd" e'f g'`, []string{"abcd", "ef g"}},
+		{`x # y`, []string{"x", "#", "y"}},
+		{`x "`, nil},
+		{`x '`, nil},
+		{`x "a"b`, nil},
+		{`x 'a'b`, nil},
+		{`x "a\`, nil},
+	}
+	for _, tt := range tests {
+		got, err := confgen.SplitArgs(tt.line)
+		if (err != nil) != (tt.want == nil) || err == nil && !slices.Equal(got, tt.want) {
+			t.Errorf("SplitArgs(%q) = %q, %v; want %q", tt.line, got, err, tt.want)
+		}
+	}
+}
+
+func TestCheckValue(t *testing.T) {
+	for value, want := range map[string]string{
+		"": "", "yes": "", "900 1\n300 10": "", "'{title} x'": "", "a\tb": "",
+		"'x":       "quotes",
+		`"x"y`:     "quotes",
+		"a\n\nb":   "empty line",
+		"a\n":      "empty line",
+		" ":        "empty line",
+		"a\rb":     "control character",
+		"a\x00b":   "control character",
+		"a\nb\x7f": "control character",
+	} {
+		err := confgen.CheckValue(value)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("CheckValue(%q) = %v, want %q", value, err, want)
+		}
+	}
+}
+
+func TestSetValue(t *testing.T) {
+	for value, want := range map[string]string{
+		"yes": "yes", "": "", `""`: "", "900 1\n300 10": "900 1 300 10", "'{title} x'": "{title} x", "'broken": "'broken",
+	} {
+		if got := confgen.SetValue(value); got != want {
+			t.Errorf("SetValue(%q) = %q, want %q", value, got, want)
+		}
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	for name, want := range map[string]string{
+		"Port": "port", "slaveof": "replicaof", "slave-priority": "replica-priority", "min-slaves-to-write": "min-replicas-to-write",
+		"repl-ping-slave-period": "repl-ping-replica-period", "hash-max-ziplist-value": "hash-max-listpack-value",
+		"lua-time-limit": "busy-reply-threshold", "module.slave": "module.slave",
+	} {
+		if got := confgen.Canonical(name); got != want {
+			t.Errorf("Canonical(%s) = %s, want %s", name, got, want)
+		}
+		if !strings.Contains(name, ".") && !confgen.Known(name) {
+			t.Errorf("%s is not known", name)
+		}
+	}
+}
+
+func TestOwned(t *testing.T) {
+	for _, name := range []string{
+		"port", "bind", "dir", "daemonize", "supervised", "pidfile", "logfile", "replicaof", "slaveof", "masteruser", "masterauth",
+		"requirepass", "aclfile", "user", "replica-priority", "slave-priority", "min-replicas-to-write", "min-slaves-to-write",
+		"min-replicas-max-lag", "min-slaves-max-lag", "replica-announce-ip", "slave-announce-port", "protected-mode", "rename-command",
+		"cluster-enabled", "include", "tls-port", "tls-replication", "REPLICAOF", "bind-source-addr", "replica-read-only",
+	} {
+		if reason, owned := confgen.Owned(name); !owned || len(reason) < 20 {
+			t.Errorf("Owned(%s) = %q, %v; want it owned, with a reason", name, reason, owned)
+		}
+	}
+	for _, name := range []string{"maxmemory", "save", "loadmodule", "appendonly", "unixsocket", "repl-timeout", "search.timeout"} {
+		if reason, owned := confgen.Owned(name); owned {
+			t.Errorf("%s is owned: %s", name, reason)
+		}
+	}
+	// What RedisConf writes above its defaults, and only that, is owned.
+	conf, _, _ := strings.Cut(string(confgen.RedisConf(confgen.RedisFacts{Address: netip.MustParseAddr("10.0.0.1")})), "# default:")
+	for line := range strings.Lines(conf) {
+		if words, _ := confgen.SplitArgs(line); len(words) > 0 && words[0] != "#" {
+			if _, owned := confgen.Owned(words[0]); !owned {
+				t.Errorf("%s is written, but not owned", words[0])
+			}
+		}
+	}
+}
+
+func TestDefault(t *testing.T) {
+	if v, ok := confgen.Default("repl-ping-slave-period"); !ok || v != "2" {
+		t.Errorf("got %q, %v", v, ok)
+	}
+	if v, ok := confgen.Default("hz"); ok {
+		t.Errorf("hz has the default %q", v)
+	}
+}
+
+func TestUnknownLinesOfSentinelSurvive(t *testing.T) {
+	existing := "sentinel monitor redisd 10.0.0.2 6379 2\n" +
+		"sentinel of-a-later-release redisd 1 2 3\n" +
+		"sentinel KNOWN-SLAVE redisd 10.0.0.3 6379\n"
+	got, err := confgen.SentinelConf(sentinelFacts(), []byte(existing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range strings.SplitAfter(existing, "\n")[1:] {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("%q is lost", want)
+		}
+	}
+}
+
+func sentinelFacts() confgen.SentinelFacts {
+	return confgen.SentinelFacts{Name: "redisd", Address: netip.MustParseAddr("10.0.0.1"), Port: 26379, Quorum: 2, Dir: "/x"}
+}
+
+func TestSentinelConfRefuses(t *testing.T) {
+	id := strings.Repeat("a", 40)
+	monitor := "sentinel monitor redisd 10.0.0.2 6379 2\n"
+	for existing, want := range map[string]string{
+		"":      "primary is not known",
+		"# x\n": `no line "sentinel monitor"`,
+		monitor + "sentinel monitor redisd 10.0.0.2 6379 2\n":            `line 2: a second "sentinel monitor"`,
+		monitor + "sentinel myid x\n":                                    "line 2: sentinel myid: id \"x\": want 40",
+		monitor + "sentinel myid " + id + "\nsentinel myid " + id + "\n": `line 3: a second "sentinel myid"`,
+		monitor + "sentinel config-epoch other 1\n":                      `line 2: it is about "other", but "redisd"`,
+		"sentinel known-replica other 10.0.0.3 6379\n" + monitor:         `line 1: it is about "other"`,
+		monitor + "sentinel known-replica redisd db3 6379\n":             `line 2: sentinel known-replica: address "db3"`,
+		monitor + "sentinel known-replica redisd 10.0.0.3 0\n":           `port "0"`,
+		monitor + "sentinel known-sentinel redisd 10.0.0.3 26379 x\n":    `id "x"`,
+		monitor + "sentinel current-epoch -1\n":                          `epoch "-1"`,
+		monitor + "sentinel current-epoch\n":                             "0 arguments, want 1",
+		"sentinel monitor redisd 10.0.0.2 6379 0\n":                      `quorum "0"`,
+		"sentinel monitor redisd 10.0.0.2 6379\n":                        "3 arguments, want 4",
+		"sentinel monitor other 10.0.0.2 6379 2\n":                       `belongs to the cluster "other", this node is configured for "redisd"`,
+	} {
+		got, err := confgen.SentinelConf(sentinelFacts(), []byte(existing))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q", existing, err, want)
+		}
+		if got != nil {
+			t.Errorf("%q: a file in spite of the error", existing)
+		}
+	}
+}
+
+func TestForget(t *testing.T) {
+	id, other := strings.Repeat("a", 40), strings.Repeat("b", 40)
+	lines := []string{
+		"# about sentinel known-replica redisd 10.0.0.3 6379\n",
+		"sentinel monitor redisd 10.0.0.3 6379 2\n",
+		"sentinel known-replica redisd 10.0.0.3 6379\n",
+		"sentinel  known-slave redisd 10.0.0.3 6379\r\n",
+		"sentinel known-replica redisd 10.0.0.3 6380\n",
+		"sentinel known-sentinel redisd 10.0.0.3 26379 " + id + "\n",
+		"sentinel known-sentinel redisd 10.0.0.3 26379 " + other + "\n",
+		"sentinel known-sentinel redisd 10.0.0.4 26379 " + id, // no newline
+	}
+	file := []byte(strings.Join(lines, ""))
+	without := func(drop ...int) string {
+		kept := ""
+		for i, l := range lines {
+			if !slices.Contains(drop, i) {
+				kept += l
+			}
+		}
+		return kept
+	}
+	got, found := confgen.ForgetReplica(file, netip.MustParseAddrPort("10.0.0.3:6379"))
+	if want := without(2, 3); string(got) != want || !found {
+		t.Errorf("ForgetReplica: %v\n%s", found, cmp.Diff(want, string(got)))
+	}
+	got, found = confgen.ForgetSentinel(file, netip.MustParseAddrPort("10.0.0.3:26379"))
+	if want := without(5, 6); string(got) != want || !found {
+		t.Errorf("ForgetSentinel: %v\n%s", found, cmp.Diff(want, string(got)))
+	}
+	got, found = confgen.ForgetSentinel(file, netip.MustParseAddrPort("10.0.0.5:26379"))
+	if string(got) != string(file) || found {
+		t.Errorf("forgot somebody who is not there: %v", found)
+	}
+}
+
+func TestPasswordsAreNotShown(t *testing.T) {
+	facts := struct {
+		A confgen.ACLFacts
+		R confgen.RedisFacts
+		S confgen.SentinelFacts
+	}{
+		confgen.ACLFacts{ClientPassword: "hunter2", AgentPassword: "hunter2", ReplicaPassword: "hunter2", SentinelPassword: "hunter2"},
+		confgen.RedisFacts{ReplicaPassword: "hunter2"},
+		confgen.SentinelFacts{RedisPassword: "hunter2", AgentPassword: "hunter2", PeerPassword: "hunter2"},
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "%v %+v %#v", facts, facts, facts)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "facts", facts, "password", facts.R.ReplicaPassword)
+	js, err := json.Marshal(facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(js)
+	if strings.Contains(out.String(), "hunter2") {
+		t.Errorf("shown: %s", out.String())
+	}
+}
+
+func TestKnownDirectivesAreCanonical(t *testing.T) {
+	names := confgen.KnownDirectives()
+	if len(names) < 200 {
+		t.Errorf("only %d directives known", len(names))
+	}
+	for _, name := range names {
+		if c := confgen.Canonical(name); c != name {
+			t.Errorf("%s is in the table, but it is called %s", name, c)
+		}
+	}
+}
