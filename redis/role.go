@@ -1,0 +1,163 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Fence as min-replicas-to-write refuses every write: no server ever has that
+// many replicas. Reads, PING and a Sentinel's PUBLISH go on. It has no effect on
+// a replica, and takes effect the instant that one is promoted.
+const Fence = 1000000
+
+// The ACL users of a redis-server that are redisd's own: all begin with
+// ownUsers. Every other user is a client's.
+const (
+	AgentUser    = "redisd-agent"
+	ReplicaUser  = "redisd-replica"
+	SentinelUser = "redisd-sentinel"
+
+	ownUsers = "redisd-"
+)
+
+const (
+	dirMinReplicas = "min-replicas-to-write"
+	dirMaxLag      = "min-replicas-max-lag"
+	dirPriority    = "replica-priority"
+)
+
+// Both names of the one command, which are two commands to an ACL.
+var (
+	denySentinel  = call("deny sentinel", "ACL", "SETUSER", SentinelUser, "-slaveof", "-replicaof")
+	allowSentinel = call("allow sentinel", "ACL", "SETUSER", SentinelUser, "+slaveof", "+replicaof")
+)
+
+func setMinReplicas(n int) command {
+	return call("set "+dirMinReplicas, "CONFIG", "SET", dirMinReplicas, strconv.Itoa(n))
+}
+
+// SetMinReplicas sets min-replicas-to-write; Fence stops all writes.
+func (s *Server) SetMinReplicas(ctx context.Context, n int) error {
+	_, err := s.do(ctx, setMinReplicas(n))
+	return err
+}
+
+// SetFence stops all writes. A busy script refuses it (AnswerOf is Busy), as it
+// refuses every other client's writes.
+func (s *Server) SetFence(ctx context.Context) error { return s.SetMinReplicas(ctx, Fence) }
+
+// SetPriority sets replica-priority: what Sentinel chooses by, lowest first,
+// never one with 0.
+func (s *Server) SetPriority(ctx context.Context, n int) error {
+	_, err := s.do(ctx, call("set "+dirPriority, "CONFIG", "SET", dirPriority, strconv.Itoa(n)))
+	return err
+}
+
+// Promote makes the server a primary that accepts writes with minReplicas, and
+// denies Sentinel to change its role from then on: all in one transaction, of
+// which nothing happens when it is refused (for example while loading). It may
+// be repeated. Clients stay connected.
+func (s *Server) Promote(ctx context.Context, minReplicas int) error {
+	_, err := s.transaction(ctx,
+		call("become primary", "REPLICAOF", "NO", "ONE"),
+		setMinReplicas(minReplicas),
+		denySentinel)
+	return err
+}
+
+// FollowOptions say what else happens in the instant of Follow.
+type FollowOptions struct {
+	// CloseClients closes the clients' connections, so that those of an old
+	// primary find the new one. Otherwise they stay, as on a replica that is
+	// merely pointed elsewhere.
+	CloseClients bool
+	// AllowSentinel lets Sentinel change the server's role again.
+	AllowSentinel bool
+}
+
+// Follow makes the server a fenced replica of primary, in one transaction. It
+// may be repeated: a server that already follows primary keeps its link.
+func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, opts FollowOptions) error {
+	if !primary.IsValid() {
+		return fmt.Errorf("follow on %s: no address of a primary", s.addr)
+	}
+	cmds := []command{
+		setMinReplicas(Fence),
+		call("become replica", "REPLICAOF", primary.Addr().String(), strconv.Itoa(int(primary.Port()))),
+	}
+	if opts.AllowSentinel {
+		cmds = append(cmds, allowSentinel)
+	}
+	var usersErr error
+	if opts.CloseClients {
+		var users []string
+		users, usersErr = s.clientUsers(ctx)
+		cmds = append(cmds, closeUsers(users)...)
+	}
+	// Not knowing whose connections to close is no reason to stay a primary.
+	_, err := s.transaction(ctx, cmds...)
+	return errors.Join(usersErr, err)
+}
+
+// CloseClients closes the connections of all clients, subscribers included, and
+// reports how many there were. It spares those of redisd's own users: agents,
+// replicas, and Sentinels, whose links CLIENT KILL TYPE normal would cut for up
+// to half a second (docs/findings-sentinel.md).
+func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
+	users, err := s.clientUsers(ctx)
+	if err != nil || len(users) == 0 {
+		return 0, err
+	}
+	replies, err := s.pipe(ctx, closeUsers(users)...)
+	for _, reply := range replies {
+		if n, err := reply.Int(); err == nil {
+			closed += n
+		}
+	}
+	return closed, err
+}
+
+// clientUsers lists the ACL users that are not redisd's own. Connections that
+// have not authenticated count as user default.
+func (s *Server) clientUsers(ctx context.Context) ([]string, error) {
+	reply, err := s.do(ctx, call("list users", "ACL", "USERS"))
+	if err != nil {
+		return nil, err
+	}
+	list, _ := reply.([]any)
+	var users []string
+	for _, u := range list {
+		if name, ok := u.(string); ok && !strings.HasPrefix(name, ownUsers) {
+			users = append(users, name)
+		}
+	}
+	if len(users) == 0 {
+		return nil, s.wrap("list users", errors.New("no client user among them"))
+	}
+	return users, nil
+}
+
+func closeUsers(users []string) []command {
+	cmds := make([]command, len(users))
+	for i, user := range users {
+		cmds[i] = call("close clients of "+user, "CLIENT", "KILL", "USER", user)
+	}
+	return cmds
+}
+
+// SentinelGuard denies Sentinel to change this server's role, or allows it
+// again. Denied, the transaction by which Sentinel reconfigures a server is
+// refused whole: no change of role, no CONFIG REWRITE, no client closed. The
+// guard lives in the server's memory: ACL LOAD and a restart take it away.
+func (s *Server) SentinelGuard(ctx context.Context, deny bool) error {
+	guard := allowSentinel
+	if deny {
+		guard = denySentinel
+	}
+	_, err := s.do(ctx, guard)
+	return err
+}
