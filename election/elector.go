@@ -1,0 +1,400 @@
+package election
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Elector is one node's part in the election: voter always, candidate and
+// holder at times. It is not safe for concurrent use.
+type Elector struct {
+	self    NodeID
+	st      State
+	unsaved bool
+
+	// As a voter: what stands in the way of all others until it lapses or is
+	// released. A renewal and a claim leave separate grants, so that a claim which
+	// a holder withdraws does not take its running lease along.
+	leased grant
+	voted  grant
+	// The word given to a founder: never taken back, it lapses.
+	founder grant
+
+	// As a follower.
+	heard      Renew // the last renewal accepted
+	heardAt    Time
+	everHeard  bool
+	openedAt   Time // when the current holder's lease was released
+	successors []NodeID
+	nudged     bool // denied a candidate that has less data: claim at once
+
+	// As the holder.
+	acks       map[NodeID]Time   // when the newest renewal that a voter granted was sent
+	rosterAcks map[NodeID]uint64 // the roster a voter has on disk
+	agreed     Roster            // the last roster that its majority has on disk
+	settled    bool              // st.Roster is agreed in this term
+	renewedAt  Time
+	highest    Term // the highest term seen anywhere
+	ahead      Term // the highest term that a voter or learner has gone ahead to
+	info       Info
+
+	// As a candidate.
+	claim     *claim
+	claimedAt Time // when the last claim ended
+	denials   map[NodeID]Denied
+
+	resentAt    Time
+	resendUntil Time
+}
+
+type grant struct {
+	to   NodeID
+	term Term
+	at   Time
+}
+
+type claim struct {
+	msg     Claim
+	granted map[NodeID]bool
+	denied  map[NodeID]Denied
+	saidAt  Time
+	newer   *Roster // the newest roster that a denial brought
+}
+
+// Info is what the holder tells every node with each renewal.
+type Info struct {
+	Primary    string
+	Successors []NodeID
+	Note       []byte
+}
+
+// ErrNotHolder: only the holder of a running lease can do this.
+var ErrNotHolder = errors.New("this node does not hold the lease")
+
+// ErrUnsettled: a change of the roster waits for the one before it.
+var ErrUnsettled = errors.New("the last change of the roster is not with a majority yet")
+
+// New returns the elector of node self with what its disk remembers. A grant
+// given before the restart still binds: it is counted from now.
+func New(self NodeID, st State, now Time) *Elector {
+	e := &Elector{self: self, st: st, highest: st.Term, openedAt: now, claimedAt: now - Lapse}
+	if st.Vote != "" && st.ClusterID == "" {
+		e.founder = grant{to: st.Vote, term: 1, at: now}
+	}
+	if st.Vote != "" && st.Term > st.HolderTerm {
+		e.voted = grant{to: st.Vote, term: st.Term, at: now}
+	}
+	if st.Holder != "" && !st.Released {
+		e.leased = grant{to: st.Holder, term: st.HolderTerm, at: now}
+	}
+	if st.Holder == self {
+		e.becomeHolder()
+	}
+	return e
+}
+
+// Unsaved returns the state that must be on disk before any envelope returned
+// so far is sent, and false when the disk is up to date. Saved says it is.
+func (e *Elector) Unsaved() (State, bool) { return e.st, e.unsaved }
+
+// Saved tells that what Unsaved returned is on disk.
+func (e *Elector) Saved() { e.unsaved = false }
+
+// SetInfo replaces what renewals carry.
+func (e *Elector) SetInfo(i Info) { e.info = i }
+
+func (e *Elector) becomeHolder() {
+	e.acks = map[NodeID]Time{}
+	e.rosterAcks = map[NodeID]uint64{}
+	e.agreed = e.st.Roster
+	e.settled = len(e.st.Roster.Voters) == 1
+	e.renewedAt = -RenewEvery
+	e.born()
+}
+
+// born notes that every founding voter has the cluster on disk: from now on none
+// of them can help to found another. The lease begins when a majority has been
+// told so: whoever has not is right to believe that there is no data yet.
+func (e *Elector) born() {
+	if !e.st.Founding {
+		return
+	}
+	for _, v := range e.st.Roster.Voters {
+		if _, ok := e.acks[v.ID]; !ok && v.ID != e.self {
+			return
+		}
+	}
+	e.st.Founding = false
+	e.unsaved = true
+	e.acks = map[NodeID]Time{}
+	e.renewedAt = -RenewEvery
+}
+
+// holding: this node won the newest term it knows a holder of, and has neither
+// given the lease back nor voted for another since, which gives it back too.
+func (e *Elector) holding() bool {
+	return e.st.Holder == e.self && !e.st.Released && e.st.ClusterID != ""
+}
+
+// LeaseUntil returns until when this node may accept writes; it may not when ok
+// is false or the time has come.
+func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
+	if !e.holding() || e.st.Founding {
+		return 0, false
+	}
+	until = e.answeredBy(e.st.Roster, now)
+	if !e.settled {
+		until = min(until, e.answeredBy(e.agreed, now))
+	}
+	until += Lease
+	return until, until > now
+}
+
+// answeredBy returns the sending time of the newest renewal that a majority of
+// the roster, counting this node itself, has answered.
+func (e *Elector) answeredBy(r Roster, now Time) Time {
+	times := make([]Time, 0, len(r.Voters))
+	for _, v := range r.Voters {
+		switch t, ok := e.acks[v.ID]; {
+		case v.ID == e.self:
+			times = append(times, now)
+		case ok:
+			times = append(times, t)
+		}
+	}
+	if len(times) < r.Majority() || len(r.Voters) == 0 {
+		return -2 * Lease
+	}
+	slices.Sort(times)
+	return times[len(times)-r.Majority()]
+}
+
+// Tick does what is due: renewals of a holder, also to the learners, who are no
+// voters yet; the end of a claim; a release said again until it was heard.
+func (e *Elector) Tick(now Time, learners []NodeID) []Envelope {
+	var out []Envelope
+	if e.claim != nil && now >= e.claim.msg.Sent+ClaimFor {
+		out = append(out, e.withdraw(now)...)
+	}
+	if e.claim != nil && now >= e.claim.saidAt+RenewEvery/2 {
+		e.claim.saidAt = now
+		out = append(out, e.unanswered()...)
+	}
+	if e.st.Holder == e.self && e.st.Released && now < e.resendUntil && now >= e.resentAt+RenewEvery/2 {
+		e.resentAt = now
+		out = append(out, e.toVoters(e.releaseMessage("said again"))...)
+	}
+	if e.holding() && e.st.Term == e.st.HolderTerm && now >= e.renewedAt+RenewEvery {
+		e.renewedAt = now
+		out = append(out, e.renewals(now, learners)...)
+	}
+	return out
+}
+
+// unanswered says the claim again to the voters that have not granted it: the
+// message was lost, or what stood in the way has lapsed meanwhile.
+func (e *Elector) unanswered() []Envelope {
+	return slices.DeleteFunc(e.toVoters(e.claim.msg), func(env Envelope) bool { return e.claim.granted[env.To] })
+}
+
+func (e *Elector) renewals(now Time, learners []NodeID) []Envelope {
+	m := Renew{
+		ClusterID: e.st.ClusterID, Term: e.st.Term, Holder: e.self, Sent: now, Founding: e.st.Founding, Roster: e.st.Roster,
+		Successors: e.info.Successors, Primary: e.info.Primary, Note: e.info.Note,
+	}
+	out := e.toVoters(m)
+	for _, id := range learners {
+		if id != e.self && !slices.ContainsFunc(out, func(env Envelope) bool { return env.To == id }) {
+			out = append(out, Envelope{To: id, Message: m})
+		}
+	}
+	return out
+}
+
+func (e *Elector) toVoters(m Message) []Envelope {
+	var out []Envelope
+	voters := e.st.Roster.Voters
+	if c, ok := m.(Claim); ok {
+		voters = c.Roster.Voters
+	}
+	for _, v := range voters {
+		if v.ID != e.self {
+			out = append(out, Envelope{To: v.ID, Message: m})
+		}
+	}
+	if _, ok := m.(Claim); ok || !e.holding() || e.settled {
+		return out
+	}
+	for _, v := range e.agreed.Voters { // whoever is about to leave the roster still decides
+		if !e.st.Roster.Has(v.ID) {
+			out = append(out, Envelope{To: v.ID, Message: m})
+		}
+	}
+	return out
+}
+
+// Propose makes voters the next version of the roster. It counts once a
+// majority of the old and of the new version have it on disk; until then a
+// lease needs both.
+func (e *Elector) Propose(now Time, voters []Voter) error {
+	if _, ok := e.LeaseUntil(now); !ok {
+		return ErrNotHolder
+	}
+	if !e.settled {
+		return ErrUnsettled
+	}
+	next := NewRoster(e.st.Roster.Version+1, voters)
+	next.Term = e.st.Roster.Term
+	if n := difference(e.st.Roster, next); n > 1 {
+		return fmt.Errorf("change the roster by %d voters at once: one at a time keeps every two majorities in touch", n)
+	}
+	if !next.Has(e.self) {
+		return errors.New("take the holder itself out of the roster: hand the lease over first")
+	}
+	if e.answeredBy(next, now)+Lease <= now {
+		return errors.New("change the roster: a majority of the new one does not answer")
+	}
+	e.agreed = e.st.Roster
+	e.st.Roster = next
+	e.unsaved = true
+	e.settled = false
+	e.settle()
+	e.renewedAt = now - RenewEvery
+	return nil
+}
+
+// difference counts the voters that are in one roster only.
+func difference(a, b Roster) int {
+	n := 0
+	for _, v := range a.Voters {
+		if !b.Has(v.ID) {
+			n++
+		}
+	}
+	for _, v := range b.Voters {
+		if !a.Has(v.ID) {
+			n++
+		}
+	}
+	return n
+}
+
+// settle notes whether the newest roster is on the disks of both majorities.
+func (e *Elector) settle() {
+	if e.settled {
+		return
+	}
+	e.settled = e.have(e.st.Roster) && e.have(e.agreed)
+	if e.settled {
+		e.agreed = e.st.Roster
+	}
+}
+
+func (e *Elector) have(r Roster) bool {
+	n := 0
+	for _, v := range r.Voters {
+		if v.ID == e.self || e.rosterAcks[v.ID] >= e.st.Roster.Version { // of this term
+			n++
+		}
+	}
+	return n >= r.Majority()
+}
+
+// Claim asks all voters for the next term. The node's redis-server accepts no
+// write until the lease runs. Fenced is the term whose holder the caller has
+// fenced from here at most FenceAge ago, else 0.
+func (e *Elector) Claim(now Time, local Local, fenced Term) []Envelope {
+	if e.st.ClusterID == "" || e.claim != nil || !e.st.Roster.Has(e.self) {
+		return nil
+	}
+	_, holding := e.LeaseUntil(now)
+	return e.start(now, local, Claim{
+		ClusterID: e.st.ClusterID, Term: max(e.st.Term, e.highest) + 1, Candidate: e.self, Sent: now,
+		Roster: e.st.Roster, Data: local.Data, HolderTerm: e.st.HolderTerm, Holding: holding, Fenced: fenced,
+	})
+}
+
+// Found asks all future voters to found the cluster with this node as its first
+// primary. Every one of them must agree.
+func (e *Elector) Found(now Time, local Local, clusterID string, voters []Voter) []Envelope {
+	if e.st.ClusterID != "" || e.claim != nil {
+		return nil
+	}
+	return e.start(now, local, Claim{
+		ClusterID: clusterID, Term: 1, Candidate: e.self, Sent: now,
+		Roster: NewRoster(1, voters), Data: local.Data, Founding: true,
+	})
+}
+
+func (e *Elector) start(now Time, local Local, m Claim) []Envelope {
+	e.nudged = false
+	reply := e.vote(now, m, local)
+	if !reply.Granted {
+		e.claimedAt = now
+		e.denials = map[NodeID]Denied{e.self: reply.Denied}
+		return nil
+	}
+	e.claim = &claim{msg: m, granted: map[NodeID]bool{e.self: true}, denied: map[NodeID]Denied{}, saidAt: now}
+	e.denials = e.claim.denied
+	out := e.toVoters(m)
+	return append(out, e.count(now)...)
+}
+
+// withdraw ends a claim and frees the voters that granted it.
+func (e *Elector) withdraw(now Time) []Envelope {
+	m := e.claim.msg
+	if r := e.claim.newer; r != nil {
+		e.learn(*r)
+	}
+	e.claim = nil
+	e.claimedAt = now
+	r := Release{ClusterID: m.ClusterID, Term: m.Term, Holder: e.self, Why: "claim withdrawn"}
+	e.free(r)
+	var out []Envelope
+	for _, v := range m.Roster.Voters {
+		if v.ID != e.self {
+			out = append(out, Envelope{To: v.ID, Message: r})
+		}
+	}
+	return out
+}
+
+// Withdraw ends a running claim, if there is one.
+func (e *Elector) Withdraw(now Time) []Envelope {
+	if e.claim == nil {
+		return nil
+	}
+	return e.withdraw(now)
+}
+
+// Release gives the lease back for good: the caller has made certain that its
+// redis-server accepts no write.
+func (e *Elector) Release(now Time, why string) []Envelope {
+	if !e.holding() {
+		return nil
+	}
+	var out []Envelope
+	if e.claim != nil {
+		out = e.withdraw(now)
+	}
+	e.open(now, e.info.Successors)
+	e.resentAt = now
+	e.resendUntil = now + BootstrapFor
+	m := e.releaseMessage(why)
+	e.free(m)
+	return append(out, e.toVoters(m)...)
+}
+
+func (e *Elector) releaseMessage(why string) Release {
+	return Release{ClusterID: e.st.ClusterID, Term: e.st.HolderTerm, Holder: e.self, Successors: e.successors, Why: why}
+}
+
+// free drops a grant that its owner has given back.
+func (e *Elector) free(r Release) {
+	for _, g := range []*grant{&e.leased, &e.voted} {
+		if g.to == r.Holder && g.term == r.Term {
+			*g = grant{}
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package election
+
+// Step takes a message in and returns the answers. What Unsaved returns
+// afterwards must be on disk before they are sent.
+func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
+	switch m := m.(type) {
+	case Renew:
+		return e.onRenew(now, m)
+	case RenewReply:
+		e.onRenewReply(now, m)
+	case Claim:
+		if m.Candidate == e.self {
+			return nil
+		}
+		reply := e.vote(now, m, local)
+		out := []Envelope{{To: m.Candidate, Message: reply}}
+		if reply.Granted && e.claim != nil && !m.Founding {
+			out = append(out, e.withdraw(now)...) // its term is over
+		}
+		return out
+	case ClaimReply:
+		return e.onClaimReply(now, m)
+	case Release:
+		e.onRelease(now, m)
+	}
+	return nil
+}
+
+func (e *Elector) onRenew(now Time, m Renew) []Envelope {
+	if m.Holder == e.self || (e.st.ClusterID != "" && m.ClusterID != e.st.ClusterID) {
+		return nil
+	}
+	if e.st.ClusterID == "" && e.promised(now, m.Holder) {
+		return nil
+	}
+	e.highest = max(e.highest, m.Term)
+	reply := RenewReply{From: e.self, Term: m.Term, Sent: m.Sent}
+	if reply.Granted = e.follow(now, m); reply.Granted {
+		e.leased = grant{to: m.Holder, term: m.Term, at: now}
+		e.heard, e.heardAt, e.everHeard = m, now, true
+		e.successors = m.Successors
+		e.nudged = false
+	}
+	reply.Highest, reply.RosterTerm, reply.RosterVersion = e.st.Term, e.st.Roster.Term, e.st.Roster.Version
+	return []Envelope{{To: m.Holder, Message: reply}}
+}
+
+// follow accepts the holder of a renewal, unless its term is over.
+func (e *Elector) follow(now Time, m Renew) bool {
+	switch {
+	case m.Term < e.st.Term:
+		return false
+	case m.Term == e.st.HolderTerm && (m.Holder != e.st.Holder || e.st.Released):
+		return false
+	}
+	if m.Term > e.st.HolderTerm {
+		// The winner needed a majority, which counted this node or did not: either
+		// way the term has a holder now, and older grants are the winner's business.
+		e.st.ClusterID = m.ClusterID
+		if e.st.Vote == "" || m.Term > e.st.Term {
+			e.st.Vote = m.Holder
+		}
+		e.st.Term, e.st.Holder, e.st.HolderTerm, e.st.Released = m.Term, m.Holder, m.Term, false
+		e.unsaved = true
+		e.claim = nil
+		e.founder = grant{}
+		e.st.Founding = m.Founding
+	}
+	if e.st.Founding && !m.Founding {
+		e.st.Founding = false
+		e.unsaved = true
+	}
+	e.learn(m.Roster)
+	return true
+}
+
+// learn takes over a newer roster, from whomever it comes.
+func (e *Elector) learn(r Roster) {
+	if e.st.ClusterID != "" && r.Compare(e.st.Roster) > 0 {
+		e.st.Roster = r
+		e.unsaved = true
+	}
+}
+
+func (e *Elector) onRenewReply(now Time, m RenewReply) {
+	e.highest = max(e.highest, m.Highest)
+	e.ahead = max(e.ahead, m.Highest)
+	if !e.holding() || m.Term != e.st.HolderTerm || !m.Granted || m.Sent > now {
+		return
+	}
+	e.acks[m.From] = max(e.acks[m.From], m.Sent)
+	e.born()
+	if m.RosterTerm == e.st.Roster.Term {
+		e.rosterAcks[m.From] = max(e.rosterAcks[m.From], m.RosterVersion)
+	}
+	e.settle()
+}
+
+func (e *Elector) onRelease(now Time, m Release) {
+	if m.ClusterID != e.st.ClusterID && e.st.ClusterID != "" {
+		return
+	}
+	e.free(m)
+	if m.Holder == e.st.Holder && m.Term == e.st.HolderTerm && !e.st.Released {
+		e.open(now, m.Successors)
+	}
+}
+
+// vote answers a claim and, when it grants it, remembers the grant.
+func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
+	reply := ClaimReply{From: e.self, Term: m.Term, Sent: m.Sent}
+	if m.Founding {
+		reply.Denied = e.refuseFounder(now, m, local)
+	} else {
+		reply.Denied = e.refuse(now, m, local)
+	}
+	reply.Granted = reply.Denied == ""
+	if reply.Granted || reply.Denied != DeniedForeign && m.Candidate != e.self {
+		e.highest = max(e.highest, m.Term)
+	}
+	switch {
+	case reply.Granted && m.Founding:
+		e.founder = grant{to: m.Candidate, term: m.Term, at: now}
+		e.unsaved = e.unsaved || e.st.Vote != m.Candidate
+		e.st.Vote = m.Candidate
+	case reply.Granted:
+		e.grantVote(now, m)
+	case reply.Denied == DeniedRoster:
+		r := e.st.Roster
+		reply.Roster = &r
+	case reply.Denied == DeniedData:
+		// To claim itself it may have to learn first that it is a voter.
+		e.learn(m.Roster)
+		e.nudged = true
+	}
+	reply.Highest = e.st.Term
+	return reply
+}
+
+// grantVote votes for the candidate. A founding voter that never heard the
+// founder again comes into the cluster by this.
+func (e *Elector) grantVote(now Time, m Claim) {
+	if e.st.ClusterID == "" {
+		e.st.ClusterID, e.st.Founding = m.ClusterID, m.Data.Term == 0
+		e.claim = nil
+		e.unsaved = true
+	}
+	if e.st.Term != m.Term || e.st.Vote != m.Candidate {
+		e.st.Term, e.st.Vote = m.Term, m.Candidate
+		e.unsaved = true
+	}
+	e.learn(m.Roster)
+	e.voted = grant{to: m.Candidate, term: m.Term, at: now}
+	if e.holding() && m.Candidate != e.self {
+		e.open(now, e.info.Successors)
+		e.resendUntil = now + BootstrapFor
+	}
+}
+
+// open notes that the last holder has given its lease back.
+func (e *Elector) open(now Time, successors []NodeID) {
+	e.st.Released = true
+	e.unsaved = true
+	e.openedAt = now
+	e.successors = successors
+}
+
+// promised: this node has given its word to another founder.
+func (e *Elector) promised(now Time, founder NodeID) bool {
+	return e.founder.to != "" && e.founder.to != founder && now < e.founder.at+BootstrapFor
+}
+
+func (e *Elector) refuseFounder(now Time, m Claim, local Local) Denied {
+	switch {
+	case e.st.ClusterID != "":
+		return DeniedForeign
+	case !m.Roster.Has(e.self):
+		return DeniedNotVoter
+	case local.Paused:
+		return DeniedPaused
+	case local.Founder != m.Candidate:
+		return DeniedChoice
+	case e.promised(now, m.Candidate):
+		return DeniedVoted
+	}
+	return ""
+}
+
+func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
+	again := m.Term == e.st.Term && m.Candidate == e.st.Vote
+	switch {
+	case m.ClusterID == "", m.ClusterID != e.st.ClusterID && (e.st.ClusterID != "" || e.promised(now, m.Candidate)):
+		return DeniedForeign
+	case m.Term < e.st.Term || m.Term <= e.st.HolderTerm:
+		return DeniedTerm
+	case m.Term == e.st.Term && !again && e.st.Vote != "":
+		return DeniedVoted
+	case m.Roster.Compare(e.st.Roster) < 0:
+		return DeniedRoster
+	case !m.Roster.Has(m.Candidate) || !m.Roster.Has(e.self):
+		return DeniedNotVoter
+	case again:
+		return ""
+	case local.Paused && m.Candidate != e.st.Holder:
+		return DeniedPaused
+	case e.bound(now, m):
+		return DeniedLease
+	case local.Reachable && e.mayWrite(m):
+		return DeniedReachable
+	case m.Holding && m.Candidate == e.st.Holder && m.HolderTerm == e.st.HolderTerm && !e.st.Released:
+		// It writes all the time, so this node may have read a later offset of the
+		// same data than the claim carries.
+		return ""
+	case local.Candidate && !local.Known:
+		return DeniedUnfinished
+	case local.Candidate && local.Data.Compare(m.Data) > 0:
+		return DeniedData
+	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Founding:
+		return DeniedData
+	}
+	return ""
+}
+
+// bound: the lease of this node itself, or a grant to somebody else, stands in
+// the candidate's way.
+func (e *Elector) bound(now Time, m Claim) bool {
+	lapse := Lapse
+	if m.Fenced != 0 {
+		lapse = FencedLapse
+	}
+	if e.holding() && m.Candidate != e.self {
+		if until, _ := e.LeaseUntil(now); now < until-Lease+lapse {
+			return true
+		}
+	}
+	blocks := func(g grant) bool { return g.to != "" && g.to != m.Candidate && now < g.at+lapse }
+	// A claim of its own does not bind it: two candidates would deny one another.
+	return blocks(e.leased) || blocks(e.voted) && e.voted.to != e.self
+}
+
+// mayWrite: nobody has made certain that the redis-server of the last holder
+// known here accepts no write. A candidate that knows a later holder need not:
+// whoever voted for that one asked the same.
+func (e *Elector) mayWrite(m Claim) bool {
+	return e.st.Holder != "" && e.st.Holder != e.self && e.st.Holder != m.Candidate && !e.st.Released &&
+		m.HolderTerm <= e.st.HolderTerm && m.Fenced != e.st.HolderTerm
+}
+
+func (e *Elector) onClaimReply(now Time, m ClaimReply) []Envelope {
+	e.highest = max(e.highest, m.Highest)
+	if e.claim == nil || m.Term != e.claim.msg.Term || m.Sent != e.claim.msg.Sent || !e.claim.msg.Roster.Has(m.From) {
+		return nil
+	}
+	c := e.claim
+	if now >= c.msg.Sent+ClaimFor {
+		return e.withdraw(now) // this agent was held up: the voters may have moved on
+	}
+	if m.Roster != nil && (c.newer == nil || m.Roster.Compare(*c.newer) > 0) {
+		c.newer = m.Roster
+	}
+	if m.Granted {
+		c.granted[m.From] = true
+		delete(c.denied, m.From)
+	} else if !c.granted[m.From] {
+		c.denied[m.From] = m.Denied
+	}
+	return e.count(now)
+}
+
+// count ends the claim once it is decided.
+func (e *Elector) count(now Time) []Envelope {
+	c := e.claim
+	need, all := c.msg.Roster.Majority(), len(c.msg.Roster.Voters)
+	if c.msg.Founding {
+		need = all
+	}
+	switch {
+	case len(c.granted) >= need:
+		e.win(c)
+		return e.Tick(now, nil)
+	case all-len(c.denied) < need:
+		return e.withdraw(now)
+	}
+	return nil
+}
+
+// win takes the term. The lease begins with the first renewal that a majority
+// answers: only then do they have on disk who holds it, so that whoever wins
+// next finds a voter that asks whether this node still writes. A holder that
+// claimed again keeps the lease it has.
+func (e *Elector) win(c *claim) {
+	acks, kept := e.acks, e.holding()
+	e.claim = nil
+	e.claimedAt = c.msg.Sent
+	e.st = State{
+		ClusterID: c.msg.ClusterID, Term: c.msg.Term, Vote: e.self,
+		Holder: e.self, HolderTerm: c.msg.Term, Roster: c.msg.Roster,
+		Founding: c.msg.Founding || e.st.Founding && c.msg.Data.Term == 0,
+	}
+	e.st.Roster.Term = c.msg.Term
+	e.unsaved = true
+	e.founder = grant{}
+	e.leased = grant{to: e.self, term: c.msg.Term, at: c.msg.Sent}
+	e.becomeHolder()
+	if kept {
+		e.acks = acks
+	} else {
+		e.info = Info{} // the agent says it anew, once redis-server is a primary
+	}
+}

@@ -1,0 +1,82 @@
+package election
+
+import (
+	"maps"
+	"slices"
+)
+
+// View is what the rest of the agent may know of the election.
+type View struct {
+	ClusterID string
+	Term      Term
+	Roster    Roster
+	// Settled: the holder (this node) may change the roster.
+	Settled bool
+
+	// Holder is the last winner, HolderTerm the term it won; Released, since
+	// OpenedAt, when it gave the lease back.
+	Holder     NodeID
+	HolderTerm Term
+	Released   bool
+	OpenedAt   Time
+	// HeardAt is when its last renewal came in; never since the start of this
+	// agent when EverHeard is false.
+	HeardAt    Time
+	EverHeard  bool
+	Primary    string
+	Note       []byte
+	Successors []NodeID
+
+	// Founding: the cluster is not on the disks of all its founding voters yet.
+	Founding bool
+
+	// Lease: this node may accept writes until LeaseUntil.
+	Lease      bool
+	LeaseUntil Time
+	// Answered: the voters that answered this holder's renewals within a lease.
+	Answered []NodeID
+
+	// Claiming: a claim is under way; ClaimedAt is when the last one ended.
+	Claiming  bool
+	ClaimedAt Time
+	// Denials of the claim under way, or of the last one.
+	Denials map[NodeID]Denied
+	// Nudged: this node has more data than a candidate it denied.
+	Nudged bool
+	// Overtaken: a voter or learner knows a higher term than this holder's, so the
+	// holder must claim again to win that node back.
+	Overtaken bool
+}
+
+// View returns what is known now.
+func (e *Elector) View(now Time) View {
+	v := View{
+		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Founding: e.st.Founding,
+		Holder: e.st.Holder, HolderTerm: e.st.HolderTerm, Released: e.st.Released, OpenedAt: e.openedAt,
+		HeardAt: e.heardAt, EverHeard: e.everHeard, Successors: e.successors,
+		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, Nudged: e.nudged,
+	}
+	if e.heard.Term == e.st.HolderTerm && e.heard.Holder == e.st.Holder {
+		v.Primary, v.Note = e.heard.Primary, e.heard.Note
+	}
+	v.Denials = maps.Clone(e.denials)
+	v.LeaseUntil, v.Lease = e.LeaseUntil(now)
+	if e.holding() {
+		v.Successors = e.info.Successors
+		v.Primary, v.Note = e.info.Primary, e.info.Note
+		v.Overtaken = max(e.ahead, e.st.Term) > e.st.HolderTerm
+		for id, t := range e.acks {
+			if t+Lease > now {
+				v.Answered = append(v.Answered, id)
+			}
+		}
+		slices.Sort(v.Answered)
+	}
+	return v
+}
+
+// AnsweredAt is when the newest renewal that the voter granted was sent.
+func (e *Elector) AnsweredAt(id NodeID) (Time, bool) {
+	t, ok := e.acks[id]
+	return t, ok
+}

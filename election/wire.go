@@ -1,0 +1,360 @@
+package election
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"unicode/utf8"
+)
+
+// Messages travel as JSON objects with one-letter keys, the type tag "t" first:
+// readable in a capture, and a Renew to nine voters still fits one packet. The
+// keys are this file's alone; nothing is stored in this form.
+
+// Limits of what Decode accepts. A term beyond maxTerm can only be an attempt to
+// make the counter wrap.
+const (
+	maxMessage = 64 << 10
+	maxTerm    = 1 << 53
+	maxVoters  = 255
+	maxID      = 128
+)
+
+const (
+	tagRenew      = 'r'
+	tagRenewReply = 'a'
+	tagClaim      = 'c'
+	tagClaimReply = 'v'
+	tagRelease    = 'f'
+)
+
+type wireRoster struct {
+	Term    Term       `json:"t"`
+	Version uint64     `json:"v"`
+	Voters  [][]string `json:"m"` // id, addr
+}
+
+type wireRenew struct {
+	Tag        string     `json:"t"`
+	ClusterID  string     `json:"c"`
+	Term       Term       `json:"e"`
+	Holder     NodeID     `json:"h"`
+	Sent       Time       `json:"s"`
+	Founding   bool       `json:"b,omitempty"`
+	Roster     wireRoster `json:"r"`
+	Voters     []int      `json:"i,omitempty"` // successors, as places in the roster
+	Successors []NodeID   `json:"u,omitempty"` // successors, when one is no voter
+	Primary    string     `json:"p,omitempty"`
+	Note       []byte     `json:"n,omitempty"`
+}
+
+type wireRenewReply struct {
+	Tag           string `json:"t"`
+	From          NodeID `json:"f"`
+	Term          Term   `json:"e"`
+	Granted       bool   `json:"g,omitempty"`
+	Sent          Time   `json:"s"`
+	Highest       Term   `json:"x"`
+	RosterTerm    Term   `json:"k"`
+	RosterVersion uint64 `json:"v"`
+}
+
+type wireClaim struct {
+	Tag        string     `json:"t"`
+	ClusterID  string     `json:"c"`
+	Term       Term       `json:"e"`
+	Candidate  NodeID     `json:"h"`
+	Sent       Time       `json:"s"`
+	Roster     wireRoster `json:"r"`
+	DataTerm   Term       `json:"d"`
+	Offset     int64      `json:"o"`
+	HolderTerm Term       `json:"l"`
+	Holding    bool       `json:"w,omitempty"`
+	Fenced     Term       `json:"z,omitempty"`
+	Founding   bool       `json:"b,omitempty"`
+}
+
+type wireClaimReply struct {
+	Tag     string      `json:"t"`
+	From    NodeID      `json:"f"`
+	Term    Term        `json:"e"`
+	Granted bool        `json:"g,omitempty"`
+	Sent    Time        `json:"s"`
+	Denied  Denied      `json:"y,omitempty"`
+	Highest Term        `json:"x"`
+	Roster  *wireRoster `json:"r,omitempty"`
+}
+
+type wireRelease struct {
+	Tag        string   `json:"t"`
+	ClusterID  string   `json:"c"`
+	Term       Term     `json:"e"`
+	Holder     NodeID   `json:"h"`
+	Successors []NodeID `json:"u,omitempty"`
+	Why        string   `json:"y,omitempty"`
+}
+
+// Encode returns the message as it travels. What Decode would not accept is an
+// error.
+func Encode(m Message) ([]byte, error) {
+	if err := check(m); err != nil {
+		return nil, fmt.Errorf("encode %T: %w", m, err)
+	}
+	switch m := m.(type) {
+	case Renew:
+		w := wireRenew{
+			Tag: string(tagRenew), ClusterID: m.ClusterID, Term: m.Term, Holder: m.Holder, Sent: m.Sent,
+			Founding: m.Founding, Roster: toWire(m.Roster), Primary: m.Primary, Note: m.Note,
+		}
+		w.Voters, w.Successors = places(m.Roster, m.Successors)
+		return json.Marshal(w)
+	case RenewReply:
+		return json.Marshal(wireRenewReply{
+			Tag: string(tagRenewReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
+			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion,
+		})
+	case Claim:
+		return json.Marshal(wireClaim{
+			Tag: string(tagClaim), ClusterID: m.ClusterID, Term: m.Term, Candidate: m.Candidate, Sent: m.Sent,
+			Roster: toWire(m.Roster), DataTerm: m.Data.Term, Offset: m.Data.Offset,
+			HolderTerm: m.HolderTerm, Holding: m.Holding, Fenced: m.Fenced, Founding: m.Founding,
+		})
+	case ClaimReply:
+		w := wireClaimReply{
+			Tag: string(tagClaimReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
+			Denied: m.Denied, Highest: m.Highest,
+		}
+		if m.Roster != nil {
+			r := toWire(*m.Roster)
+			w.Roster = &r
+		}
+		return json.Marshal(w)
+	case Release:
+		return json.Marshal(wireRelease{
+			Tag: string(tagRelease), ClusterID: m.ClusterID, Term: m.Term, Holder: m.Holder,
+			Successors: m.Successors, Why: m.Why,
+		})
+	}
+	return nil, fmt.Errorf("encode %T: unknown type", m)
+}
+
+// Decode returns the message in b.
+func Decode(b []byte) (Message, error) {
+	const head = `{"t":"x"`
+	if len(b) < len(head) || len(b) > maxMessage || !bytes.HasPrefix(b, []byte(head[:6])) || b[7] != '"' {
+		return nil, errors.New("decode election message: no type tag in front")
+	}
+	m, err := decode(b[6], b)
+	if err == nil {
+		err = check(m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decode election message %q: %w", b[6:7], err)
+	}
+	return m, nil
+}
+
+func decode(tag byte, b []byte) (Message, error) {
+	switch tag {
+	case tagRenew:
+		var w wireRenew
+		if err := strict(b, &w); err != nil {
+			return nil, err
+		}
+		return w.message()
+	case tagRenewReply:
+		var w wireRenewReply
+		err := strict(b, &w)
+		return RenewReply{
+			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
+			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion,
+		}, err
+	case tagClaim:
+		var w wireClaim
+		if err := strict(b, &w); err != nil {
+			return nil, err
+		}
+		r, err := w.Roster.roster()
+		return Claim{
+			ClusterID: w.ClusterID, Term: w.Term, Candidate: w.Candidate, Sent: w.Sent, Roster: r,
+			Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Holding: w.Holding,
+			Fenced: w.Fenced, Founding: w.Founding,
+		}, err
+	case tagClaimReply:
+		var w wireClaimReply
+		if err := strict(b, &w); err != nil {
+			return nil, err
+		}
+		m := ClaimReply{
+			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent, Denied: w.Denied, Highest: w.Highest,
+		}
+		if w.Roster == nil {
+			return m, nil
+		}
+		r, err := w.Roster.roster()
+		m.Roster = &r
+		return m, err
+	case tagRelease:
+		var w wireRelease
+		err := strict(b, &w)
+		return Release{
+			ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Successors: w.Successors, Why: w.Why,
+		}, err
+	}
+	return nil, errors.New("unknown type")
+}
+
+// strict takes one object, no unknown key, nothing behind it.
+func strict(b []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the message")
+	}
+	return nil
+}
+
+func toWire(r Roster) wireRoster {
+	w := wireRoster{Term: r.Term, Version: r.Version, Voters: make([][]string, len(r.Voters))}
+	for i, v := range r.Voters {
+		w.Voters[i] = []string{string(v.ID), v.Addr}
+	}
+	return w
+}
+
+func (w wireRoster) roster() (Roster, error) {
+	r := Roster{Term: w.Term, Version: w.Version, Voters: make([]Voter, len(w.Voters))}
+	for i, v := range w.Voters {
+		if len(v) != 2 {
+			return Roster{}, errors.New("a voter is an id and an address")
+		}
+		r.Voters[i] = Voter{ID: NodeID(v[0]), Addr: v[1]}
+	}
+	return r, nil
+}
+
+// places returns the nodes as places in the roster, or as they are when one is
+// no voter.
+func places(r Roster, nodes []NodeID) ([]int, []NodeID) {
+	var at []int
+	for _, id := range nodes {
+		i := slices.IndexFunc(r.Voters, func(v Voter) bool { return v.ID == id })
+		if i < 0 {
+			return nil, nodes
+		}
+		at = append(at, i)
+	}
+	return at, nil
+}
+
+func (w wireRenew) message() (Message, error) {
+	r, err := w.Roster.roster()
+	if err != nil {
+		return nil, err
+	}
+	m := Renew{
+		ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Sent: w.Sent, Founding: w.Founding, Roster: r,
+		Successors: w.Successors, Primary: w.Primary, Note: w.Note,
+	}
+	if len(w.Voters) > 0 && len(w.Successors) > 0 {
+		return nil, errors.New("the successors are given twice")
+	}
+	for _, i := range w.Voters {
+		if i < 0 || i >= len(r.Voters) {
+			return nil, errors.New("a successor is not in the roster")
+		}
+		m.Successors = append(m.Successors, r.Voters[i].ID)
+	}
+	return m, nil
+}
+
+// check refuses what no elector says.
+func check(m Message) error {
+	switch m := m.(type) {
+	case Renew:
+		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("holder", string(m.Holder)),
+			checkTime(m.Sent), checkRoster(m.Roster), checkIDs(m.Successors), checkText(m.Primary))
+	case RenewReply:
+		return errors.Join(checkTerm(m.Term), checkID("sender", string(m.From)), checkTime(m.Sent),
+			checkTerm(max(m.Highest, 1)), checkTerm(max(m.RosterTerm, 1)))
+	case Claim:
+		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("candidate", string(m.Candidate)),
+			checkTime(m.Sent), checkRoster(m.Roster), checkTerm(max(m.Fenced, 1)), checkTerm(max(m.Data.Term, 1)),
+			checkTerm(max(m.HolderTerm, 1)))
+	case ClaimReply:
+		err := errors.Join(checkTerm(m.Term), checkID("sender", string(m.From)), checkTime(m.Sent),
+			checkTerm(max(m.Highest, 1)), checkText(string(m.Denied)))
+		if m.Granted == (m.Denied != "") {
+			err = errors.Join(err, errors.New("granted and denied at once, or neither"))
+		}
+		if m.Roster != nil {
+			err = errors.Join(err, checkRoster(*m.Roster))
+		}
+		return err
+	case Release:
+		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("holder", string(m.Holder)),
+			checkIDs(m.Successors), checkText(m.Why))
+	}
+	return errors.New("unknown type")
+}
+
+func checkTerm(t Term) error {
+	if t < 1 || t > maxTerm {
+		return fmt.Errorf("no term: %d", t)
+	}
+	return nil
+}
+
+func checkTime(t Time) error {
+	if t < 0 {
+		return fmt.Errorf("a clock before its start: %d", t)
+	}
+	return nil
+}
+
+func checkID(of, id string) error {
+	if id == "" || len(id) > maxID || !utf8.ValidString(id) {
+		return fmt.Errorf("the %s has no proper name: %q", of, id)
+	}
+	return nil
+}
+
+func checkIDs(ids []NodeID) error {
+	if len(ids) > maxVoters {
+		return errors.New("too many successors")
+	}
+	for _, id := range ids {
+		if err := checkID("successor", string(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkText(s string) error {
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("no text: %q", s)
+	}
+	return nil
+}
+
+func checkRoster(r Roster) error {
+	if len(r.Voters) == 0 || len(r.Voters) > maxVoters || r.Term > maxTerm {
+		return fmt.Errorf("no roster: %d voters, term %d", len(r.Voters), r.Term)
+	}
+	for i, v := range r.Voters {
+		if err := errors.Join(checkID("voter", string(v.ID)), checkText(v.Addr)); err != nil {
+			return err
+		}
+		if i > 0 && r.Voters[i-1].ID >= v.ID {
+			return errors.New("the voters of the roster are not in order, or one is there twice")
+		}
+	}
+	return nil
+}
