@@ -1,0 +1,154 @@
+package reconcile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Action is one thing to do. Every action may be repeated.
+type Action interface {
+	fmt.Stringer
+	action()
+}
+
+type (
+	// FenceRedis takes the right to write from the local redis-server, and kills it
+	// when it does not answer: afterwards no write is accepted.
+	FenceRedis struct{ Why string }
+	// CloseClients closes the clients' connections, so that they look for the primary.
+	CloseClients struct{}
+	// DropVIP takes an address off this host, HoldVIP puts or keeps it there.
+	DropVIP struct{ Address, Why string }
+	// HoldVIP adds the address, or renews its lifetime.
+	HoldVIP struct{ Address string }
+
+	// StartRedis starts redis-server as a replica of Primary (empty: of nobody yet).
+	StartRedis struct{ Primary string }
+	// StopRedis stops it with its data saved; KillRedis at once.
+	StopRedis struct{}
+	// KillRedis ends a redis-server that hangs.
+	KillRedis struct{ Why string }
+	// Promote makes it primary and lets it accept writes.
+	Promote struct{ MinReplicas int }
+	// SetMinReplicas lets a primary accept writes while this many replicas follow.
+	SetMinReplicas struct{ N int }
+	// Follow makes it a fenced replica of Primary.
+	Follow struct {
+		Primary      string
+		CloseClients bool
+	}
+	// SetPriority sets replica-priority, by which Sentinel chooses.
+	SetPriority struct{ N int }
+
+	// StartSentinel starts redis-sentinel, StopSentinel stops it.
+	StartSentinel struct{ Primary string }
+	// StopSentinel stops redis-sentinel.
+	StopSentinel struct{}
+	// Monitor makes Sentinel watch Primary, forgetting what it watched before.
+	Monitor struct {
+		Primary string
+		Quorum  int
+	}
+	// TuneSentinel sets its volatile timers.
+	TuneSentinel struct{}
+	// SetSentinel sets one of its options.
+	SetSentinel struct{ Option, Value string }
+	// Publish has the Sentinels take this node for the primary.
+	Publish struct{ Via string }
+
+	// Found asks every member to found the cluster with this node as primary.
+	Found struct{ Voters []Voter }
+	// Claim asks the voters for the lease.
+	Claim struct{ Why string }
+	// Release gives the lease back.
+	Release struct{ Why string }
+	// HandOver moves the primary to another node without losing a write.
+	HandOver struct{ To string }
+	// FenceRemote fences the holder's redis-server, whose agent is silent.
+	FenceRemote struct{ Addr string }
+	// SetSuccessors tells every node where the primary is, this one, and who takes
+	// over, the best first.
+	SetSuccessors struct{ IDs []string }
+	// SetRoster changes the voters by one.
+	SetRoster struct {
+		Voters []Voter
+		Why    string
+	}
+)
+
+func (FenceRedis) action()     {}
+func (CloseClients) action()   {}
+func (DropVIP) action()        {}
+func (HoldVIP) action()        {}
+func (StartRedis) action()     {}
+func (StopRedis) action()      {}
+func (KillRedis) action()      {}
+func (Promote) action()        {}
+func (SetMinReplicas) action() {}
+func (Follow) action()         {}
+func (SetPriority) action()    {}
+func (StartSentinel) action()  {}
+func (StopSentinel) action()   {}
+func (Monitor) action()        {}
+func (TuneSentinel) action()   {}
+func (SetSentinel) action()    {}
+func (Publish) action()        {}
+func (Found) action()          {}
+func (Claim) action()          {}
+func (Release) action()        {}
+func (HandOver) action()       {}
+func (FenceRemote) action()    {}
+func (SetSuccessors) action()  {}
+func (SetRoster) action()      {}
+
+func (a FenceRedis) String() string { return "fence redis-server: " + a.Why }
+func (CloseClients) String() string { return "close clients" }
+func (a DropVIP) String() string    { return "drop vip " + a.Address + ": " + a.Why }
+func (a HoldVIP) String() string    { return "hold vip " + a.Address }
+func (a StartRedis) String() string {
+	if a.Primary == "" {
+		return "start redis-server"
+	}
+	return "start redis-server as replica of " + a.Primary
+}
+func (StopRedis) String() string        { return "stop redis-server" }
+func (a KillRedis) String() string      { return "kill redis-server: " + a.Why }
+func (a Promote) String() string        { return fmt.Sprintf("promote min-replicas=%d", a.MinReplicas) }
+func (a SetMinReplicas) String() string { return fmt.Sprintf("set min-replicas %d", a.N) }
+func (a Follow) String() string {
+	if a.CloseClients {
+		return "follow " + a.Primary + ", close clients"
+	}
+	return "follow " + a.Primary
+}
+func (a SetPriority) String() string { return fmt.Sprintf("set priority %d", a.N) }
+func (a StartSentinel) String() string {
+	if a.Primary == "" {
+		return "start redis-sentinel"
+	}
+	return "start redis-sentinel for " + a.Primary
+}
+func (StopSentinel) String() string { return "stop redis-sentinel" }
+func (a Monitor) String() string {
+	return fmt.Sprintf("sentinel: monitor %s quorum=%d", a.Primary, a.Quorum)
+}
+func (TuneSentinel) String() string  { return "sentinel: set timers" }
+func (a SetSentinel) String() string { return "sentinel: set " + a.Option + " " + a.Value }
+func (a Publish) String() string     { return "sentinel: publish this primary via " + a.Via }
+func (a Found) String() string       { return "found cluster with " + ids(a.Voters) }
+func (a Claim) String() string       { return "claim lease: " + a.Why }
+func (a Release) String() string     { return "release lease: " + a.Why }
+func (a HandOver) String() string    { return "hand over to " + a.To }
+func (a FenceRemote) String() string { return "fence " + a.Addr + " from here: its agent is silent" }
+func (a SetSuccessors) String() string {
+	return "set successors [" + strings.Join(a.IDs, " ") + "]"
+}
+func (a SetRoster) String() string { return "set roster " + ids(a.Voters) + ": " + a.Why }
+
+func ids(voters []Voter) string {
+	s := make([]string, len(voters))
+	for i, v := range voters {
+		s[i] = v.ID
+	}
+	return "[" + strings.Join(s, " ") + "]"
+}

@@ -1,0 +1,269 @@
+package reconcile
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Founder returns the member that should be the first primary: the one with the
+// most keys, then the lowest priority, then the lowest ID. It is empty while the
+// view is not complete: fewer members than expected, one that is not ready, or
+// one that belongs to a cluster already.
+func Founder(o Observed, d Desired) string {
+	if o.Election.ClusterID != "" {
+		return ""
+	}
+	alive := 0
+	var best *Member
+	for i := range o.Members {
+		m := &o.Members[i]
+		if !m.Alive {
+			continue
+		}
+		if m.ClusterID != "" || !m.Ready {
+			return ""
+		}
+		alive++
+		if m.Redis != "" && m.Priority != PriorityNever && (best == nil || founds(*m, *best) < 0) {
+			best = m
+		}
+	}
+	if best == nil || alive < d.Expect {
+		return ""
+	}
+	return best.ID
+}
+
+func founds(a, b Member) int {
+	return cmp.Or(cmp.Compare(b.Data.Keys, a.Data.Keys), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
+}
+
+// elect asks for the lease when this node should have it. While the cluster is
+// paused only the primary that runs may take its own lease again.
+func (p *plan) elect() {
+	o, e := p.o, p.o.Election
+	again := o.At >= e.ClaimedAt+ClaimAgain
+	switch {
+	case e.Claiming || !p.datasetUsable() || !p.d.Redis:
+	case e.ClusterID == "":
+		if !o.Paused && again && Founder(o, p.d) == o.Self {
+			p.do(Found{Voters: p.aliveVoters()})
+		}
+	case !p.isVoter(o.Self):
+	case o.holds():
+		// Renewals go on by themselves; a voter that knows a higher term is won back
+		// by a new claim, which needs no pause: nobody else can have the lease.
+		if e.Overtaken && again {
+			p.do(Claim{Why: "a voter knows a higher term"})
+		}
+	case o.Redis.Data.Term == 0 || p.d.Priority == PriorityNever:
+	case o.Paused && (e.Holder != o.Self || o.Redis.Role != Primary):
+	default:
+		p.claim()
+	}
+}
+
+// claim asks for the lease of another node, or the released one of this node,
+// when it is there to be had and this node's turn has come.
+func (p *plan) claim() {
+	o := p.o
+	open, ok := p.open()
+	rank := time.Duration(p.rank())
+	if !ok || o.At < open.since+rank*RankStep || o.At < o.Election.ClaimedAt+ClaimAgain*(1+rank) {
+		return
+	}
+	if open.fence != "" {
+		p.do(FenceRemote{Addr: open.fence}) // in the same round: voters believe only a fresh fence
+	}
+	p.do(Claim{Why: open.why})
+}
+
+func (p *plan) datasetUsable() bool {
+	r := p.o.Redis
+	return r.answers() && !r.Loading && !r.Syncing
+}
+
+// opening says since when the lease is there to be claimed, and why; fence is
+// the redis-server that has to be fenced first.
+type opening struct {
+	since Time
+	why   string
+	fence string
+}
+
+func (p *plan) open() (opening, bool) {
+	o, e := p.o, p.o.Election
+	if !e.EverHeard && !p.coldStartOver() {
+		return opening{}, false
+	}
+	if e.Released {
+		return opening{since: e.OpenedAt, why: "released by " + e.Holder}, true
+	}
+	heard := max(e.HeardAt, o.Started)
+	lapsed, gone := heard+Lapse, o.HolderSeen+SilentRedis
+	if o.HolderSeen == 0 {
+		gone = heard + ColdStart // nobody knows where to ask
+	}
+	if at := max(lapsed, gone); o.At >= at {
+		return opening{since: at, why: e.Holder + " is silent and its redis-server does not answer"}, true
+	}
+	// Its redis-server answers, so its agent must be dead rather than cut off.
+	grace, fence := AgentGrace, p.holderRedis()
+	if p.alive(e.Holder) {
+		grace = AgentAlive
+		if o.RemoteFenced == e.Term {
+			return opening{}, false // in vain: the others do hear it
+		}
+	}
+	if o.At < heard+grace || fence == "" {
+		return opening{}, false
+	}
+	return opening{since: heard + grace, why: "the agent of " + e.Holder + " is silent and its redis-server is fenced", fence: fence}, true
+}
+
+// holderRedis is where the holder's redis-server listens, "" when unknown.
+func (p *plan) holderRedis() string {
+	if a := p.o.Election.Primary; a != "" {
+		return a
+	}
+	if m, ok := p.member(p.o.Election.Holder); ok {
+		return m.Redis
+	}
+	return ""
+}
+
+func (p *plan) member(id string) (Member, bool) {
+	i := slices.IndexFunc(p.o.Members, func(m Member) bool { return m.ID == id })
+	if i < 0 {
+		return Member{}, false
+	}
+	return p.o.Members[i], true
+}
+
+func (p *plan) alive(id string) bool {
+	m, ok := p.member(id)
+	return ok && m.Alive
+}
+
+// coldStartOver: every voter has come back and said what its data is worth, or
+// there was time enough.
+func (p *plan) coldStartOver() bool {
+	if p.o.At >= p.o.Started+ColdStart {
+		return true
+	}
+	for _, v := range p.o.Election.Voters {
+		if m, ok := p.member(v.ID); !ok || !m.Alive || !m.Ready {
+			return false
+		}
+	}
+	return true
+}
+
+// rank is this node's place among the candidates; 0 claims at once. Whoever gave
+// the lease back itself lets the successors go first.
+func (p *plan) rank() int {
+	o, e := p.o, p.o.Election
+	if e.Nudged || o.Redis.Role == Primary && e.Holder != o.Self {
+		return 0
+	}
+	if i := slices.Index(e.Successors, o.Self); i >= 0 {
+		return i
+	}
+	better := len(e.Successors)
+	for _, m := range o.Members {
+		if m.ID == o.Self || !m.Alive || m.Redis == "" || m.Priority == PriorityNever || slices.Contains(e.Successors, m.ID) {
+			continue
+		}
+		if c := m.Data.Compare(o.Redis.Data); c > 0 || c == 0 && m.ID < o.Self {
+			better++
+		}
+	}
+	return better
+}
+
+func (p *plan) isVoter(id string) bool {
+	return slices.ContainsFunc(p.o.Election.Voters, func(v Voter) bool { return v.ID == id })
+}
+
+func (p *plan) aliveVoters() []Voter {
+	var voters []Voter
+	for _, m := range p.o.Members {
+		if m.Alive {
+			voters = append(voters, Voter{ID: m.ID, Addr: m.Gossip})
+		}
+	}
+	return voters
+}
+
+// announce tells every node where the primary is and who takes over.
+func (p *plan) announce() {
+	e := p.o.Election
+	if !p.o.leased() || !p.serving() {
+		return
+	}
+	if next := p.successors(); e.Primary != p.d.RedisAddr || !slices.Equal(next, e.Successors) {
+		p.do(SetSuccessors{IDs: next})
+	}
+}
+
+// roster keeps the voters up to date; only the holder does.
+func (p *plan) roster() {
+	o := p.o
+	if !o.leased() || !o.Election.Settled || o.Paused {
+		return
+	}
+	for _, m := range o.Members {
+		if !m.Alive || m.ClusterID != o.Election.ClusterID {
+			continue
+		}
+		i := slices.IndexFunc(o.Election.Voters, func(v Voter) bool { return v.ID == m.ID })
+		switch {
+		case i < 0:
+			next := append(slices.Clone(o.Election.Voters), Voter{ID: m.ID, Addr: m.Gossip})
+			p.do(SetRoster{Voters: next, Why: m.ID + " joined"})
+			return
+		case o.Election.Voters[i].Addr != m.Gossip:
+			next := slices.Clone(o.Election.Voters)
+			next[i].Addr = m.Gossip
+			p.do(SetRoster{Voters: next, Why: m.ID + " has a new address"})
+			return
+		}
+	}
+}
+
+// successors are the replicas in sync, in the order in which they take over. The
+// order stands as long as all of them stay in sync: offsets jump about under
+// load, and a successor that changes all the time is known to nobody.
+func (p *plan) successors() []string {
+	o := p.o
+	type candidate struct {
+		id       string
+		place    int
+		priority int
+	}
+	var in []candidate
+	for _, l := range o.Redis.Replicas {
+		i := slices.IndexFunc(o.Members, func(m Member) bool { return m.Redis == l.Addr })
+		if i < 0 || l.Addr == "" || !l.Online || l.Lag > MaxLag {
+			continue
+		}
+		m := o.Members[i]
+		if !m.Alive || m.ID == o.Self || m.Priority == PriorityNever || !p.isVoter(m.ID) {
+			continue
+		}
+		place := slices.Index(o.Election.Successors, m.ID)
+		if place < 0 {
+			place = len(o.Election.Successors)
+		}
+		in = append(in, candidate{m.ID, place, m.Priority})
+	}
+	slices.SortFunc(in, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id))
+	})
+	var out []string
+	for _, c := range in {
+		out = append(out, c.id)
+	}
+	return out
+}

@@ -1,0 +1,189 @@
+package reconcile
+
+import (
+	"cmp"
+	"time"
+)
+
+// Time is a reading of this host's monotonic clock.
+type Time = time.Duration
+
+// Fence is the min-replicas-to-write no cluster can meet: with it a redis-server
+// refuses every write and serves everything else.
+const Fence = 1000000
+
+// Unknown stands for a setting that has not been read yet.
+const Unknown = -1
+
+// Role is what a redis-server says it is.
+type Role int
+
+// The roles.
+const (
+	RoleUnknown Role = iota
+	Primary
+	Replica
+)
+
+func (r Role) String() string {
+	switch r {
+	case Primary:
+		return "primary"
+	case Replica:
+		return "replica"
+	}
+	return "unknown"
+}
+
+// Observed is everything Plan knows. A zero field means "not learnt".
+type Observed struct {
+	At   Time
+	Self string
+	// Started is when this agent began, FenceAfter until when the lease that its
+	// predecessor held may still be counted on.
+	Started, FenceAfter Time
+	// Stopping since: the node is to be stopped in order.
+	Stopping bool
+	// Paused: a person has stopped all automatic changes.
+	Paused bool
+	// Handover is a wish to move the primary; HandoverTo may be empty: the best.
+	Handover   bool
+	HandoverTo string
+	// HandoverFailures counts the attempts that failed since the wish was made,
+	// HandoverAt is when the last one ended.
+	HandoverFailures int
+	HandoverAt       Time
+
+	Election Election
+	Redis    Redis
+	Sentinel Sentinel
+	// HolderSeen is when the holder's redis-server last answered this node (0: it
+	// was not asked); RemoteFenced the last term in which this node fenced it.
+	HolderSeen   Time
+	RemoteFenced uint64
+	VIPs         []VIP
+	Members      []Member // in the order of their IDs, this node among them
+}
+
+// Election is the state of the ballot.
+type Election struct {
+	ClusterID  string
+	Voters     []Voter
+	Settled    bool
+	Holder     string
+	Term       uint64 // of the holder
+	Released   bool
+	OpenedAt   Time
+	HeardAt    Time
+	EverHeard  bool
+	Primary    string // where the holder's redis-server listens
+	Successors []string
+	Lease      bool
+	LeaseUntil Time
+	Claiming   bool
+	ClaimedAt  Time
+	Nudged     bool
+	Overtaken  bool
+}
+
+// Voter is a node of the roster.
+type Voter struct{ ID, Addr string }
+
+// Data says what a dataset is worth; the later term wins, then the offset.
+type Data struct {
+	Term   uint64
+	Offset int64
+	Keys   int64
+}
+
+// Compare orders datasets of one cluster, the fuller last.
+func (d Data) Compare(e Data) int {
+	return cmp.Or(cmp.Compare(d.Term, e.Term), cmp.Compare(d.Offset, e.Offset))
+}
+
+// Redis is the local redis-server.
+type Redis struct {
+	Running    bool
+	StartedAt  Time
+	StartAfter Time // when it may be started next, after quick exits
+	// SilentSince is when it stopped answering (0: it answers); Stuck that its
+	// process does not use the processor meanwhile, or is stopped.
+	SilentSince Time
+	Stuck       bool
+	// Dying: SIGKILL was sent, so it never runs again, but it is not gone yet.
+	Dying bool
+
+	// Known: what follows was read since this process started.
+	Known       bool
+	Role        Role
+	Loading     bool
+	PrimaryAddr string
+	LinkUp      bool
+	Syncing     bool
+	MinReplicas int // Unknown
+	Priority    int // Unknown
+	Good        int // replicas that acknowledge in time
+	Replicas    []Link
+	Data        Data
+}
+
+// Link is a replica as its primary sees it.
+type Link struct {
+	Addr   string
+	Online bool
+	Lag    time.Duration `text:"span"`
+	Offset int64
+}
+
+// Sentinel is the local redis-sentinel.
+type Sentinel struct {
+	Running    bool
+	StartAfter Time
+	// Configured: it has a file from an earlier run.
+	Configured bool
+	Known      bool // what follows was read since this process started
+	Tuned      bool // its volatile timers are set
+	// Monitors is the address it holds for the primary; empty: it watches none.
+	Monitors        string
+	Failover        bool // one is under way
+	Quorum, Peers   int
+	DownAfter       time.Duration `text:"span"`
+	FailoverTimeout time.Duration `text:"span"`
+	// Choice is the replica it would promote now, as far as priorities decide.
+	Choice string
+	// WrongSince is when Monitors began to differ from the holder's address.
+	WrongSince  Time
+	PublishedAt Time
+}
+
+// VIP is a floating address on this host.
+type VIP struct {
+	Address   string
+	Replica   bool // follows the best replica instead of the primary
+	Held      bool
+	RenewedAt Time
+}
+
+// Member is a node as gossip and its own last word describe it.
+type Member struct {
+	ID, Name, ClusterID string
+	Gossip, Redis       string // addresses; Redis empty: it runs none
+	Sentinel            string
+	Alive               bool
+	// Ready: its redis-server has loaded what it had; Data is what it is worth.
+	Ready    bool
+	Data     Data
+	Priority int
+}
+
+// Desired is what the configuration asks for.
+type Desired struct {
+	Redis, Sentinel bool // the roles of this node
+	RedisAddr       string
+	Expect          int
+	Priority        int
+	// MinReplicas is the operator's min_replicas_to_write; Unknown: automatic.
+	MinReplicas     int
+	DownAfter       time.Duration `text:"span"`
+	FailoverTimeout time.Duration `text:"span"`
+}

@@ -1,0 +1,350 @@
+package reconcile
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Timing, each with its reason; DESIGN.md has them in one table.
+const (
+	// Lapse is how long after the holder's last word no other node can win; it is
+	// election.Lapse, and a test holds them equal.
+	Lapse = 700 * time.Millisecond
+	// TakeMargin is how long a lease must run yet for anything to be taken: the
+	// command that takes it may be carried out 200 ms later.
+	TakeMargin = 250 * time.Millisecond
+	// SilentRedis is how long the holder's redis-server must not have answered this
+	// node before it counts as unreachable: four probes of 100 ms.
+	SilentRedis = 400 * time.Millisecond
+	// AgentGrace is how long a holder whose agent is silent keeps its place while
+	// its redis-server answers: longer than the systemd watchdog (2 s), a restart,
+	// and the kernel's lifetime of its VIP (5 s, at most 1 s late), so that the VIP
+	// is off that host before it can be on another.
+	AgentGrace = 7 * time.Second
+	// AgentAlive is that time for a holder that gossip calls alive: the others may
+	// well hear what only this node does not.
+	AgentAlive = 30 * time.Second
+	// HangAfter is how long redis-server may not answer, while its process does not
+	// even use the processor, before it is taken for hung.
+	HangAfter = 500 * time.Millisecond
+	// RankStep keeps the second best candidate out of the way of the best.
+	RankStep = 300 * time.Millisecond
+	// ClaimAgain is the pause after a claim that was not won.
+	ClaimAgain = 100 * time.Millisecond
+	// ColdStart is how long nodes that come up without a holder wait for the others
+	// before the fullest dataset among those present wins.
+	ColdStart = 10 * time.Second
+	// RenewVIP is how often the kernel's lifetime of a held address is renewed.
+	RenewVIP = 500 * time.Millisecond
+	// PublishAgain and Remonitor: Sentinel needs about a second to publish; it, or
+	// the next one, is asked again after PublishAgain; and a Sentinel that still
+	// names another primary after Remonitor is set up anew.
+	PublishAgain = 1500 * time.Millisecond
+	Remonitor    = 20 * time.Second
+	// HandOverAgain is the pause after a handover that failed, HandOverTries how
+	// often a stopping node tries before it stops without one.
+	HandOverAgain = 500 * time.Millisecond
+	HandOverTries = 5
+	// AwaitSuccessor is how long a node that stops stays, after it gave the lease
+	// back, for its successor to take it: its vote may be needed.
+	AwaitSuccessor = time.Second
+	// MaxLag is how stale the acknowledgement of a successor may be; replicas
+	// acknowledge every second.
+	MaxLag = 2 * time.Second
+)
+
+// Priorities by which Sentinel would choose: the standing successor first, no
+// replica that is not in sync.
+const (
+	PriorityPrimary   = 1
+	PrioritySuccessor = 10
+	PriorityReplica   = 100
+	PriorityNever     = 0
+)
+
+// plan collects the actions of one round.
+type plan struct {
+	o       Observed
+	d       Desired
+	actions []Action
+}
+
+func (p *plan) do(a ...Action) { p.actions = append(p.actions, a...) }
+
+// Plan returns what to do now, in order. It returns nil when everything is as it
+// should be. What clients feel comes first, since an action that fails ends the
+// round: a Sentinel that does not answer must not cost a promotion or a VIP.
+func Plan(o Observed, d Desired) []Action {
+	p := &plan{o: o, d: d}
+	p.letGo()
+	if len(p.actions) > 0 {
+		return p.actions // let go first; what comes next is seen in the next round
+	}
+	if o.Stopping {
+		p.stop()
+		return p.actions
+	}
+	p.role()
+	if p.handOver() {
+		return p.actions // afterwards nothing is as it was observed
+	}
+	p.vips()
+	p.announce()
+	p.processes()
+	p.elect()
+	p.priority()
+	p.sentinel()
+	p.roster()
+	return p.actions
+}
+
+// leased: this node may accept writes now.
+func (o Observed) leased() bool { return o.Election.Lease && o.At < o.Election.LeaseUntil }
+
+// mayTake: the lease runs long enough for something to be taken under it.
+func (o Observed) mayTake() bool { return o.leased() && o.At+TakeMargin <= o.Election.LeaseUntil }
+
+// holds: this node won the last term and has not given the lease back. The lease
+// itself may have lapsed.
+func (o Observed) holds() bool {
+	return o.Election.ClusterID != "" && o.Election.Holder == o.Self && !o.Election.Released
+}
+
+// holderHeard: another node holds the lease and says so.
+func (o Observed) holderHeard() bool {
+	e := o.Election
+	return e.Holder != "" && e.Holder != o.Self && !e.Released && e.EverHeard && o.At < e.HeardAt+Lapse && e.Primary != ""
+}
+
+// answers: what was read from this redis-server is true of it now.
+func (r Redis) answers() bool { return r.Running && r.Known && r.SilentSince == 0 && !r.Dying }
+
+// primaryAddr is where the primary is, as far as the election knows.
+func (p *plan) primaryAddr() string {
+	switch {
+	case p.o.leased():
+		return p.d.RedisAddr
+	case p.o.holderHeard():
+		return p.o.Election.Primary
+	}
+	return ""
+}
+
+// letGo gives up what this node may not have: first the right to write, then the
+// clients, then the address, then the lease.
+func (p *plan) letGo() {
+	o, r := p.o, p.o.Redis
+	fence := !o.leased() && o.At >= o.FenceAfter
+	hung := r.Running && r.SilentSince > 0 && o.At >= r.SilentSince+HangAfter
+	switch {
+	case hung && r.Stuck && !r.Dying && !o.Paused:
+		p.do(KillRedis{Why: fmt.Sprintf("no answer for %v and its process does nothing", (o.At - r.SilentSince).Round(time.Millisecond))})
+	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && hung):
+		p.do(FenceRedis{Why: "no lease"})
+		if r.Role == Primary && r.SilentSince == 0 {
+			p.do(CloseClients{}) // the fence has killed one that does not answer
+		}
+	}
+	if fence {
+		p.dropVIPs("no lease")
+	}
+	if o.holds() {
+		p.giveBack()
+	}
+	p.dropReplicaVIPs()
+}
+
+// giveBack releases the lease when the local redis-server can be no primary.
+func (p *plan) giveBack() {
+	r, why := p.o.Redis, ""
+	switch {
+	case !r.Running:
+		why = "redis-server is not running"
+	case r.Dying || planned[KillRedis](p):
+		why = "redis-server is killed" // it never runs again, even where the kernel cannot end it yet
+	case r.answers() && r.Loading && r.Role != Primary:
+		why = "redis-server loads another dataset"
+		if r.MinReplicas != Fence && !planned[FenceRedis](p) {
+			p.do(FenceRedis{Why: why})
+		}
+	default:
+		return
+	}
+	p.dropVIPs(why)
+	p.do(Release{Why: why})
+}
+
+// planned: such an action is among those planned so far.
+func planned[A Action](p *plan) bool {
+	return slices.ContainsFunc(p.actions, func(a Action) bool { _, ok := a.(A); return ok })
+}
+
+func (p *plan) dropVIPs(why string) {
+	for _, v := range p.o.VIPs {
+		dropped := slices.ContainsFunc(p.actions, func(a Action) bool { d, ok := a.(DropVIP); return ok && d.Address == v.Address })
+		if v.Held && !v.Replica && !dropped {
+			p.do(DropVIP{Address: v.Address, Why: why})
+		}
+	}
+}
+
+// dropReplicaVIPs: the replicas' address is let go when it is known to belong
+// elsewhere. While no holder is heard nobody knows: it is neither dropped nor
+// renewed, so that a restart of the agent or a failover does not interrupt the
+// readers, and the kernel removes it from a host that stays cut off.
+func (p *plan) dropReplicaVIPs() {
+	o, r, why := p.o, p.o.Redis, ""
+	switch {
+	case !r.Running || !p.d.Redis:
+		why = "redis-server is not running"
+	case o.Stopping:
+		why = "stopping"
+	case (o.leased() || o.holderHeard() && r.Known) && !p.servesReads():
+		why = "another node serves the reads"
+	default:
+		return
+	}
+	for _, v := range o.VIPs {
+		if v.Held && v.Replica {
+			p.do(DropVIP{Address: v.Address, Why: why})
+		}
+	}
+}
+
+// servesReads: the replicas' address belongs here: on the standing successor, or
+// on the primary when there is none.
+func (p *plan) servesReads() bool {
+	o := p.o
+	if !o.Redis.Running || o.Stopping || !p.d.Redis {
+		return false
+	}
+	if o.leased() {
+		return len(o.Election.Successors) == 0
+	}
+	return o.holderHeard() && len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self && o.Redis.LinkUp
+}
+
+// processes starts what is not running and stops what has no role here any more.
+// While the cluster is paused they are left as they are.
+func (p *plan) processes() {
+	o, primary := p.o, p.primaryAddr()
+	if o.Paused {
+		return
+	}
+	switch {
+	case p.d.Redis && !o.Redis.Running && o.At >= o.Redis.StartAfter:
+		p.do(StartRedis{Primary: primary})
+	case !p.d.Redis && o.Redis.Running && !o.holds() && !p.awaitsSuccessor():
+		p.do(StopRedis{})
+	}
+	switch {
+	case p.d.Sentinel && !o.Sentinel.Running && o.At >= o.Sentinel.StartAfter && (primary != "" || o.Sentinel.Configured):
+		p.do(StartSentinel{Primary: primary})
+	case !p.d.Sentinel && o.Sentinel.Running:
+		p.do(StopSentinel{})
+	}
+}
+
+// role makes the local redis-server what the election says. A pause changes
+// nothing about it: while it lasts nobody new wins, and what was won before must
+// be carried through.
+func (p *plan) role() {
+	o, r := p.o, p.o.Redis
+	if !r.answers() || r.Loading {
+		return
+	}
+	want := p.minReplicas()
+	fenced := r.MinReplicas == Fence || r.MinReplicas == Unknown
+	switch {
+	case o.holderHeard():
+		if p.d.Redis && (r.Role == Primary || r.PrimaryAddr != o.Election.Primary) {
+			p.do(Follow{Primary: o.Election.Primary, CloseClients: r.Role == Primary})
+		}
+	case !o.leased():
+	case r.Role != Primary:
+		if o.mayTake() {
+			p.do(Promote{MinReplicas: want})
+		}
+	case r.MinReplicas != want && (!fenced || o.mayTake()):
+		p.do(SetMinReplicas{N: want})
+	}
+}
+
+// minReplicas is how many replicas must follow for a write to be accepted. The
+// automatic choice is a second line behind the lease: with two replicas in touch
+// one of them must acknowledge; it is given up only by a holder whose lease,
+// and with it the majority of agents, is there.
+func (p *plan) minReplicas() int {
+	r := p.o.Redis
+	switch {
+	case p.d.MinReplicas != Unknown:
+		return p.d.MinReplicas
+	case r.Role == Primary && r.Good >= 2:
+		return 1
+	case r.Role == Primary && r.Good == 1 && r.MinReplicas == 1:
+		return 1
+	}
+	return 0
+}
+
+// vips keeps the addresses where they belong. What does not belong here is gone
+// already.
+func (p *plan) vips() {
+	o := p.o
+	for _, v := range o.VIPs {
+		var here bool
+		switch {
+		case v.Replica:
+			here = p.servesReads()
+		case v.Held:
+			here = o.leased() && p.serving()
+		default:
+			here = o.mayTake() && p.serving()
+		}
+		if here && (!v.Held || o.At >= v.RenewedAt+RenewVIP) {
+			p.do(HoldVIP{Address: v.Address})
+		}
+	}
+}
+
+// serving: the local redis-server is a primary that accepts writes, or will be
+// after the actions planned so far.
+func (p *plan) serving() bool {
+	r := p.o.Redis
+	return planned[Promote](p) || planned[SetMinReplicas](p) ||
+		r.Running && r.Known && r.Role == Primary && r.MinReplicas != Fence && r.MinReplicas != Unknown
+}
+
+// priority tells Sentinel, through replica-priority, whom to choose: it is asked
+// to publish the primary, and does so only for the node that it would choose. It
+// forgets the priority of a node that is a primary, so the others step back
+// until the local Sentinel names the right one.
+func (p *plan) priority() {
+	o, r, s := p.o, p.o.Redis, p.o.Sentinel
+	if !r.answers() || r.Loading {
+		return
+	}
+	want := r.Priority
+	switch {
+	case p.d.Priority == PriorityNever:
+		want = PriorityNever
+	case o.leased():
+		want = PriorityPrimary
+	case !o.holderHeard() && !o.Election.EverHeard && o.At >= o.Started+Lapse && r.Priority == PriorityNever && r.Data.Term > 0 && !r.Syncing:
+		want = PriorityReplica // a cold start: whoever wins must have been seen to be eligible
+	case !o.holderHeard() || o.Election.Primary != r.PrimaryAddr:
+		// The primary is not known to be alive: leave what it was.
+	case !r.LinkUp || r.Syncing:
+		want = PriorityNever
+	case s.Running && s.Known && s.Monitors != "" && s.Monitors != o.Election.Primary:
+		want = PriorityNever
+	case len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self:
+		want = PrioritySuccessor
+	default:
+		want = PriorityReplica
+	}
+	if want != r.Priority {
+		p.do(SetPriority{N: want})
+	}
+}

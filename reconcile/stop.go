@@ -1,0 +1,80 @@
+package reconcile
+
+import "slices"
+
+// handOver moves the primary to another node when a person asked for it, or this
+// node is to run no redis-server any more. Nothing moves while the cluster is
+// paused: nobody would get the votes.
+func (p *plan) handOver() bool {
+	o := p.o
+	if o.Paused || !o.Handover && p.d.Redis || !o.leased() || !o.Redis.answers() || o.Redis.Role != Primary {
+		return false
+	}
+	to := p.target()
+	if to == "" || o.At < o.HandoverAt+HandOverAgain {
+		return false
+	}
+	p.do(HandOver{To: to})
+	return true
+}
+
+// target is the node that the primary moves to: the one asked for, or the
+// standing successor. A node that stops takes any successor there is.
+func (p *plan) target() string {
+	s := p.successors()
+	switch {
+	case len(s) == 0:
+		return ""
+	case !p.o.Handover || p.o.HandoverTo == "":
+		return s[0]
+	case slices.Contains(s, p.o.HandoverTo):
+		return p.o.HandoverTo
+	case p.o.Stopping:
+		return s[0]
+	}
+	return ""
+}
+
+// stop ends the node in order: hand the primary over and wait until somebody has
+// taken it, stop redis-server with its data saved, and Sentinel last, whose voice
+// counts meanwhile. Losing the lease on the way is no obstacle: letGo has fenced
+// redis-server then. Sentinel's publication is not waited for: it takes a second,
+// needs nothing from this node, and nobody can write here any more.
+func (p *plan) stop() {
+	o := p.o
+	if o.leased() && o.Redis.Running {
+		if to := p.target(); to != "" && o.HandoverFailures < HandOverTries && !o.Paused && o.Redis.Role == Primary {
+			if o.At >= o.HandoverAt+HandOverAgain {
+				p.do(HandOver{To: to})
+				return
+			}
+			p.vips() // between two attempts the writes go on
+			return
+		}
+		// Nobody can take over: no write may come in any more.
+		if o.Redis.MinReplicas != Fence {
+			p.do(FenceRedis{Why: "stopping"}, CloseClients{})
+		}
+		p.dropVIPs("stopping")
+	}
+	switch {
+	case p.awaitsSuccessor():
+	case o.Redis.Running:
+		p.do(StopRedis{})
+	case o.Sentinel.Running:
+		p.do(StopSentinel{})
+	}
+}
+
+// awaitsSuccessor: this node has just given the lease back, and one of the
+// successors is about to take it.
+func (p *plan) awaitsSuccessor() bool {
+	e := p.o.Election
+	return p.o.Redis.Running && e.Holder == p.o.Self && e.Released && len(e.Successors) > 0 && p.o.At < e.OpenedAt+AwaitSuccessor
+}
+
+// Stopped reports that a stopping node has nothing left to stop, nor to give
+// back.
+func Stopped(o Observed) bool {
+	return o.Stopping && !o.Redis.Running && !o.Sentinel.Running && !o.holds()
+}
