@@ -1,0 +1,275 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/gossip"
+	"github.com/redisd/redisd/internal/secret"
+	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
+)
+
+// Options is what an agent is made of. All fields but Journal are required.
+type Options struct {
+	// Config is loaded, resolved and valid; ConfigPath is read again on a reload.
+	Config     config.Config
+	ConfigPath string
+	// Load reads the configuration again, as it was read for Config.
+	Load    func() (config.Config, error)
+	Log     *slog.Logger
+	Version string
+	// Lines returns where the output of the named process goes.
+	Lines func(process string) func(supervisor.Line)
+}
+
+// Agent is one node. Run runs it once.
+type Agent struct {
+	log        *slog.Logger
+	version    string
+	load       func() (config.Config, error)
+	cfg        atomic.Pointer[config.Config]
+	secret     secret.Secret
+	disk       disk
+	self       string
+	gossipAddr netip.AddrPort
+	redisAddr  netip.AddrPort
+	started    time.Duration
+	fenceAfter time.Duration
+
+	stateMu sync.Mutex
+	state   stateFile
+
+	gossip   *gossip.Gossip
+	ballot   *ballot
+	sending  sending
+	calls    calls
+	redis    *process
+	sentinel *process
+	redisW   *redisWatch
+	sentW    *sentinelWatch
+	probe    *probe
+	vips     vipSet
+	events   events
+
+	woken    chan struct{}
+	reload   chan chan error
+	stopping atomic.Bool
+	paused   atomic.Bool
+	wish     wish
+	lastPlan atomic.Pointer[Plan]
+	notify   notifier
+
+	// Only the rounds use these.
+	meta          gossip.Meta
+	held          bool
+	lastFailure   string
+	lastFailureAt time.Duration
+}
+
+// New prepares an agent: it reads the secret and this node's state, and takes
+// over what an earlier agent left running. Nothing is started yet.
+func New(o Options) (*Agent, error) {
+	cfg := o.Config
+	sec, err := secret.Load(cfg.Cluster.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{cfg.Node.StateDir, cfg.Node.RunDir, filepath.Join(cfg.Node.StateDir, "redis"), filepath.Join(cfg.Node.StateDir, "sentinel")} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return nil, fmt.Errorf("make a directory of this node: %w", err)
+		}
+	}
+	a := &Agent{
+		log: o.Log, version: o.Version, load: o.Load, secret: sec,
+		disk:       disk{dir: cfg.Node.StateDir, run: cfg.Node.RunDir},
+		gossipAddr: netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Cluster.GossipPort)),
+		redisAddr:  netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
+		started:    now(),
+		sending:    sending{n: map[election.NodeID]int{}},
+		calls:      calls{waiting: map[string]chan answer{}},
+		woken:      make(chan struct{}, 1),
+		reload:     make(chan chan error),
+	}
+	a.cfg.Store(&cfg)
+	if a.state, err = a.disk.loadState(cfg.Cluster.Name); err != nil {
+		return nil, err
+	}
+	a.self = a.state.ID
+	a.paused.Store(a.state.Paused)
+	a.log = o.Log.With("node", cfg.Node.Name)
+	if err := a.adopt(cfg, o.Lines); err != nil {
+		return nil, err
+	}
+	a.ballot = &ballot{
+		e:    election.New(election.NodeID(a.self), a.state.Election, a.started),
+		save: a.saveElection, send: a.sendElection, log: a.log,
+	}
+	return a, nil
+}
+
+// adopt takes over the processes of the agent before this one, and its lease for
+// as long as that runs.
+func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line)) error {
+	dir := filepath.Join(cfg.Node.StateDir, "supervisor")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("make the supervisor's directory: %w", err)
+	}
+	a.redis = newProcess(supervisor.New(a.log, dir, "redis-server", lines("redis-server")))
+	a.sentinel = newProcess(supervisor.New(a.log, dir, "redis-sentinel", lines("redis-sentinel")))
+	for _, p := range []*process{a.redis, a.sentinel} {
+		adopted, err := p.Adopt()
+		if err != nil {
+			return err
+		}
+		if adopted {
+			a.log.Info("took over a running process", "pid", p.State().PID)
+		}
+	}
+	if a.redis.State().Status == supervisor.Running {
+		a.fenceAfter = max(a.disk.leaseUntil(), a.started+firstRenewal)
+	}
+	rec, err := a.disk.loadRecord()
+	if err != nil {
+		a.log.Warn("the record of the dataset is not readable: this node cannot become primary before it has followed one", "error", err)
+	}
+	a.redisW = &redisWatch{
+		server: redis.NewServer(a.redisAddr, a.agentCredentials()), proc: a.redis.Process, disk: a.disk,
+		poke: make(chan struct{}, 1), wake: a.wake, rec: rec, saved: rec,
+	}
+	a.sentW = &sentinelWatch{
+		sentinel: redis.NewSentinel(a.sentinelAddr(), a.sentinelCredentials()), proc: a.sentinel.Process, name: cfg.Cluster.Name,
+		poke: make(chan struct{}, 1), wake: a.wake, want: a.primaryAddr,
+	}
+	a.probe = &probe{cred: a.agentCredentials(), target: a.holderAddr, wake: a.wake}
+	return nil
+}
+
+// firstRenewal is how long a new agent waits for the answers to its first
+// renewals before it fences a primary whose lease it cannot show.
+const firstRenewal = 150 * time.Millisecond
+
+// Run runs the agent until ctx ends, in which case it leaves Redis running for
+// the next agent, or until Stop was called and the node has stopped.
+func (a *Agent) Run(ctx context.Context) error {
+	cfg := a.cfg.Load()
+	if err := a.vips.set(cfg.VIPs, a.log); err != nil {
+		return err
+	}
+	defer a.vips.close()
+	if err := a.join(ctx); err != nil {
+		return err
+	}
+	defer a.leave()
+	api, err := a.listen()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.receive(gctx) })
+	g.Go(func() error { return a.redisW.run(gctx) })
+	g.Go(func() error { return a.sentW.run(gctx) })
+	g.Go(func() error { return a.probe.run(gctx) })
+	g.Go(func() error { return a.vips.watch(gctx, a.wake) })
+	g.Go(func() error { return a.watchProcesses(gctx) })
+	g.Go(func() error { return api.serve(gctx) })
+	g.Go(func() error {
+		defer cancel() // the rounds are over: everything else ends with them
+		return a.rounds(gctx)
+	})
+	err = g.Wait()
+	a.sending.close()
+	a.redis.stops.Wait()
+	a.sentinel.stops.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, a.redis.Close(), a.sentinel.Close())
+}
+
+// Stop has the agent stop the node in order; Run returns when that is done.
+func (a *Agent) Stop() {
+	a.stopping.Store(true)
+	a.wake()
+}
+
+// Reload reads the configuration again and applies it. When it is refused, every
+// mistake is in the error, and the node goes on with what it had.
+func (a *Agent) Reload(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case a.reload <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// wake has the next round run now.
+func (a *Agent) wake() {
+	select {
+	case a.woken <- struct{}{}:
+	default:
+	}
+}
+
+// watchProcesses turns the exit of a process into a round.
+func (a *Agent) watchProcesses(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.redis.Changed():
+			a.redisW.poll(ctx)
+		case <-a.sentinel.Changed():
+			a.sentW.pokeNow()
+		}
+		a.noteExits()
+		a.wake()
+	}
+}
+
+// saveElection puts the ballot's state on disk.
+func (a *Agent) saveElection(st election.State) error {
+	a.stateMu.Lock()
+	defer a.stateMu.Unlock()
+	next := a.state
+	next.Election = st
+	if err := a.disk.saveState(next); err != nil {
+		return fmt.Errorf("save the election's state: %w", err)
+	}
+	a.state = next
+	return nil
+}
+
+// Passwords, each for its own use.
+func (a *Agent) agentCredentials() redis.Credentials {
+	return redis.Credentials{User: "redisd-agent", Password: a.secret.Password("redis agent")}
+}
+
+func (a *Agent) sentinelCredentials() redis.Credentials {
+	return redis.Credentials{User: "redisd-agent", Password: a.secret.Password("sentinel agent")}
+}
+
+func (a *Agent) sentinelAddr() netip.AddrPort {
+	return netip.AddrPortFrom(a.gossipAddr.Addr(), uint16(a.cfg.Load().Sentinel.Port))
+}

@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// SocketName is the name of the local socket in the node's run directory.
+const SocketName = "redisd.sock"
+
+// api answers the commands on this host over a local socket. Who may open the
+// socket (root and the group redis) may do everything.
+type api struct {
+	server   *http.Server
+	listener net.Listener
+}
+
+func (a *Agent) listen() (*api, error) {
+	path := filepath.Join(a.cfg.Load().Node.RunDir, SocketName)
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("listen on %s: another redisd agent runs on this node", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the socket of an earlier agent: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen for commands: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen for commands: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, a.Status(r.Context()), nil) })
+	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) { reply(w, a.lastPlan.Load(), nil) })
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { reply(w, a.events.all(), nil) })
+	mux.HandleFunc("GET /v1/primary", func(w http.ResponseWriter, r *http.Request) {
+		addr, ok := a.PrimaryAddress()
+		if !ok {
+			reply(w, nil, errors.New("no primary is known; see `redisd status`"))
+			return
+		}
+		reply(w, addr, nil)
+	})
+	mux.HandleFunc("POST /v1/switchover", func(w http.ResponseWriter, r *http.Request) {
+		var req SwitchoverRequest
+		if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+			reply(w, nil, err)
+			return
+		}
+		res, err := a.Switchover(r.Context(), req)
+		reply(w, res, err)
+	})
+	return &api{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: l}, nil
+}
+
+// Problem is what an operation that did not work answers.
+type Problem struct {
+	Error string `json:"error"`
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusConflict)
+		v = Problem{Error: err.Error()}
+	}
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// serve answers until ctx ends.
+func (s *api) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.server.Shutdown(ctx); err != nil {
+			_ = s.server.Close()
+		}
+	})
+	defer stop()
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("answer commands: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
+)
+
+const (
+	// actTimeout bounds a command to a redis-server or redis-sentinel that is to
+	// change it: a round must not outlast the lease.
+	actTimeout = 200 * time.Millisecond
+	// sentinelTimeout is longer: each of its settings is fsync'd to its file.
+	sentinelTimeout = 500 * time.Millisecond
+	// stopGrace is how long a process may take to stop: redis-server saves its data.
+	stopGrace = 30 * time.Second
+)
+
+// apply carries out one action.
+func (a *Agent) apply(ctx context.Context, o reconcile.Observed, action reconcile.Action) error {
+	switch act := action.(type) {
+	case reconcile.FenceRedis, reconcile.CloseClients, reconcile.Promote, reconcile.SetMinReplicas,
+		reconcile.Follow, reconcile.SetPriority, reconcile.KillRedis:
+		return a.applyRedis(ctx, action)
+	case reconcile.StartRedis, reconcile.StopRedis, reconcile.StartSentinel, reconcile.StopSentinel:
+		return a.applyProcess(ctx, action)
+	case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
+		return a.applySentinel(ctx, action)
+	case reconcile.Found, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
+		return a.applyElection(ctx, o, action)
+	case reconcile.DropVIP:
+		a.log.Info("vip dropped", "vip", act.Address, "why", act.Why)
+		return a.vips.drop(ctx, act.Address)
+	case reconcile.HoldVIP:
+		first, err := a.vips.hold(ctx, act.Address)
+		if first {
+			a.log.Info("vip held", "vip", act.Address)
+			a.events.add("vip_held", act.Address)
+		}
+		return err
+	case reconcile.HandOver:
+		return a.handOver(ctx, o, act.To)
+	case reconcile.FenceRemote:
+		return a.fenceRemote(ctx, act.Addr, o.Election.Term)
+	}
+	return fmt.Errorf("action %T is not known", action)
+}
+
+func (a *Agent) applyRedis(ctx context.Context, action reconcile.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	server := a.redisW.server
+	switch act := action.(type) {
+	case reconcile.FenceRedis:
+		return a.fence(ctx, act.Why)
+	case reconcile.CloseClients:
+		n, err := server.CloseClients(ctx)
+		a.log.Info("clients closed", "clients", n)
+		return err
+	case reconcile.SetMinReplicas:
+		a.log.Info("writes accepted", "min_replicas_to_write", act.N)
+		return server.SetMinReplicas(ctx, act.N)
+	case reconcile.SetPriority:
+		return server.SetPriority(ctx, act.N)
+	case reconcile.KillRedis:
+		a.log.Warn("redis-server hangs and is killed", "why", act.Why)
+		a.events.add("redis_killed", act.Why)
+		return a.redis.Kill()
+	case reconcile.Promote:
+		if err := server.Promote(ctx, act.MinReplicas); err != nil {
+			return err
+		}
+		a.log.Info("redis-server promoted", "min_replicas_to_write", act.MinReplicas)
+		a.events.add("promoted", "this node's redis-server is primary")
+		a.sentW.pokeNow()
+		return nil
+	case reconcile.Follow:
+		addr, err := netip.ParseAddrPort(act.Primary)
+		if err != nil {
+			return err
+		}
+		a.log.Info("redis-server follows another primary", "primary", act.Primary)
+		return server.Follow(ctx, addr, redis.FollowOptions{CloseClients: act.CloseClients, AllowSentinel: false})
+	}
+	return nil
+}
+
+// fence takes the right to write from redis-server, for certain: one that does
+// not answer the command is killed.
+func (a *Agent) fence(ctx context.Context, why string) error {
+	err := a.redisW.server.SetFence(ctx)
+	if err == nil {
+		a.log.Info("redis-server fenced: no writes", "why", why)
+		return nil
+	}
+	if a.redis.State().Status != supervisor.Running {
+		return nil
+	}
+	a.log.Warn("redis-server does not answer and must not accept writes: killed", "error", err, "why", why)
+	a.events.add("redis_killed", "could not be fenced: "+err.Error())
+	return a.redis.Kill()
+}
+
+// fenceRemote fences the holder's redis-server, whose own agent is silent.
+func (a *Agent) fenceRemote(ctx context.Context, addr string, term uint64) error {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	s := redis.NewServer(to, a.agentCredentials())
+	defer s.Close()
+	if err := s.SetFence(ctx); err != nil {
+		return err
+	}
+	if _, err := s.CloseClients(ctx); err != nil {
+		return err
+	}
+	a.log.Warn("fenced the primary from here: its agent is silent", "primary", addr)
+	a.events.add("remote_fence", addr)
+	a.probe.setFenced(term)
+	return nil
+}
+
+func (a *Agent) applyProcess(ctx context.Context, action reconcile.Action) error {
+	switch act := action.(type) {
+	case reconcile.StartRedis:
+		if err := a.startRedis(ctx, act.Primary); err != nil {
+			a.redis.startFailed()
+			return err
+		}
+	case reconcile.StartSentinel:
+		if err := a.startSentinel(ctx, act.Primary); err != nil {
+			a.sentinel.startFailed()
+			return err
+		}
+	case reconcile.StopRedis:
+		a.record()
+		a.redis.stop(ctx, stopGrace, a.stopFailed("redis-server"))
+	case reconcile.StopSentinel:
+		a.sentinel.stop(ctx, stopGrace, a.stopFailed("redis-sentinel"))
+	}
+	return nil
+}
+
+func (a *Agent) stopFailed(name string) func(error) {
+	return func(err error) { a.log.Warn("process not stopped", "process", name, "error", err) }
+}
+
+func (a *Agent) applySentinel(ctx context.Context, action reconcile.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
+	defer cancel()
+	defer a.sentW.pokeNow()
+	s, name := a.sentW.sentinel, a.cfg.Load().Cluster.Name
+	switch act := action.(type) {
+	case reconcile.Monitor:
+		return a.monitor(ctx, act)
+	case reconcile.TuneSentinel:
+		pid := a.sentinel.State().PID
+		if err := s.Tune(ctx, sentinelTimers); err != nil {
+			a.log.Info("this redis-sentinel's timers cannot be set; it learns of changes more slowly", "error", err)
+		}
+		a.sentW.tuned(pid)
+	case reconcile.SetSentinel:
+		a.log.Info("sentinel option set", "option", act.Option, "value", act.Value)
+		return s.Set(ctx, name, redis.Directive{Name: act.Option, Value: act.Value})
+	case reconcile.Publish:
+		a.sentW.published()
+		if err := s.Failover(ctx, name); err != nil {
+			return err
+		}
+		a.log.Info("sentinels asked to publish this primary")
+	}
+	return nil
+}
+
+func (a *Agent) applyElection(ctx context.Context, o reconcile.Observed, action reconcile.Action) error {
+	switch act := action.(type) {
+	case reconcile.Found:
+		local := a.local(ctx)
+		voters := make([]election.Voter, len(act.Voters))
+		for i, v := range act.Voters {
+			voters[i] = election.Voter{ID: election.NodeID(v.ID), Addr: v.Addr}
+		}
+		a.log.Info("founding the cluster", "voters", len(voters), "keys", o.Redis.Data.Keys)
+		return a.ballot.do(func(e *election.Elector) []election.Envelope {
+			return e.Found(now(), local, randomID(8), voters)
+		})
+	case reconcile.Claim:
+		local := a.local(ctx)
+		fenced := election.Term(a.probe.fencedIn())
+		a.log.Info("claiming the lease", "why", act.Why)
+		return a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Claim(now(), local, fenced) })
+	case reconcile.Release:
+		a.log.Warn("releasing the lease", "why", act.Why)
+		a.events.add("lease_released", act.Why)
+		return a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Release(now(), act.Why) })
+	case reconcile.SetSuccessors:
+		return a.ballot.do(func(e *election.Elector) []election.Envelope {
+			i := e.Announced()
+			i.Successors = nodeIDs(act.IDs)
+			return e.Announce(now(), i, a.learners())
+		})
+	case reconcile.SetRoster:
+		voters := make([]election.Voter, len(act.Voters))
+		for i, v := range act.Voters {
+			voters[i] = election.Voter{ID: election.NodeID(v.ID), Addr: v.Addr}
+		}
+		a.log.Info("voters changed", "why", act.Why, "voters", len(voters))
+		a.events.add("roster", act.Why)
+		var err error
+		if e := a.ballot.do(func(e *election.Elector) []election.Envelope {
+			err = e.Propose(now(), voters)
+			return nil
+		}); e != nil {
+			return e
+		}
+		return err
+	}
+	return nil
+}
+
+func nodeIDs(ids []string) []election.NodeID {
+	out := make([]election.NodeID, len(ids))
+	for i, id := range ids {
+		out[i] = election.NodeID(id)
+	}
+	return out
+}

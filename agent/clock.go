@@ -1,0 +1,29 @@
+package agent
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// now reads the clock that all of the agent's timing uses: monotonic, and
+// running on while the host is suspended, so that a lease lapses in a frozen
+// virtual machine too.
+func now() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic("read CLOCK_BOOTTIME: " + err.Error()) // every Linux since 2.6.39 has it
+	}
+	return time.Duration(ts.Nano())
+}
+
+// bootID tells readings of the clock before a reboot from those after it.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

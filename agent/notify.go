@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/redisd/redisd/reconcile"
+)
+
+// notifier speaks to systemd, when that is what runs the agent. Only the rounds
+// use it, so that the watchdog sees when they stop.
+type notifier struct {
+	status  string
+	aliveAt time.Duration
+}
+
+// aliveEvery is how often the watchdog hears of the rounds.
+const aliveEvery = 200 * time.Millisecond
+
+// alive tells the watchdog that a round was run, and `systemctl status` what the
+// node is.
+func (n *notifier) alive(o reconcile.Observed) {
+	if o.At < n.aliveAt+aliveEvery {
+		return
+	}
+	n.aliveAt = o.At
+	text := daemon.SdNotifyWatchdog
+	if s := describe(o); s != n.status {
+		n.status = s
+		text += "\nSTATUS=" + s
+	}
+	_, _ = daemon.SdNotify(false, text)
+}
+
+// NotifyReloading and NotifyReady bracket a reload, as Type=notify asks for.
+func NotifyReloading() {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return
+	}
+	_, _ = daemon.SdNotify(false, fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, ts.Nano()/1000))
+}
+
+// NotifyReady tells systemd that the agent does what it should.
+func NotifyReady() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }
+
+// describe is the node in one line.
+func describe(o reconcile.Observed) string {
+	switch {
+	case o.Stopping:
+		return "stopping"
+	case o.Election.Lease:
+		return "primary"
+	case o.Election.ClusterID == "":
+		return "waiting for the expected members to found the cluster"
+	case o.Redis.Running && o.Redis.Role == reconcile.Replica && o.Redis.LinkUp:
+		return "replica of " + o.Redis.PrimaryAddr
+	case o.Redis.Running:
+		return "waiting for a primary"
+	}
+	return "redis-server is not running"
+}

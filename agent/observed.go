@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// observe gathers what the watchers know. It asks nobody, so a redis-server that
+// hangs cannot hold up a round.
+func (a *Agent) observe() reconcile.Observed {
+	v := a.ballot.view()
+	o := reconcile.Observed{
+		At: now(), Self: a.self, Started: a.started, FenceAfter: a.fenceAfter,
+		Stopping: a.stopping.Load(), Paused: a.paused.Load(),
+		Election:     electionObserved(v),
+		RemoteFenced: a.probe.fencedIn(),
+		VIPs:         a.vips.observed(),
+		Members:      a.members(),
+	}
+	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wish.observed()
+	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary)
+	o.Redis = a.redisW.observed()
+	o.Redis.StartAfter = a.redis.nextStart()
+	o.Sentinel = a.sentW.observed()
+	o.Sentinel.StartAfter = a.sentinel.nextStart()
+	o.Sentinel.Configured = a.sentinelConfigured()
+	if addr := a.holderAddr(); addr.IsValid() {
+		o.HolderSeen = a.probe.lastSeen(addr.String())
+	}
+	return o
+}
+
+func electionObserved(v election.View) reconcile.Election {
+	e := reconcile.Election{
+		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
+		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,
+		Lease: v.Lease, LeaseUntil: v.LeaseUntil, Claiming: v.Claiming, ClaimedAt: v.ClaimedAt,
+		Nudged: v.Nudged, Overtaken: v.Overtaken,
+	}
+	for _, id := range v.Successors {
+		e.Successors = append(e.Successors, string(id))
+	}
+	for _, voter := range v.Roster.Voters {
+		e.Voters = append(e.Voters, reconcile.Voter{ID: string(voter.ID), Addr: voter.Addr})
+	}
+	return e
+}
+
+// desired is what the configuration asks of this node.
+func (a *Agent) desired() reconcile.Desired {
+	cfg := a.cfg.Load()
+	d := reconcile.Desired{
+		Redis: cfg.HasRole("redis"), Sentinel: cfg.HasRole("sentinel"), RedisAddr: a.redisAddr.String(),
+		Expect: cfg.Cluster.Expect, Priority: cfg.Node.Priority, MinReplicas: reconcile.Unknown,
+		DownAfter: time.Duration(cfg.Sentinel.DownAfter), FailoverTimeout: time.Duration(cfg.Sentinel.FailoverTimeout),
+	}
+	if n := cfg.Redis.MinReplicasToWrite; n != nil {
+		d.MinReplicas = *n
+	}
+	return d
+}
+
+// local is what this node knows when it votes: a fresh look at its dataset,
+// since what came in after the last poll counts too.
+func (a *Agent) local(ctx context.Context) election.Local {
+	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+	defer cancel()
+	a.redisW.poll(ctx)
+	o, d := a.observe(), a.desired()
+	r := o.Redis
+	return election.Local{
+		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
+		Known:     !r.Running || r.Known && !r.Loading,
+		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && r.Running && !r.Syncing && r.SilentSince == 0 && !o.Stopping,
+		Reachable: o.HolderSeen > 0 && o.At < o.HolderSeen+reconcile.SilentRedis,
+		Paused:    o.Paused,
+		Founder:   election.NodeID(reconcile.Founder(o, d)),
+	}
+}

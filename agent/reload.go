@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/redis"
+)
+
+// reconfigure reads the configuration again and applies it. All that can fail is
+// tried before anything is touched.
+func (a *Agent) reconfigure(ctx context.Context) error {
+	next, err := a.load()
+	if err == nil {
+		err = Trial(ctx, next)
+	}
+	if err == nil {
+		err = a.applyConfig(ctx, next)
+	}
+	if err != nil {
+		a.log.Error("configuration not reloaded; everything goes on with the one before", "error", err)
+		a.events.add("reload_refused", err.Error())
+		return err
+	}
+	return nil
+}
+
+func (a *Agent) applyConfig(ctx context.Context, next config.Config) error {
+	old := *a.cfg.Load()
+	changes := config.Changes(old, next)
+	var refused []error
+	for _, c := range changes {
+		if c.Effect == config.Refused {
+			refused = append(refused, fmt.Errorf("%s: %s", c.Key, c.Why))
+		}
+	}
+	if len(refused) > 0 {
+		return errors.Join(refused...)
+	}
+	password, err := clientPassword(next, a.secret)
+	if err != nil {
+		return err
+	}
+	if err := a.vips.set(next.VIPs, a.log); err != nil {
+		return err
+	}
+	later := a.applyRedisConfig(ctx, next, changes)
+	if err := a.writeRedisFiles(next, a.primaryAddr()); err != nil {
+		return err
+	}
+	a.cfg.Store(&next)
+	a.setClientPassword(ctx, password)
+	for _, c := range changes {
+		switch {
+		case later[c.Key] != nil:
+			a.log.Warn("setting changed, but redis-server takes it only when it starts", "key", c.Key, "error", later[c.Key])
+		case c.Effect == config.Live:
+			a.log.Info("setting changed", "key", c.Key)
+		default:
+			a.log.Warn("setting changed, but a reload is not enough", "key", c.Key, "needs", c.Effect.String(), "why", c.Why)
+		}
+	}
+	a.log.Info("configuration reloaded", "changes", len(changes))
+	a.events.add("reloaded", fmt.Sprintf("%d changes", len(changes)))
+	return nil
+}
+
+// setClientPassword gives redis-server the applications' password. Who is logged
+// in stays so. (ACL LOAD would do as well, but it closes the replicas' links.)
+func (a *Agent) setClientPassword(ctx context.Context, password string) {
+	if !a.redisW.observed().Known {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	if err := a.redisW.server.SetPassword(ctx, confgen.UserClients, password); err != nil {
+		a.log.Warn("the applications' password not changed; it counts from redis-server's next start", "error", err)
+	}
+}
+
+// applyRedisConfig sets what redis-server can take while it runs, and returns
+// what it would not take.
+func (a *Agent) applyRedisConfig(ctx context.Context, next config.Config, changes []config.Change) map[string]error {
+	later := map[string]error{}
+	for _, c := range changes {
+		if c.Effect != config.Live {
+			continue
+		}
+		name, value, ok := directiveOf(c.Key, next)
+		if !ok {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, actTimeout)
+		if err := a.redisW.server.ConfigSet(ctx, redis.Directive{Name: name, Value: value}); err != nil {
+			later[c.Key] = err
+		}
+		cancel()
+	}
+	return later
+}
+
+// directiveOf returns what a key of redisd.toml means to redis-server.
+func directiveOf(key string, cfg config.Config) (name, value string, ok bool) {
+	if key == "redis.maxmemory" {
+		if cfg.Redis.MaxMemory == "" {
+			return "maxmemory", "0", true
+		}
+		return "maxmemory", cfg.Redis.MaxMemory, true
+	}
+	name, ok = strings.CutPrefix(key, "redis.directives.")
+	if !ok {
+		return "", "", false
+	}
+	if v, set := cfg.Redis.Directives[name]; set {
+		return name, confgen.SetValue(v), true
+	}
+	v, known := confgen.Default(name) // taken out of the file
+	return name, confgen.SetValue(v), known
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+const (
+	// tick is how often a round runs when nothing happens: half the time between
+	// two renewals.
+	tick = 50 * time.Millisecond
+	// recordEvery is how often the dataset's worth is put on disk.
+	recordEvery = time.Second
+	// moreRounds bounds how many rounds follow one another without a pause, so that
+	// a plan that never settles costs a tick, not a processor.
+	moreRounds = 8
+)
+
+// rounds runs observe, plan, apply until the agent ends or the node has stopped.
+func (a *Agent) rounds(ctx context.Context) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	var recorded time.Duration
+	NotifyReady()
+	for {
+		for range moreRounds {
+			if !a.round(ctx) {
+				break
+			}
+		}
+		if reconcile.Stopped(a.observe()) {
+			a.log.Info("stopped in order")
+			return nil
+		}
+		if at := now(); at >= recorded+recordEvery {
+			recorded = at
+			a.record()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		case <-a.woken:
+		case done := <-a.reload:
+			done <- a.reconfigure(ctx)
+		}
+	}
+}
+
+// round observes, plans and acts once, and reports whether something was done
+// that another round should look at without waiting.
+func (a *Agent) round(ctx context.Context) bool {
+	o, d := a.observe(), a.desired()
+	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), a.learners()) })
+	a.announce(o)
+	a.keepLease(o)
+	actions := reconcile.Plan(o, d)
+	a.remember(o, d, actions)
+	a.notify.alive(o)
+	again, sentinel := false, false
+	for _, action := range actions {
+		if _, renewal := action.(reconcile.HoldVIP); !renewal {
+			again = true
+			a.log.Debug("action", "action", action.String())
+		}
+		switch action.(type) {
+		case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel:
+			sentinel = true
+		}
+		if err := a.apply(ctx, o, action); err != nil {
+			if ctx.Err() == nil {
+				a.failed(action, err)
+			}
+			again = false
+			break
+		}
+	}
+	if again {
+		a.redisW.poll(ctx)
+	}
+	if sentinel {
+		a.sentW.poll(ctx)
+	}
+	a.shareMeta(o.Election.Lease || o.Election.EverHeard && o.At < o.Election.HeardAt+reconcile.Lapse)
+	return again
+}
+
+// announce has the renewals say where the primary is, once it is one: a replica
+// that came before it is ready would be sent away, and try again a second later.
+func (a *Agent) announce(o reconcile.Observed) {
+	if !o.Election.Lease {
+		return
+	}
+	primary := ""
+	if o.Redis.Known && o.Redis.Role == reconcile.Primary {
+		primary = a.redisAddr.String()
+	}
+	if primary == o.Election.Primary {
+		return
+	}
+	_ = a.ballot.do(func(e *election.Elector) []election.Envelope {
+		i := e.Announced()
+		i.Primary = primary
+		return e.Announce(now(), i, a.learners())
+	})
+}
+
+// keepLease tells the next agent how long this one's lease runs, and logs when
+// it comes and goes.
+func (a *Agent) keepLease(o reconcile.Observed) {
+	held := o.Election.Lease
+	if held {
+		if err := a.disk.saveLease(o.Election.LeaseUntil); err != nil {
+			a.log.Debug("lease not noted for the next agent", "error", err)
+		}
+	}
+	if held != a.held {
+		a.held = held
+		if held {
+			a.log.Info("lease held: this node is the primary", "term", o.Election.Term)
+			a.events.add("lease_held", "this node is the primary")
+		} else {
+			a.log.Warn("lease lost", "term", o.Election.Term, "released", o.Election.Released)
+			a.events.add("lease_lost", "this node is not the primary any more")
+		}
+	}
+}
+
+// record puts the dataset's worth on disk.
+func (a *Agent) record() {
+	r, changed := a.redisW.unsavedRecord()
+	if !changed {
+		return
+	}
+	if err := a.disk.saveRecord(r); err != nil {
+		a.log.Warn("record of the dataset not saved", "error", err)
+		return
+	}
+	a.redisW.recordSaved(r)
+}
+
+// failed reports an action that did not work; the same failure is a warning once
+// a minute only.
+func (a *Agent) failed(action reconcile.Action, err error) {
+	text := action.String() + ": " + err.Error()
+	if text == a.lastFailure && now() < a.lastFailureAt+time.Minute {
+		a.log.Debug("action did not work", "action", action.String(), "error", err)
+		return
+	}
+	a.lastFailure, a.lastFailureAt = text, now()
+	a.log.Warn("action did not work; it is tried again as long as it is needed", "action", action.String(), "error", err)
+}

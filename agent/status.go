@@ -1,0 +1,373 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redisd/redisd/gossip"
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/supervisor"
+)
+
+// statusTimeout bounds how long a status waits for the other nodes.
+const statusTimeout = time.Second
+
+// Status is the cluster as one node sees it now.
+type Status struct {
+	Cluster   string `json:"cluster"`
+	ClusterID string `json:"cluster_id"`
+	// Seen is the name of the node that answered.
+	Seen    string   `json:"seen_by"`
+	Primary *Primary `json:"primary"` // null: there is none
+	// Health is "healthy", "degraded" (it serves, but would survive less) or
+	// "down" (nothing can be written); Problems says why, in words.
+	Health   string       `json:"health"`
+	Problems []string     `json:"problems"`
+	Term     uint64       `json:"term"`
+	Voters   int          `json:"voters"`
+	Majority int          `json:"majority"`
+	Paused   bool         `json:"paused"`
+	VIPs     []string     `json:"vips"`
+	Nodes    []NodeStatus `json:"nodes"`
+}
+
+// Primary is the node that accepts writes.
+type Primary struct {
+	Name    string `json:"name"`
+	Address string `json:"address"` // of its redis-server, "ip:port"
+}
+
+// NodeStatus is one node by its own account; State says so where it could not be
+// asked.
+type NodeStatus struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// Role is "primary", "replica", "sentinel" (it runs no redis-server) or "unknown".
+	Role string `json:"role"`
+	// State is "running", "loading", "syncing", "fenced", "hung", "stopped",
+	// "unreachable" or "left".
+	State       string         `json:"state"`
+	Voter       bool           `json:"voter"`
+	Lease       bool           `json:"lease"`
+	RedisPID    int            `json:"redis_pid,omitempty"`
+	Successor   int            `json:"successor,omitempty"` // 1: takes over first
+	Replication *Replication   `json:"replication,omitempty"`
+	Keys        int64          `json:"keys"`
+	Memory      int64          `json:"memory_bytes"`
+	Sentinel    SentinelStatus `json:"sentinel"`
+	VIPs        []string       `json:"vips"` // held by this node
+	Versions    Versions       `json:"versions"`
+	LastExit    string         `json:"last_exit,omitempty"`
+	Paused      bool           `json:"paused,omitempty"`
+}
+
+// Replication is a node's link to the primary, or the primary's offset.
+type Replication struct {
+	Primary string `json:"primary,omitempty"` // whom it follows
+	Link    string `json:"link,omitempty"`    // "up" or "down"
+	Offset  int64  `json:"offset"`
+	// LagBytes is how far it is behind the primary; LagSeconds the age of its last
+	// acknowledgement, one a second. Both are -1 when not known.
+	LagBytes   int64 `json:"lag_bytes"`
+	LagSeconds int64 `json:"lag_seconds"`
+	// Replicas, of the primary, by address.
+	Replicas []ReplicaLag `json:"replicas,omitempty"`
+}
+
+// ReplicaLag is a replica as its primary sees it.
+type ReplicaLag struct {
+	Address    string `json:"address"`
+	Offset     int64  `json:"offset"`
+	LagSeconds int64  `json:"lag_seconds"`
+}
+
+// SentinelStatus is a node's redis-sentinel.
+type SentinelStatus struct {
+	State   string `json:"state"` // "running", "stopped" or "none"
+	Primary string `json:"primary,omitempty"`
+	Quorum  int    `json:"quorum,omitempty"`
+	Known   int    `json:"known,omitempty"` // Sentinels it knows, itself included
+}
+
+// Versions of what runs on a node.
+type Versions struct {
+	Redisd string `json:"redisd"`
+	Redis  string `json:"redis,omitempty"`
+}
+
+// nodeStatus is this node's own account.
+func (a *Agent) nodeStatus() NodeStatus {
+	cfg, v, o := a.cfg.Load(), a.ballot.view(), a.observe()
+	n := NodeStatus{
+		ID: a.self, Name: cfg.Node.Name, Address: cfg.Node.Address.String(), Lease: v.Lease,
+		Role: "sentinel", State: "running", Sentinel: SentinelStatus{State: "none"},
+		VIPs: []string{}, Versions: Versions{Redisd: a.version}, Paused: o.Paused,
+	}
+	for _, vip := range o.VIPs {
+		if vip.Held {
+			n.VIPs = append(n.VIPs, vip.Address)
+		}
+	}
+	if cfg.HasRole("redis") {
+		a.redisStatus(&n, o.Redis, v.Lease)
+	}
+	if cfg.HasRole("sentinel") {
+		s := o.Sentinel
+		n.Sentinel = SentinelStatus{State: "stopped"}
+		if s.Running {
+			n.Sentinel = SentinelStatus{State: "running", Primary: s.Monitors, Quorum: s.Quorum, Known: s.Peers + 1}
+		}
+	}
+	return n
+}
+
+func (a *Agent) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
+	n.Role = r.Role.String()
+	if r.Running {
+		n.RedisPID = a.redis.State().PID
+	}
+	info, known := a.redisW.snapshot()
+	if known {
+		n.Keys, n.Memory, n.Versions.Redis = info.Keys, info.UsedMemory, info.Version
+	}
+	switch {
+	case !r.Running:
+		n.Role, n.State = "unknown", "stopped"
+		if e := a.redis.State().Exit; a.redis.State().Status == supervisor.Exited && e != nil {
+			n.LastExit = e.Error()
+		}
+		return
+	case r.SilentSince > 0 && now() > r.SilentSince+reconcile.HangAfter:
+		n.State = "hung"
+	case !r.Known:
+		n.Role, n.State = "unknown", "starting"
+		return
+	case r.Loading:
+		n.State = "loading"
+	case r.Syncing:
+		n.State = "syncing"
+	case r.Role == reconcile.Primary && (r.MinReplicas == reconcile.Fence || !lease):
+		n.State = "fenced"
+	}
+	rep := &Replication{Offset: info.Offset, LagBytes: -1, LagSeconds: -1}
+	if r.Role == reconcile.Replica {
+		rep.Primary, rep.Link = r.PrimaryAddr, "down"
+		if r.LinkUp {
+			rep.Link = "up"
+		}
+	}
+	for _, l := range r.Replicas {
+		rep.Replicas = append(rep.Replicas, ReplicaLag{Address: l.Addr, Offset: l.Offset, LagSeconds: int64(l.Lag / time.Second)})
+	}
+	n.Replication = rep
+}
+
+// Status asks every member and puts their answers together.
+func (a *Agent) Status(ctx context.Context) Status {
+	cfg, v := a.cfg.Load(), a.ballot.view()
+	s := Status{
+		Cluster: cfg.Cluster.Name, ClusterID: v.ClusterID, Seen: cfg.Node.Name, Term: uint64(v.HolderTerm),
+		Voters: len(v.Roster.Voters), Majority: v.Roster.Majority(), Paused: a.paused.Load(),
+		VIPs: []string{}, Problems: []string{}, Nodes: a.askAll(ctx),
+	}
+	for _, vip := range a.vips.observed() {
+		s.VIPs = append(s.VIPs, vip.Address)
+	}
+	var primary *NodeStatus
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		n.Voter = slices.ContainsFunc(v.Roster.Voters, func(w voter) bool { return string(w.ID) == n.ID })
+		n.Successor = 1 + slices.Index(v.Successors, nodeID(n.ID))
+		if n.Lease && n.Role == "primary" {
+			primary = n
+		}
+	}
+	if primary != nil {
+		s.Primary = &Primary{Name: primary.Name, Address: netip.AddrPortFrom(netip.MustParseAddr(primary.Address), a.redisPort(primary.ID)).String()}
+		primary.Successor = 0
+		lags(s.Nodes, primary, a.redisPort)
+	}
+	s.judge(primary, cfg.Cluster.Expect)
+	return s
+}
+
+// askAll returns the account of every member, in the order of their names.
+func (a *Agent) askAll(ctx context.Context) []NodeStatus {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	members := a.gossip.Members()
+	nodes := make([]NodeStatus, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		if m.ID == a.self {
+			nodes[i] = a.nodeStatus()
+			continue
+		}
+		wg.Go(func() {
+			if m.State == gossip.Left {
+				nodes[i] = silentNode(m, "left")
+				return
+			}
+			if err := a.ask(ctx, m.Addr, opStatus, nil, &nodes[i]); err != nil {
+				nodes[i] = silentNode(m, "unreachable")
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(nodes, func(a, b NodeStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return nodes
+}
+
+func silentNode(m gossip.Member, state string) NodeStatus {
+	return NodeStatus{
+		ID: m.ID, Name: m.Name, Address: m.Addr.Addr().String(), Role: "unknown", State: state,
+		Sentinel: SentinelStatus{State: "unknown"}, VIPs: []string{}, Versions: Versions{Redisd: m.Version, Redis: m.RedisVersion},
+	}
+}
+
+// lags fills in how far each replica is behind, by the primary's account.
+func lags(nodes []NodeStatus, primary *NodeStatus, port func(id string) uint16) {
+	if primary.Replication == nil {
+		return
+	}
+	for i := range nodes {
+		n := &nodes[i]
+		if n.Replication == nil || n == primary {
+			continue
+		}
+		addr := n.Address + ":" + strconv.Itoa(int(port(n.ID)))
+		if ip, err := netip.ParseAddr(n.Address); err == nil {
+			addr = netip.AddrPortFrom(ip, port(n.ID)).String()
+		}
+		for _, l := range primary.Replication.Replicas {
+			if l.Address == addr {
+				// Its own account is newer than what it acknowledged last.
+				n.Replication.LagBytes = max(0, primary.Replication.Offset-max(l.Offset, n.Replication.Offset))
+				n.Replication.LagSeconds = l.LagSeconds
+			}
+		}
+	}
+}
+
+// judge says how well the cluster is, in words an operator can act on.
+func (s *Status) judge(primary *NodeStatus, expect int) {
+	problem := func(format string, args ...any) { s.Problems = append(s.Problems, fmt.Sprintf(format, args...)) }
+	switch {
+	case s.ClusterID == "":
+		problem("not founded yet: %d of %d expected members are here", len(s.Nodes), expect)
+	case primary == nil:
+		problem("there is no primary: nothing can be written")
+	case primary.State == "fenced":
+		problem("the primary %s accepts no writes", primary.Name)
+	}
+	down := len(s.Problems) > 0
+	if s.Paused {
+		problem("paused: no automatic failover (redisd resume ends it)")
+	}
+	voting, synced, sentinels := 0, 0, 0
+	for _, n := range s.Nodes {
+		if n.Sentinel.State == "running" || n.Sentinel.State == "stopped" {
+			sentinels++
+		}
+	}
+	for _, n := range s.Nodes {
+		away := n.State == "unreachable" || n.State == "left"
+		if n.Voter && !away {
+			voting++
+		}
+		switch {
+		case away:
+			problem("%s (%s) is %s", n.Name, n.Address, n.State)
+		case n.State != "running":
+			problem("redis-server on %s is %s%s", n.Name, n.State, suffix(n.LastExit))
+		case n.Role == "replica" && (n.Replication == nil || n.Replication.Link != "up"):
+			problem("%s does not replicate: its link to the primary is down", n.Name)
+		case n.Role == "replica":
+			synced++
+		}
+		if n.Sentinel.State == "stopped" {
+			problem("redis-sentinel on %s is stopped", n.Name)
+		}
+		if n.Sentinel.State == "running" && n.Sentinel.Known < sentinels {
+			problem("the sentinel on %s knows %d of %d sentinels", n.Name, n.Sentinel.Known, sentinels)
+		}
+		if s.Primary != nil && n.Sentinel.State == "running" && n.Sentinel.Primary != s.Primary.Address {
+			problem("the sentinel on %s names %s as primary", n.Name, cmp.Or(n.Sentinel.Primary, "nobody"))
+		}
+	}
+	if primary != nil && synced == 0 && len(s.Nodes) > 1 {
+		problem("no replica is in sync: the primary cannot be replaced without losing data")
+	}
+	if s.ClusterID != "" && voting == s.Majority && s.Voters > 1 {
+		problem("%d of %d voters are here, just the majority: one more loss stops all writes", voting, s.Voters)
+	}
+	switch {
+	case down:
+		s.Health = "down"
+	case len(s.Problems) > 0:
+		s.Health = "degraded"
+	default:
+		s.Health = "healthy"
+	}
+}
+
+func suffix(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
+}
+
+func (a *Agent) redisPort(id string) uint16 {
+	for _, m := range a.gossip.Members() {
+		if m.ID == id {
+			return m.RedisPort
+		}
+	}
+	return 0
+}
+
+// Plan is what a node would do now, and what it knows.
+type Plan struct {
+	Observed reconcile.Observed `json:"observed"`
+	Desired  reconcile.Desired  `json:"desired"`
+	Actions  []string           `json:"actions"`
+}
+
+// remember keeps the last round that did something for `redisd plan`.
+func (a *Agent) remember(o reconcile.Observed, d reconcile.Desired, actions []reconcile.Action) {
+	p := &Plan{Observed: o, Desired: d}
+	for _, action := range actions {
+		p.Actions = append(p.Actions, action.String())
+	}
+	a.lastPlan.Store(p)
+}
+
+// operations that agents ask of one another.
+const (
+	opStatus     = "status"
+	opSwitchover = "switchover"
+)
+
+// serve answers another agent's call.
+func (a *Agent) serve(ctx context.Context, op string, body json.RawMessage) (any, error) {
+	switch op {
+	case opStatus:
+		return a.nodeStatus(), nil
+	case opSwitchover:
+		var req SwitchoverRequest
+		if err := json.Unmarshal(body, &req); err != nil {
+			return nil, err
+		}
+		return a.switchoverHere(ctx, req)
+	}
+	return nil, fmt.Errorf("this redisd (%s) does not know the operation %q", a.version, op)
+}

@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/vip"
+)
+
+// vipSet is the configured addresses of this node.
+type vipSet struct {
+	mu   sync.Mutex
+	list []*floating
+	more chan struct{} // closed and replaced when list changes
+}
+
+// floating is one address with what the agent did to it last.
+type floating struct {
+	cfg     config.VIP
+	addr    *vip.Address
+	held    bool
+	renewed time.Duration
+}
+
+// set makes the configured addresses the ones that are looked after. All new
+// ones are found before an old one is touched.
+func (s *vipSet) set(cfgs []config.VIP, log *slog.Logger) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var next []*floating
+	var errs []error
+	for _, c := range cfgs {
+		if old := s.find(c); old != nil {
+			next = append(next, old)
+			continue
+		}
+		addr, err := vip.New(vip.Config{Prefix: c.Address, Interface: c.Interface, Lifetime: vipLifetime}, log)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		held, err := addr.Held()
+		if err != nil {
+			errs = append(errs, err)
+		}
+		next = append(next, &floating{cfg: c, addr: addr, held: held})
+	}
+	keep := map[*floating]bool{}
+	if len(errs) > 0 {
+		for _, f := range s.list {
+			keep[f] = true
+		}
+		closeOthers(next, keep)
+		return errors.Join(errs...)
+	}
+	for _, f := range next {
+		keep[f] = true
+	}
+	for _, f := range s.list {
+		if !keep[f] {
+			_ = f.addr.Drop(context.Background())
+		}
+	}
+	closeOthers(s.list, keep)
+	s.list = next
+	if s.more != nil {
+		close(s.more)
+	}
+	s.more = make(chan struct{})
+	return nil
+}
+
+// vipLifetime is how long the kernel keeps an address that is not renewed.
+const vipLifetime = vip.DefaultLifetime
+
+func closeOthers(list []*floating, keep map[*floating]bool) {
+	for _, f := range list {
+		if !keep[f] {
+			_ = f.addr.Close()
+		}
+	}
+}
+
+func (s *vipSet) find(c config.VIP) *floating {
+	for _, f := range s.list {
+		if f.cfg == c {
+			return f
+		}
+	}
+	return nil
+}
+
+func (s *vipSet) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	closeOthers(s.list, nil)
+	s.list = nil
+}
+
+// watch has a round run when the kernel tells of a change.
+func (s *vipSet) watch(ctx context.Context, wake func()) error {
+	for {
+		s.mu.Lock()
+		list, more := s.list, s.more
+		s.mu.Unlock()
+		inner, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		for _, f := range list {
+			wg.Go(func() {
+				for {
+					select {
+					case <-inner.Done():
+						return
+					case <-f.addr.Changed():
+						s.look(f)
+						wake()
+					}
+				}
+			})
+		}
+		select {
+		case <-ctx.Done():
+		case <-more:
+		}
+		cancel()
+		wg.Wait()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+func (s *vipSet) look(f *floating) {
+	held, err := f.addr.Held()
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.held = held
+	if !held {
+		f.renewed = 0
+	}
+}
+
+func (s *vipSet) byAddress(address string) *floating {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.list {
+		if f.cfg.Address.String() == address {
+			return f
+		}
+	}
+	return nil
+}
+
+func (s *vipSet) hold(ctx context.Context, address string) (first bool, err error) {
+	f := s.byAddress(address)
+	if f == nil {
+		return false, fmt.Errorf("hold %s: not configured", address)
+	}
+	if err := f.addr.Hold(ctx); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first = !f.held
+	f.held, f.renewed = true, now()
+	return first, nil
+}
+
+func (s *vipSet) drop(ctx context.Context, address string) error {
+	f := s.byAddress(address)
+	if f == nil {
+		return nil
+	}
+	if err := f.addr.Drop(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.held, f.renewed = false, 0
+	return nil
+}
+
+func (s *vipSet) dropAll(ctx context.Context, replica bool) error {
+	var errs []error
+	for _, v := range s.observed() {
+		if v.Replica == replica {
+			errs = append(errs, s.drop(ctx, v.Address))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *vipSet) observed() []reconcile.VIP {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []reconcile.VIP
+	for _, f := range s.list {
+		out = append(out, reconcile.VIP{Address: f.cfg.Address.String(), Replica: f.cfg.Role == "replica", Held: f.held, RenewedAt: f.renewed})
+	}
+	return out
+}
+
+// addresses returns the configured addresses.
+func (s *vipSet) addresses() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []netip.Addr
+	for _, f := range s.list {
+		out = append(out, f.cfg.Address.Addr())
+	}
+	return out
+}

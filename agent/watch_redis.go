@@ -1,0 +1,242 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
+)
+
+// Polling. A round that changed something polls again at once, so these are only
+// how soon a change by another hand is seen.
+const (
+	pollRedis   = 100 * time.Millisecond
+	pollTimeout = 150 * time.Millisecond
+	// A process that waits for its disk is given longer (fsync stalls of 2 s are
+	// normal on a busy disk), one that computes longer still: a script or a slow
+	// command is not a hang.
+	hangOnDisk = 4 * time.Second
+	hangBusy   = 15 * time.Second
+)
+
+// redisWatch keeps the newest answer of the local redis-server, and what its
+// dataset is worth.
+type redisWatch struct {
+	server *redis.Server
+	proc   *supervisor.Process
+	disk   disk
+	poke   chan struct{}
+	wake   func()
+
+	mu          sync.Mutex
+	pid         int // the process that the following was read from
+	info        redis.Info
+	settings    redis.Settings
+	known       bool
+	silentSince time.Duration
+	silentCPU   time.Duration
+	stuck       bool
+	adopted     bool // info.RunID continues the record's dataset
+	rec         record
+	saved       record
+	lost        bool
+	lastErr     error
+}
+
+// run polls until ctx ends.
+func (w *redisWatch) run(ctx context.Context) error {
+	t := time.NewTicker(pollRedis)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		case <-w.poke:
+		}
+		if w.poll(ctx) {
+			w.wake()
+		}
+	}
+}
+
+// pokeNow has the watcher poll without waiting for its next tick.
+func (w *redisWatch) pokeNow() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// poll asks once and reports whether something changed that a round should see.
+func (w *redisWatch) poll(ctx context.Context) bool {
+	st := w.proc.State()
+	if st.Status != supervisor.Running {
+		return w.forget()
+	}
+	began := now()
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	info, err := w.server.Info(ctx)
+	var settings redis.Settings
+	if err == nil {
+		settings, err = w.server.Settings(ctx)
+	}
+	if w.proc.State().PID != st.PID {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		return w.silent(began, st, err)
+	}
+	changed := !w.known || w.pid != st.PID || w.silentSince > 0 || settings != w.settings ||
+		info.Role != w.info.Role || info.Loading != w.info.Loading || info.LinkUp != w.info.LinkUp ||
+		info.PrimaryAddr != w.info.PrimaryAddr || info.SyncInProgress != w.info.SyncInProgress ||
+		!slices.EqualFunc(info.Replicas, w.info.Replicas, sameLink)
+	w.pid, w.info, w.settings, w.known, w.lastErr = st.PID, info, settings, true, nil
+	w.silentSince, w.stuck = 0, false
+	w.meet()
+	return changed
+}
+
+func sameLink(a, b redis.ReplicaLink) bool { return a.Addr == b.Addr && a.Online == b.Online }
+
+func (w *redisWatch) forget() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.known || w.pid != 0
+	w.known, w.pid, w.silentSince, w.stuck = false, 0, 0, false
+	return was
+}
+
+// silent notes that redis-server did not answer, and whether its process at
+// least does something.
+func (w *redisWatch) silent(began time.Duration, st supervisor.State, err error) bool {
+	w.lastErr = err
+	if w.pid != st.PID {
+		// Just started: it is not listening yet.
+		w.known, w.stuck, w.silentSince = false, false, 0
+		if time.Since(st.StartedAt) < hangOnDisk {
+			return false
+		}
+	}
+	p, perr := w.proc.Proc()
+	if perr != nil {
+		return true
+	}
+	first := w.silentSince == 0
+	if first {
+		w.silentSince, w.silentCPU = began, p.MainCPU
+	}
+	was := w.stuck
+	quiet := now() - w.silentSince
+	idle := p.MainCPU-w.silentCPU < 10*time.Millisecond
+	switch {
+	case p.State == 'T' || p.State == 't':
+		w.stuck = true
+	case quiet > hangBusy:
+		w.stuck = true
+	case p.State == 'D':
+		w.stuck = quiet > hangOnDisk
+	default:
+		w.stuck = idle
+	}
+	return first || was != w.stuck || w.stuck
+}
+
+// meet compares a redis-server that answers with the record of the dataset: the
+// record is what counts until this process has followed a primary itself, since
+// Redis forgets its offset when it loads its file.
+func (w *redisWatch) meet() {
+	if w.info.Loading || w.adopted && w.rec.RunID == w.info.RunID {
+		return
+	}
+	if w.rec.RunID != w.info.RunID {
+		if w.rec.Keys > 0 && w.info.Keys == 0 {
+			// The dataset is gone: removed, or never written to disk.
+			w.rec = record{}
+			w.lost = true
+		}
+		w.rec.RunID = w.info.RunID
+	}
+	w.adopted = true
+}
+
+// worth follows the dataset through the election: who is in sync with the holder
+// of a term has that term's data.
+func (w *redisWatch) worth(leased bool, term uint64, primary string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.known || w.info.Loading || w.info.SyncInProgress {
+		return
+	}
+	switch {
+	case leased && w.info.Role == redis.Primary:
+		w.rec.Term, w.rec.Offset, w.rec.Keys = term, w.info.Offset, w.info.Keys
+		w.lost = false
+	case w.info.Role == redis.Replica && w.info.LinkUp && w.info.PrimaryAddr.String() == primary:
+		w.rec.Term, w.rec.Offset, w.rec.Keys = term, w.info.Offset, w.info.Keys
+		w.lost = false
+	case w.info.Role == redis.Replica && w.info.PrimaryAddr.String() == primary && w.rec.Term == term && w.info.Offset > w.rec.Offset:
+		// The link broke after the last look, and more had come in before it did.
+		w.rec.Offset = w.info.Offset
+	}
+}
+
+// unsavedRecord returns the record when it differs from what was saved last.
+func (w *redisWatch) unsavedRecord() (record, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rec, w.rec != w.saved && w.known
+}
+
+func (w *redisWatch) recordSaved(r record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.saved = r
+}
+
+// observed turns the newest answer into what reconcile reads.
+func (w *redisWatch) observed() reconcile.Redis {
+	st := w.proc.State()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := reconcile.Redis{Running: st.Status == supervisor.Running, MinReplicas: reconcile.Unknown, Priority: reconcile.Unknown}
+	r.Data = reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys}
+	if !r.Running || w.pid != 0 && w.pid != st.PID {
+		return r
+	}
+	r.SilentSince, r.Stuck = w.silentSince, w.stuck
+	if !w.known {
+		return r
+	}
+	i := w.info
+	r.Known, r.Loading, r.LinkUp, r.Syncing = true, i.Loading, i.LinkUp, i.SyncInProgress
+	r.MinReplicas, r.Priority = w.settings.MinReplicas, w.settings.Priority
+	r.Role = reconcile.Replica
+	if i.Role == redis.Primary {
+		r.Role = reconcile.Primary
+	}
+	if i.PrimaryAddr.IsValid() {
+		r.PrimaryAddr = i.PrimaryAddr.String()
+	}
+	for _, l := range i.Replicas {
+		r.Replicas = append(r.Replicas, reconcile.Link{Addr: l.Addr.String(), Online: l.Online, Lag: l.Lag, Offset: l.Offset})
+		if l.Online && l.Lag <= w.settings.MaxLag {
+			r.Good++
+		}
+	}
+	return r
+}
+
+// snapshot returns the last INFO, for people.
+func (w *redisWatch) snapshot() (redis.Info, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.info, w.known
+}

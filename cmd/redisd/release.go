@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/internal/secret"
+	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
+	"github.com/redisd/redisd/vip"
+)
+
+const (
+	// releaseFence bounds the fencing of a redis-server that may hang itself.
+	releaseFence = 500 * time.Millisecond
+	// leftoverGrace is how long what a dead agent left behind may take to stop.
+	leftoverGrace = 20 * time.Second
+)
+
+// releaseCommand is the second line behind the agent's own care: systemd runs it
+// after the agent has ended, however it ended.
+func (a *app) releaseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "release",
+		Hidden: true,
+		Short:  "Let go of what a dead agent may not keep (ExecStopPost= of redisd.service)",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.release(cmd.Context(), os.Getenv("SERVICE_RESULT"))
+		},
+	}
+}
+
+// release does what the way in which the agent ended asks for. After an end in
+// order, and when the service is restarted, there is nothing to let go. A crashed
+// agent is replaced at once, so the primary goes on; the kernel's lifetime of the
+// VIP covers the case that it is not. An agent that hung, or that cannot start,
+// may not leave a primary behind that nobody watches.
+func (a *app) release(ctx context.Context, result string) error {
+	stopping := stoppingUnit(ctx)
+	if !stopping && (result == "success" || result == "signal" || result == "core-dump") {
+		return nil
+	}
+	if result == "success" {
+		return nil
+	}
+	cfg, err := config.Load(a.configPath)
+	if err != nil {
+		cfg = config.Default() // the file may be what is wrong: let go of what is known
+	}
+	if cfg, err = resolve(cfg); err != nil {
+		fmt.Fprintln(a.err, "redisd release:", err)
+	}
+	err = fenceLocal(ctx, cfg)
+	for _, v := range cfg.VIPs {
+		err = errors.Join(err, vip.Release(v.Address))
+	}
+	if stopping {
+		err = errors.Join(err, stopLeftovers(ctx, cfg.Node.StateDir))
+	}
+	return err
+}
+
+// fenceLocal takes the right to write from the redis-server of this host.
+func fenceLocal(ctx context.Context, cfg config.Config) error {
+	s, err := secret.Load(cfg.Cluster.SecretFile)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, releaseFence)
+	defer cancel()
+	server := redis.NewServer(netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
+		redis.Credentials{User: "redisd-agent", Password: s.Password("redis agent")})
+	defer server.Close()
+	if err := server.SetFence(ctx); err != nil {
+		if !redis.AnswerOf(err).Answered() && redis.AnswerOf(err) != redis.Timeout {
+			return nil // nothing runs there
+		}
+		return err
+	}
+	_, err = server.CloseClients(ctx)
+	return err
+}
+
+var leftoverNames = []string{"redis-sentinel", "redis-server"}
+
+// stopLeftovers stops, in order, what an agent that cannot do it any more left
+// running.
+func stopLeftovers(ctx context.Context, stateDir string) error {
+	var errs []error
+	for _, name := range leftoverNames {
+		p := supervisor.New(slog.New(slog.NewTextHandler(io.Discard, nil)), filepath.Join(stateDir, "supervisor"), name, nil)
+		if ok, err := p.Adopt(); err != nil || !ok {
+			errs = append(errs, err, p.Close())
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, leftoverGrace+time.Second)
+		errs = append(errs, p.Stop(ctx, leftoverGrace), p.Close())
+		cancel()
+	}
+	return errors.Join(errs...)
+}
