@@ -1,0 +1,90 @@
+# redisd: build, check, test, package. "make" alone lists what there is.
+
+VERSION           ?= $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+GOARCH            ?= $(shell go env GOARCH)
+DEB_ARCH           = $(GOARCH)
+DEB                = dist/redisd_$(VERSION)_$(DEB_ARCH).deb
+
+# Go would ask git for a stamp, which refuses a checkout that another user owns.
+export GOFLAGS += -buildvcs=false
+export VERSION SOURCE_DATE_EPOCH GOARCH DEB_ARCH
+
+BUILD   = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+TOOL    = env -u GOARCH go tool -modfile=packaging/tools/go.mod
+# Tests of whole hosts need root: their binary alone gets it, the compiler does not.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,-exec 'sudo -E env PATH=$(PATH)')
+
+# Of the lab (test/): which run of the chaos, how long, which benchmark.
+SEED         ?=
+ROUNDS       ?=
+TEST_TIMEOUT ?= 90m
+FUZZTIME     ?= 30s
+export SEED ROUNDS
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos fuzz deps-redis deps-race deps-lab clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: bin/redisd ## build bin/redisd
+
+bin/redisd: FORCE
+	env -u GOARCH $(BUILD) -o $@ ./cmd/redisd
+
+demo: deps-redis build ## three nodes on this machine: no root, no configuration
+	./bin/redisd demo
+
+check: fmt vet staticcheck ## formatting, vet and staticcheck
+
+fmt:
+	@unformatted=$$(gofmt -l .) && \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+
+vet:
+	go vet ./...
+
+staticcheck:
+	$(TOOL) staticcheck ./...
+
+test: fmt vet unit lab ## every test there is: on this machine, then on booted hosts (root)
+
+unit: deps-redis deps-race deb ## the tests that need no root, with the race detector
+	REDISD_DEB=$(abspath $(DEB)) go test -race $$(go list ./... | grep -v '/test\(/\|$$\)')
+
+lab: deps-lab deb ## the tests on booted hosts (root)
+	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./test/...
+
+bench: deps-lab deb ## how long writes stand still, fault by fault
+	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^$$' -bench . ./test/...
+
+chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer
+	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run Chaos ./test/...
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
+			echo "$$(dirname "$$file") $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
+
+deb: bin/redisd dist/redisd-linux-$(GOARCH) ## the package, in dist/ (GOARCH=arm64 for another architecture)
+	packaging/deb/stage
+	$(TOOL) nfpm package --config packaging/deb/nfpm.yaml --packager deb --target $(DEB)
+
+dist/redisd-linux-$(GOARCH): FORCE
+	GOOS=linux $(BUILD) -o $@ ./cmd/redisd
+
+deps-redis:
+	@.ci/need redis-server:redis-server redis-sentinel:redis-sentinel redis-cli:redis-tools
+
+deps-race:
+	@.ci/need gcc:gcc gcc:libc6-dev
+
+deps-lab: deps-redis
+	$(if $(filter 0,$(shell id -u)),,sudo) test/lab/setup.sh
+
+clean: ## remove what was built
+	rm -rf bin dist

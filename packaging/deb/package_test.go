@@ -1,0 +1,188 @@
+// Package deb tests the Debian package as a file: its scripts, its units, and,
+// given a built one in REDISD_DEB ("make unit" does), what is in it. It never
+// installs anything; the lab under test/ does that. Nothing imports it.
+package deb
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata from what the package holds")
+
+const unitFile = "../systemd/redisd.service"
+
+// TestUnitKeepsRedisAlive names the settings on which it depends that a dead
+// agent costs nothing. Each is wrong by systemd's default.
+func TestUnitKeepsRedisAlive(t *testing.T) {
+	unit := readUnit(t, unitFile)
+	for _, want := range []struct{ section, key, value, why string }{
+		{"Service", "KillMode", "process", "a stop or a crash of the agent must not signal Redis"},
+		{"Service", "OOMPolicy", "continue", "redis-server killed by the kernel must not stop the agent"},
+		{"Service", "NotifyAccess", "main", "redis-server must not speak for the agent"},
+		{"Service", "Restart", "always", "there is always an agent"},
+		{"Unit", "StartLimitIntervalSec", "0", "there is always an agent, however often it died"},
+		{"Service", "RestartPreventExitStatus", "2", "a bad configuration must not restart for ever"},
+		{"Service", "Environment", "GOTRACEBACK=crash", "a panic must not look like exit code 2"},
+		{"Service", "RuntimeDirectoryPreserve", "restart", "the next agent finds the socket's directory"},
+		{"Service", "WatchdogSignal", "SIGKILL", "a hung agent must not wake up before it dies"},
+		{"Service", "ExecStopPost", "/usr/bin/redisd release", "no VIP outlives the agent"},
+	} {
+		if got := unit[want.section+"/"+want.key]; !slices.Contains(got, want.value) {
+			t.Errorf("%s= is %q, want %q: %s", want.key, got, want.value, want.why)
+		}
+	}
+	if got := unit["Unit/Conflicts"]; got != nil {
+		t.Errorf("Conflicts=%q: an upgrade of the package redis-server would stop redisd", got)
+	}
+	if got := unit["Service/AmbientCapabilities"]; !slices.Equal(got, unit["Service/CapabilityBoundingSet"]) {
+		t.Errorf("AmbientCapabilities=%q, but CapabilityBoundingSet=%q", got, unit["Service/CapabilityBoundingSet"])
+	}
+}
+
+// TestUnitsVerify has systemd itself read the unit, with a program that exists here.
+func TestUnitsVerify(t *testing.T) {
+	analyze := lookPath(t, "systemd-analyze")
+	text, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "redisd.service")
+	if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte("/usr/bin/redisd"), []byte("/bin/true")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(analyze, "verify", "--man=no", "--generators=no", path).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "redisd.service") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+// TestScriptsKnowTheirArguments runs what is safe to run: every script refuses
+// an argument that dpkg does not give, and does nothing on an upgrade.
+func TestScriptsKnowTheirArguments(t *testing.T) {
+	for _, script := range []string{"postinst", "prerm", "postrm"} {
+		if out, err := exec.Command("sh", "-n", script).CombinedOutput(); err != nil {
+			t.Errorf("sh -n %s: %v\n%s", script, err, out)
+		}
+		if err := exec.Command("./"+script, "no-such-argument").Run(); err == nil {
+			t.Errorf("%s accepts an unknown argument", script)
+		}
+	}
+	for _, script := range []string{"prerm", "postrm"} {
+		if out, err := exec.Command("./"+script, "upgrade", "0.0.1").CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s upgrade: %v\n%s", script, err, out)
+		}
+	}
+}
+
+// TestContents compares mode, owner and path of everything in the package.
+func TestContents(t *testing.T) {
+	out, err := exec.Command(lookPath(t, "dpkg-deb"), "--contents", builtPackage(t)).Output()
+	if err != nil {
+		t.Fatalf("dpkg-deb --contents: %v", err)
+	}
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		f := strings.Fields(line)
+		if path := f[5]; !strings.HasSuffix(path, "/") {
+			lines = append(lines, f[0]+" "+f[1]+" "+strings.TrimPrefix(path, "."))
+		}
+	}
+	slices.SortFunc(lines, func(a, b string) int {
+		return cmp.Compare(a[strings.LastIndex(a, " "):], b[strings.LastIndex(b, " "):])
+	})
+	got := strings.Join(lines, "\n") + "\n"
+	golden := filepath.Join("testdata", "contents.txt")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(string(want), got); diff != "" {
+		t.Errorf("contents (-want +got; -update rewrites):\n%s", diff)
+	}
+}
+
+// TestEveryCommandIsInTheManual compares the shipped program's help with redisd(8).
+func TestEveryCommandIsInTheManual(t *testing.T) {
+	root := t.TempDir()
+	if out, err := exec.Command(lookPath(t, "dpkg-deb"), "--extract", builtPackage(t), root).CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb --extract: %v\n%s", err, out)
+	}
+	help, err := exec.Command(filepath.Join(root, "usr/bin/redisd"), "--help").Output()
+	if err != nil {
+		t.Skipf("run the shipped redisd: %v", err)
+	}
+	manual, err := os.ReadFile("redisd.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, commands, _ := strings.Cut(string(help), "Available Commands:\n")
+	commands, _, _ = strings.Cut(commands, "\n\n")
+	for _, line := range strings.Split(commands, "\n") {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		entry := regexp.MustCompile(`(?m)^\.(B|BR|BI) .*\b` + regexp.QuoteMeta(name) + `\b`)
+		if name != "" && name != "help" && !entry.Match(manual) {
+			t.Errorf("redisd %s is not in redisd.8", name)
+		}
+	}
+}
+
+// TestLintian: nothing that lintian warns of, but for the overrides and their reasons.
+func TestLintian(t *testing.T) {
+	lintian := lookPath(t, "lintian")
+	out, err := exec.Command(lintian, "--allow-root", "--fail-on", "error,warning", builtPackage(t)).CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte("W: ")) {
+		t.Errorf("lintian: %v\n%s", err, out)
+	}
+}
+
+func builtPackage(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv("REDISD_DEB")
+	if path == "" {
+		t.Skip("REDISD_DEB names no package; make unit builds one")
+	}
+	return path
+}
+
+func lookPath(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Skipf("%s is not installed", program)
+	}
+	return path
+}
+
+// readUnit returns the values of a unit file by "Section/Key", in their order.
+func readUnit(t *testing.T, path string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, section := map[string][]string{}, ""
+	for _, line := range strings.Split(string(text), "\n") {
+		if name, ok := strings.CutPrefix(line, "["); ok {
+			section = strings.TrimSuffix(name, "]")
+		} else if key, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+			unit[section+"/"+key] = append(unit[section+"/"+key], value)
+		}
+	}
+	return unit
+}
