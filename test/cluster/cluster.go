@@ -1,0 +1,319 @@
+// Package cluster sets redisd up on the booted hosts of package lab, the way an
+// operator does: the .deb is installed, the same two files are put on every host,
+// the service is enabled. End-to-end tests, chaos runs and benchmarks stand on it.
+//
+// It touches a host only by what an operator could do there, and asks redisd only
+// through its commands.
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/internal/secret"
+	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/lab/writer"
+)
+
+// Patience bounds the waits; what is to be fast is measured, not awaited.
+const Patience = 60 * time.Second
+
+// slow is from when on a wait for health is worth a line.
+const slow = 3 * time.Second
+
+// Options of a cluster.
+type Options struct {
+	Nodes []string // names; a, b, c
+	// Expect defaults to the number of Nodes.
+	Expect int
+	// Config is appended to the shipped configuration of every node.
+	Config string
+	// Host options for every host.
+	Host []lab.HostOption
+}
+
+// Cluster is redisd on some hosts.
+type Cluster struct {
+	T     testing.TB
+	Lab   *lab.Lab
+	VIP   string // the address alone
+	hosts map[string]*lab.Host
+	names []string
+	opts  Options
+	key   secret.Secret
+	text  string
+}
+
+// Deb is the package under test: $REDISD_DEB.
+func Deb(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("REDISD_DEB")
+	if path == "" {
+		t.Fatal("REDISD_DEB is not set: run these tests by `make lab`, which builds the package and names it")
+	}
+	return path
+}
+
+// Lab makes a lab whose hosts have the package installed, and nothing else done
+// to them.
+func Lab(t testing.TB) *lab.Lab {
+	t.Helper()
+	lab.Require(t)
+	deb := Deb(t)
+	content, err := os.ReadFile(deb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	layer, err := lab.Prepare(ctx, lab.Options{}, "redisd-"+hex.EncodeToString(sum[:8]), func(ctx context.Context, h *lab.Host) error {
+		return Install(ctx, h, deb)
+	})
+	if err != nil {
+		t.Fatalf("install the package on a host: %v", err)
+	}
+	return lab.New(t, lab.Options{Layers: []lab.Layer{layer}})
+}
+
+// Install installs the package as the README says.
+func Install(ctx context.Context, h *lab.Host, deb string) error {
+	const remote = "/root/redisd.deb"
+	if err := h.CopyIn(ctx, deb, remote); err != nil {
+		return err
+	}
+	_, err := h.Shell(ctx, "export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq "+remote)
+	return err
+}
+
+// New boots the hosts and leaves redisd off; Start starts it.
+func New(t testing.TB, l *lab.Lab, o Options) *Cluster {
+	t.Helper()
+	if len(o.Nodes) == 0 {
+		o.Nodes = []string{"a", "b", "c"}
+	}
+	if o.Expect == 0 {
+		o.Expect = len(o.Nodes)
+	}
+	c := &Cluster{T: t, Lab: l, VIP: l.IP(100).String(), hosts: map[string]*lab.Host{}, opts: o}
+	c.text = secret.Generate()
+	var err error
+	if c.key, err = secret.Parse(c.text); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make([]error, len(o.Nodes))
+	var hosts []*lab.Host
+	for _, name := range o.Nodes {
+		h, err := l.Add(ctx, name, o.Host...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts = append(hosts, h)
+	}
+	for i, h := range hosts {
+		wg.Go(func() { errs[i] = errors.Join(h.PowerOn(ctx), c.Configure(ctx, h)) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range o.Nodes {
+		c.hosts[name] = hosts[i]
+	}
+	c.names = append(c.names, o.Nodes...)
+	return c
+}
+
+// Configure puts the two files on a host.
+func (c *Cluster) Configure(ctx context.Context, h *lab.Host) error {
+	err := errors.Join(
+		h.WriteFile(ctx, "/etc/redisd/secret", []byte(c.text+"\n"), 0o640),
+		h.WriteFile(ctx, "/etc/redisd/redisd.toml", []byte(c.Config()), 0o640),
+	)
+	if err != nil {
+		return err
+	}
+	_, err = h.Run(ctx, "chgrp", "redis", "/etc/redisd/secret", "/etc/redisd/redisd.toml")
+	return err
+}
+
+// Config is the configuration file of every node.
+func (c *Cluster) Config() string {
+	return fmt.Sprintf("[cluster]\nname = \"lab\"\nexpect = %d\n\n[[vip]]\naddress = \"%s/24\"\n\n%s", c.opts.Expect, c.VIP, c.opts.Config)
+}
+
+// Join boots another host, configures it and starts redisd.
+func (c *Cluster) Join(ctx context.Context, name string) (*lab.Host, error) {
+	h, err := c.Lab.Host(ctx, name, c.opts.Host...)
+	if err != nil {
+		return nil, err
+	}
+	c.hosts[name] = h
+	c.names = append(c.names, name)
+	return h, c.Configure(ctx, h)
+}
+
+// Host returns a host by its name.
+func (c *Cluster) Host(name string) *lab.Host {
+	h, ok := c.hosts[name]
+	if !ok {
+		c.T.Fatalf("no host %q", name)
+	}
+	return h
+}
+
+// Names of the hosts in the order in which they were made.
+func (c *Cluster) Names() []string { return c.names }
+
+// Others are the names of all hosts but one.
+func (c *Cluster) Others(name string) []string {
+	var out []string
+	for _, n := range c.names {
+		if n != name {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Enable runs `systemctl enable --now redisd` on the hosts, all at once.
+func (c *Cluster) Enable(ctx context.Context, names ...string) error {
+	return c.onAll(names, func(h *lab.Host) error {
+		_, err := h.Run(ctx, "systemctl", "enable", "--now", "redisd")
+		return err
+	})
+}
+
+func (c *Cluster) onAll(names []string, do func(*lab.Host) error) error {
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { errs[i] = do(c.Host(name)) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Start starts redisd everywhere and waits for a healthy cluster.
+func (c *Cluster) Start(ctx context.Context) {
+	c.T.Helper()
+	if err := c.Enable(ctx, c.names...); err != nil {
+		c.T.Fatal(err)
+	}
+	c.Healthy(ctx)
+}
+
+// Status is what redisd says on a host.
+func (c *Cluster) Status(ctx context.Context, name string) (agent.Status, error) {
+	var s agent.Status
+	out, err := c.Host(name).Run(ctx, "redisd", "status", "--json")
+	if out == "" && err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		return s, fmt.Errorf("read the status of %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// Await asks the running hosts, one after the other, until one of them answers what
+// is waited for, and fails the test with the last answer otherwise.
+func (c *Cluster) Await(ctx context.Context, what string, ok func(agent.Status) error) agent.Status {
+	c.T.Helper()
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	var found agent.Status
+	err := lab.Await(ctx, 50*time.Millisecond, func() error {
+		var errs []error
+		for _, name := range c.names {
+			if !c.Host(name).Running() {
+				continue
+			}
+			s, err := c.Status(ctx, name)
+			if err == nil {
+				err = ok(s)
+			}
+			if err == nil {
+				found = s
+				return nil
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		c.T.Fatalf("waited in vain for %s: %v", what, err)
+	}
+	return found
+}
+
+// Healthy waits until every host that is on is a healthy member.
+func (c *Cluster) Healthy(ctx context.Context) agent.Status {
+	c.T.Helper()
+	on := 0
+	for _, name := range c.names {
+		if c.Host(name).Running() {
+			on++
+		}
+	}
+	began, last := time.Now(), ""
+	s := c.Await(ctx, "a healthy cluster", func(s agent.Status) error {
+		if s.Health != "healthy" || len(s.Nodes) < on {
+			last = fmt.Sprintf("%s with %d nodes: %s", s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
+			return errors.New(last)
+		}
+		return nil
+	})
+	if took := time.Since(began); took > slow {
+		c.T.Logf("healthy only after %v; the last that was missing: %s", took.Round(time.Millisecond), last)
+	}
+	return s
+}
+
+// Primary is the name of the primary in a status.
+func Primary(s agent.Status) string {
+	if s.Primary == nil {
+		return ""
+	}
+	return s.Primary.Name
+}
+
+// Node is a node in a status.
+func Node(s agent.Status, name string) agent.NodeStatus {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return agent.NodeStatus{}
+}
+
+// Password is what applications log in with.
+func (c *Cluster) Password() string { return c.key.Password("redis client") }
+
+// Writer starts a client that writes through the VIP all the time.
+func (c *Cluster) Writer(ctx context.Context, change ...func(*writer.Options)) *writer.Writer {
+	c.T.Helper()
+	o := writer.Options{Dial: c.Lab.DialContext, Addrs: []string{c.VIP + ":6379"}, Password: c.Password()}
+	for _, f := range change {
+		f(&o)
+	}
+	w, err := writer.Start(ctx, o)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	return w
+}

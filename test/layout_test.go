@@ -1,0 +1,129 @@
+// Package test holds the rules of the repository's layout as tests.
+package test
+
+import (
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/redisd/redisd/"
+
+// allowed says which packages of this module each package may import, beside
+// internal/..., which everybody may. A package that is not here fails the test.
+var allowed = map[string][]string{
+	"cmd/redisd": {"agent", "config", "confgen", "redis", "supervisor", "vip"},
+	"agent":      {"config", "confgen", "election", "gossip", "reconcile", "redis", "supervisor", "vip"},
+	"config":     {"confgen"}, // for the names of directives
+
+	"confgen": {}, "election": {}, "gossip": {}, "reconcile": {}, "redis": {}, "supervisor": {}, "vip": {},
+	"internal/atomicfile": {}, "internal/secret": {},
+
+	"packaging/deb": {},
+	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {},
+	"test/cluster": {"agent", "test/lab", "test/lab/writer"},
+	"test/e2e":     {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/sim":     {"election", "reconcile"},
+	"test/bench":   {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/chaos":   {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+}
+
+// onlyStandard are the packages that use nothing but the standard library: what
+// they decide depends on nobody's release.
+var onlyStandard = []string{"election", "reconcile", "confgen"}
+
+type goPackage struct {
+	ImportPath string
+	Dir        string
+	Doc        string
+	GoFiles    []string
+	Imports    []string
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		may, known := allowed[name]
+		if !known {
+			t.Errorf("package %s is not in the table of allowed imports: add it, with what it may import", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			own, inside := strings.CutPrefix(imp, module)
+			switch {
+			case inside && !slices.Contains(may, own) && !strings.HasPrefix(own, "internal/"):
+				t.Errorf("%s imports %s, which it may not", name, own)
+			case !inside && strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") && slices.Contains(onlyStandard, name):
+				t.Errorf("%s imports %s: it is to use the standard library alone", name, imp)
+			}
+		}
+	}
+}
+
+func TestPackageDocs(t *testing.T) {
+	for _, p := range packages(t) {
+		if len(p.GoFiles) > 0 && len(p.Doc) == 0 {
+			t.Errorf("package %s has no doc comment", p.ImportPath)
+		}
+	}
+}
+
+// TestNoGlobals keeps logging and exiting where they belong: a logger is passed in,
+// and only main ends the process.
+func TestNoGlobals(t *testing.T) {
+	for _, p := range packages(t) {
+		if strings.Contains(p.ImportPath, "/test") {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			path := filepath.Join(p.Dir, file)
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := parser.ParseFile(token.NewFileSet(), path, src, parser.SkipObjectResolution); err != nil {
+				t.Fatal(err)
+			}
+			for _, word := range []string{"log.Fatal", "log.Print", "slog.SetDefault", "slog.Info(", "slog.Warn("} {
+				if strings.Contains(string(src), word) {
+					t.Errorf("%s uses %s", path, word)
+				}
+			}
+			if strings.Contains(string(src), "os.Exit") && file != "main.go" {
+				t.Errorf("%s ends the process; only main may", path)
+			}
+		}
+	}
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Doc,GoFiles,Imports", "./...")
+	cmd.Dir = ".."
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	if len(list) < 10 {
+		t.Fatalf("only %d packages found", len(list))
+	}
+	return list
+}
