@@ -24,10 +24,12 @@ import (
 
 // Options is what an agent is made of. All fields but Journal are required.
 type Options struct {
-	// Config is loaded, resolved and valid; ConfigPath is read again on a reload.
+	// Config is loaded, resolved and valid. It was read from ConfigPath or, with
+	// LastGood, from the copy of what that file held when it last worked.
 	Config     config.Config
 	ConfigPath string
-	// Load reads the configuration again, as it was read for Config.
+	LastGood   bool
+	// Load reads the configuration for a reload.
 	Load    func() (config.Config, error)
 	Log     *slog.Logger
 	Version string
@@ -40,6 +42,7 @@ type Agent struct {
 	log        *slog.Logger
 	version    string
 	load       func() (config.Config, error)
+	configPath string
 	cfg        atomic.Pointer[config.Config]
 	secret     secret.Secret
 	disk       disk
@@ -77,6 +80,7 @@ type Agent struct {
 	held          bool
 	lastFailure   string
 	lastFailureAt time.Duration
+	unanswered    int // the redis-server process that may yet carry out an unfencing
 }
 
 // New prepares an agent: it reads the secret and this node's state, and takes
@@ -93,7 +97,7 @@ func New(o Options) (*Agent, error) {
 		}
 	}
 	a := &Agent{
-		log: o.Log, version: o.Version, load: o.Load, secret: sec,
+		log: o.Log, version: o.Version, load: o.Load, configPath: o.ConfigPath, secret: sec,
 		disk:       disk{dir: cfg.Node.StateDir, run: cfg.Node.RunDir},
 		gossipAddr: netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Cluster.GossipPort)),
 		redisAddr:  netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
@@ -112,6 +116,11 @@ func New(o Options) (*Agent, error) {
 	a.log = o.Log.With("node", cfg.Node.Name)
 	if err := a.adopt(cfg, o.Lines); err != nil {
 		return nil, err
+	}
+	if !o.LastGood {
+		if err := a.rememberConfig(); err != nil {
+			return nil, err
+		}
 	}
 	a.ballot = &ballot{
 		e:    election.New(election.NodeID(a.self), a.state.Election, a.started),

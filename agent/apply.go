@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,8 +19,9 @@ const (
 	actTimeout = 200 * time.Millisecond
 	// sentinelTimeout is longer: each of its settings is fsync'd to its file.
 	sentinelTimeout = 500 * time.Millisecond
-	// stopGrace is how long a process may take to stop: redis-server saves its data.
-	stopGrace = 30 * time.Second
+	// stopGrace is how long a process may take to stop: redis-server saves its data,
+	// and with many GiB that takes minutes.
+	stopGrace = 5 * time.Minute
 )
 
 // apply carries out one action.
@@ -42,6 +44,7 @@ func (a *Agent) apply(ctx context.Context, o reconcile.Observed, action reconcil
 		if first {
 			a.log.Info("vip held", "vip", act.Address)
 			a.events.add("vip_held", act.Address)
+			a.checkOwner(ctx, act.Address)
 		}
 		return err
 	case reconcile.HandOver:
@@ -50,6 +53,19 @@ func (a *Agent) apply(ctx context.Context, o reconcile.Observed, action reconcil
 		return a.fenceRemote(ctx, act.Addr, o.Election.Term)
 	}
 	return fmt.Errorf("action %T is not known", action)
+}
+
+// checkOwner looks, beside the rounds, whether somebody else answers for an address
+// that was just taken: taking it must not wait, but an operator must know.
+func (a *Agent) checkOwner(ctx context.Context, address string) {
+	a.sending.wg.Go(func() {
+		other, err := a.vips.probe(ctx, address)
+		if err != nil || other == nil {
+			return
+		}
+		a.log.Warn("another host answers for the VIP", "vip", address, "hardware_address", other.String(), "cure", "find the host with that hardware address and take the VIP off it")
+		a.events.add("vip_conflict", address+" is also at "+other.String())
+	})
 }
 
 func (a *Agent) applyRedis(ctx context.Context, action reconcile.Action) error {
@@ -64,8 +80,11 @@ func (a *Agent) applyRedis(ctx context.Context, action reconcile.Action) error {
 		a.log.Info("clients closed", "clients", n)
 		return err
 	case reconcile.SetMinReplicas:
+		if err := a.letIn(ctx, func(ctx context.Context) error { return server.SetMinReplicas(ctx, act.N) }); err != nil {
+			return err
+		}
 		a.log.Info("writes accepted", "min_replicas_to_write", act.N)
-		return server.SetMinReplicas(ctx, act.N)
+		return nil
 	case reconcile.SetPriority:
 		return server.SetPriority(ctx, act.N)
 	case reconcile.KillRedis:
@@ -73,7 +92,7 @@ func (a *Agent) applyRedis(ctx context.Context, action reconcile.Action) error {
 		a.events.add("redis_killed", act.Why)
 		return a.redis.Kill()
 	case reconcile.Promote:
-		if err := server.Promote(ctx, act.MinReplicas); err != nil {
+		if err := a.letIn(ctx, func(ctx context.Context) error { return server.Promote(ctx, act.MinReplicas) }); err != nil {
 			return err
 		}
 		a.log.Info("redis-server promoted", "min_replicas_to_write", act.MinReplicas)
@@ -86,15 +105,41 @@ func (a *Agent) applyRedis(ctx context.Context, action reconcile.Action) error {
 			return err
 		}
 		a.log.Info("redis-server follows another primary", "primary", act.Primary)
-		return server.Follow(ctx, addr, redis.FollowOptions{CloseClients: act.CloseClients, AllowSentinel: false})
+		return server.Follow(ctx, addr, act.CloseClients)
 	}
 	return nil
+}
+
+// errLeaseOver: the lease lapsed between the plan and the act.
+var errLeaseOver = errors.New("the lease is over")
+
+// errUnanswered: a command that lets writes in was never answered.
+var errUnanswered = errors.New("an earlier command that lets writes in was not answered, and may be carried out yet")
+
+// letIn runs a command that lets redis-server accept writes, as long as the lease
+// runs and no longer. One that was sent and not answered may still be carried out,
+// after a fence even: from then on only killing the process is a fence.
+func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) error {
+	v := a.ballot.view()
+	if !v.Lease {
+		return errLeaseOver
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.LeaseUntil-now())
+	defer cancel()
+	err := command(ctx)
+	if err != nil && !redis.AnswerOf(err).Answered() {
+		a.unanswered = a.redis.State().PID
+	}
+	return err
 }
 
 // fence takes the right to write from redis-server, for certain: one that does
 // not answer the command is killed.
 func (a *Agent) fence(ctx context.Context, why string) error {
-	err := a.redisW.server.SetFence(ctx)
+	err := errUnanswered
+	if a.unanswered != a.redis.State().PID {
+		err = a.redisW.server.SetFence(ctx)
+	}
 	if err == nil {
 		a.log.Info("redis-server fenced: no writes", "why", why)
 		return nil
@@ -142,7 +187,7 @@ func (a *Agent) applyProcess(ctx context.Context, action reconcile.Action) error
 			return err
 		}
 	case reconcile.StopRedis:
-		a.record()
+		a.record(true)
 		a.redis.stop(ctx, stopGrace, a.stopFailed("redis-server"))
 	case reconcile.StopSentinel:
 		a.sentinel.stop(ctx, stopGrace, a.stopFailed("redis-sentinel"))

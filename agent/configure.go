@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/redisd/redisd/confgen"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/internal/atomicfile"
@@ -113,10 +115,22 @@ func (a *Agent) startRedis(ctx context.Context, primary string) error {
 		return err
 	}
 	a.log.Info("starting redis-server", "replica_of", primary)
-	return a.redis.Start(ctx, supervisor.Spec{
-		Argv: []string{cfg.Redis.Binary, filepath.Join(a.redisDir(), confgen.RedisConfName)},
-		Dir:  a.redisDir(),
-	})
+	return a.run(ctx, a.redis, a.redisDir(), cfg.Redis.Binary, confgen.RedisConfName)
+}
+
+// run starts a program with its configuration. It gets an ordinary place in the
+// queue for the processor, behind the agent, which must not wait when it has to
+// act, and an ordinary place when memory runs out.
+func (a *Agent) run(ctx context.Context, p *process, dir, binary, conf string) error {
+	ordinary := 0
+	err := p.Start(ctx, supervisor.Spec{Argv: []string{binary, filepath.Join(dir, conf)}, Dir: dir, OOMScoreAdj: &ordinary})
+	if err != nil {
+		return err
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, p.State().PID, ordinary); err != nil {
+		a.log.Debug("priority not set", "program", binary, "error", err)
+	}
+	return nil
 }
 
 func (a *Agent) sentinelFacts(cfg config.Config, primary netip.AddrPort, quorum int) confgen.SentinelFacts {
@@ -145,10 +159,7 @@ func (a *Agent) startSentinel(ctx context.Context, primary string) error {
 		return err
 	}
 	a.log.Info("starting redis-sentinel", "primary", primary)
-	return a.sentinel.Start(ctx, supervisor.Spec{
-		Argv: []string{cfg.Sentinel.Binary, filepath.Join(a.sentinelDir(), confgen.SentinelConfName)},
-		Dir:  a.sentinelDir(),
-	})
+	return a.run(ctx, a.sentinel, a.sentinelDir(), cfg.Sentinel.Binary, confgen.SentinelConfName)
 }
 
 // monitor sets the local Sentinel up anew for a primary it does not know, or has

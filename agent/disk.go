@@ -86,7 +86,22 @@ func (d disk) loadRecord() (record, error) {
 	return r, err
 }
 
-func (d disk) saveRecord(r record) error { return writeJSON(d.path("data.json"), r) }
+// saveRecord replaces the record. It is written often, and made to survive a power
+// loss (sync) once a second, as the dataset itself is with appendfsync everysec.
+func (d disk) saveRecord(r record, sync bool) error {
+	if sync {
+		return writeJSON(d.path("data.json"), r)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	next := d.path("data.json.next")
+	if err := os.WriteFile(next, b, 0o640); err != nil {
+		return err
+	}
+	return os.Rename(next, d.path("data.json"))
+}
 
 // saveLease is called with every renewal: a write to memory, not to disk.
 func (d disk) saveLease(until time.Duration) error {

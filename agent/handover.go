@@ -126,7 +126,8 @@ func (a *Agent) undrain(minReplicas int) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), actTimeout)
 	defer cancel()
-	if err := a.redisW.server.SetMinReplicas(ctx, minReplicas); err != nil {
+	err := a.letIn(ctx, func(ctx context.Context) error { return a.redisW.server.SetMinReplicas(ctx, minReplicas) })
+	if err != nil {
 		a.log.Warn("writes not let go on at once", "error", err)
 	}
 	a.redisW.poll(ctx)

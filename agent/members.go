@@ -142,6 +142,17 @@ func (a *Agent) members() []reconcile.Member {
 	return out
 }
 
+// hasRival: another host answers under this node's ID, because its disk is a copy
+// of this one's. Until a person has put that right, neither votes nor claims.
+func (a *Agent) hasRival() bool {
+	for _, m := range a.gossip.Members() {
+		if m.ID == a.self {
+			return m.Rival.IsValid()
+		}
+	}
+	return false
+}
+
 // address is where the agent of a node is reached: where gossip saw it last, or
 // where the roster says.
 func (a *Agent) address(id string) (netip.AddrPort, bool) {

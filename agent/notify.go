@@ -20,6 +20,10 @@ type notifier struct {
 // aliveEvery is how often the watchdog hears of the rounds.
 const aliveEvery = 200 * time.Millisecond
 
+// stopExtension is how much longer systemd is asked to wait for a stopping node,
+// again and again while it stops.
+const stopExtension = 30 * time.Second
+
 // alive tells the watchdog that a round was run, and `systemctl status` what the
 // node is.
 func (n *notifier) alive(o reconcile.Observed) {
@@ -28,6 +32,10 @@ func (n *notifier) alive(o reconcile.Observed) {
 	}
 	n.aliveAt = o.At
 	text := daemon.SdNotifyWatchdog
+	if o.Stopping {
+		// However long redis-server saves: systemd waits as long as somebody watches.
+		text += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", stopExtension.Microseconds())
+	}
 	if s := describe(o); s != n.status {
 		n.status = s
 		text += "\nSTATUS=" + s

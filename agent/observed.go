@@ -14,7 +14,7 @@ func (a *Agent) observe() reconcile.Observed {
 	v := a.ballot.view()
 	o := reconcile.Observed{
 		At: now(), Self: a.self, Started: a.started, FenceAfter: a.fenceAfter,
-		Stopping: a.stopping.Load(), Paused: a.paused.Load(),
+		Stopping: a.stopping.Load(), Paused: a.paused.Load() || a.hasRival(),
 		Election:     electionObserved(v),
 		RemoteFenced: a.probe.fencedIn(),
 		VIPs:         a.vips.observed(),
@@ -71,10 +71,14 @@ func (a *Agent) local(ctx context.Context) election.Local {
 	a.redisW.poll(ctx)
 	o, d := a.observe(), a.desired()
 	r := o.Redis
+	// A replica that has just ended will be back with its data: whoever has less must
+	// not overtake it in these seconds. A primary that has ended is to be overtaken.
+	usable := r.Running && !r.Syncing && r.SilentSince == 0
+	returns := o.Election.Holder != o.Self && a.redis.justExited(reconcile.ColdStart)
 	return election.Local{
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
 		Known:     !r.Running || r.Known && !r.Loading,
-		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && r.Running && !r.Syncing && r.SilentSince == 0 && !o.Stopping,
+		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable || returns),
 		Reachable: o.HolderSeen > 0 && o.At < o.HolderSeen+reconcile.SilentRedis,
 		Paused:    o.Paused,
 		Founder:   election.NodeID(reconcile.Founder(o, d)),

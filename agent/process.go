@@ -14,6 +14,7 @@ type process struct {
 	mu         sync.Mutex
 	backoff    supervisor.Backoff
 	startAfter time.Duration
+	exitedAt   time.Duration
 	exitOf     int // the process whose exit was taken note of
 	lastExit   *supervisor.ExitError
 	stopOf     int // the process that was asked to stop
@@ -30,12 +31,19 @@ func (p *process) noteExit() *supervisor.ExitError {
 	if st.Status != supervisor.Exited || st.Exit == nil || p.exitOf == st.PID && p.lastExit == st.Exit {
 		return nil
 	}
-	p.exitOf, p.lastExit = st.PID, st.Exit
+	p.exitOf, p.lastExit, p.exitedAt = st.PID, st.Exit, now()
 	p.startAfter = now() + p.backoff.Next(st.Exit.RanFor)
 	if st.Stopping {
 		return nil
 	}
 	return st.Exit
+}
+
+// justExited: it ended within the last d, and may be back soon.
+func (p *process) justExited(d time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exitedAt > 0 && now() < p.exitedAt+d
 }
 
 func (p *process) nextStart() time.Duration {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/redisd/redisd/confgen"
 	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/internal/atomicfile"
 	"github.com/redisd/redisd/redis"
 )
 
@@ -21,12 +23,28 @@ func (a *Agent) reconfigure(ctx context.Context) error {
 	if err == nil {
 		err = a.applyConfig(ctx, next)
 	}
+	if err == nil {
+		err = a.rememberConfig()
+	}
 	if err != nil {
 		a.log.Error("configuration not reloaded; everything goes on with the one before", "error", err)
 		a.events.add("reload_refused", err.Error())
 		return err
 	}
 	return nil
+}
+
+// LastGoodName is the file, in the state directory, of the last configuration that
+// worked.
+const LastGoodName = "redisd.toml.good"
+
+// rememberConfig keeps a copy of a configuration that works.
+func (a *Agent) rememberConfig() error {
+	text, err := os.ReadFile(a.configPath)
+	if err != nil {
+		return fmt.Errorf("keep a copy of the configuration: %w", err)
+	}
+	return atomicfile.WriteFile(a.disk.path(LastGoodName), text, 0o640)
 }
 
 func (a *Agent) applyConfig(ctx context.Context, next config.Config) error {

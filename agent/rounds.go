@@ -12,8 +12,10 @@ const (
 	// tick is how often a round runs when nothing happens: half the time between
 	// two renewals.
 	tick = 50 * time.Millisecond
-	// recordEvery is how often the dataset's worth is put on disk.
-	recordEvery = time.Second
+	// recordEvery is how often the dataset's worth is written down, syncEvery how often
+	// it is made to survive a power loss. After one of all hosts it decides who wins.
+	recordEvery = 100 * time.Millisecond
+	syncEvery   = time.Second
 	// moreRounds bounds how many rounds follow one another without a pause, so that
 	// a plan that never settles costs a tick, not a processor.
 	moreRounds = 8
@@ -23,7 +25,7 @@ const (
 func (a *Agent) rounds(ctx context.Context) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	var recorded time.Duration
+	var recorded, synced time.Duration
 	NotifyReady()
 	for {
 		for range moreRounds {
@@ -36,8 +38,12 @@ func (a *Agent) rounds(ctx context.Context) error {
 			return nil
 		}
 		if at := now(); at >= recorded+recordEvery {
+			sync := at >= synced+syncEvery
+			if sync {
+				synced = at
+			}
 			recorded = at
-			a.record()
+			a.record(sync)
 		}
 		select {
 		case <-ctx.Done():
@@ -130,16 +136,16 @@ func (a *Agent) keepLease(o reconcile.Observed) {
 }
 
 // record puts the dataset's worth on disk.
-func (a *Agent) record() {
-	r, changed := a.redisW.unsavedRecord()
+func (a *Agent) record(sync bool) {
+	r, changed := a.redisW.unsavedRecord(sync)
 	if !changed {
 		return
 	}
-	if err := a.disk.saveRecord(r); err != nil {
+	if err := a.disk.saveRecord(r, sync); err != nil {
 		a.log.Warn("record of the dataset not saved", "error", err)
 		return
 	}
-	a.redisW.recordSaved(r)
+	a.redisW.recordSaved(r, sync)
 }
 
 // failed reports an action that did not work; the same failure is a warning once

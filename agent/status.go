@@ -66,6 +66,7 @@ type NodeStatus struct {
 	VIPs        []string       `json:"vips"` // held by this node
 	Versions    Versions       `json:"versions"`
 	LastExit    string         `json:"last_exit,omitempty"`
+	Problems    []string       `json:"problems,omitempty"` // that only this node knows of
 	Paused      bool           `json:"paused,omitempty"`
 }
 
@@ -115,6 +116,12 @@ func (a *Agent) nodeStatus() NodeStatus {
 		if vip.Held {
 			n.VIPs = append(n.VIPs, vip.Address)
 		}
+	}
+	for _, address := range a.vips.foreign() {
+		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
+	}
+	if a.hasRival() {
+		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+a.disk.dir+" away on one of them")
 	}
 	if cfg.HasRole("redis") {
 		a.redisStatus(&n, o.Redis, v.Lease)
@@ -292,6 +299,9 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 			problem("%s does not replicate: its link to the primary is down", n.Name)
 		case n.Role == "replica":
 			synced++
+		}
+		for _, p := range n.Problems {
+			problem("%s: %s", n.Name, p)
 		}
 		if n.Sentinel.State == "stopped" {
 			problem("redis-sentinel on %s is stopped", n.Name)

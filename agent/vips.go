@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type floating struct {
 	addr    *vip.Address
 	held    bool
 	renewed time.Duration
+	foreign error // somebody else configured the address on this host
 }
 
 // set makes the configured addresses the ones that are looked after. All new
@@ -144,7 +146,7 @@ func (s *vipSet) look(f *floating) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.held = held
+	f.held = held && f.foreign == nil
 	if !held {
 		f.renewed = 0
 	}
@@ -172,8 +174,33 @@ func (s *vipSet) hold(ctx context.Context, address string) (first bool, err erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first = !f.held
-	f.held, f.renewed = true, now()
+	f.held, f.renewed, f.foreign = true, now(), nil
 	return first, nil
+}
+
+// probe asks the network who else has the address.
+func (s *vipSet) probe(ctx context.Context, address string) (net.HardwareAddr, error) {
+	f := s.byAddress(address)
+	if f == nil {
+		return nil, nil
+	}
+	return f.addr.Probe(ctx, probeVIP)
+}
+
+// probeVIP is how long another owner of the address has to answer.
+const probeVIP = 200 * time.Millisecond
+
+// foreign says which addresses somebody else configured on this host.
+func (s *vipSet) foreign() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, f := range s.list {
+		if f.foreign != nil {
+			out = append(out, f.cfg.Address.String())
+		}
+	}
+	return out
 }
 
 func (s *vipSet) drop(ctx context.Context, address string) error {
@@ -181,12 +208,14 @@ func (s *vipSet) drop(ctx context.Context, address string) error {
 	if f == nil {
 		return nil
 	}
-	if err := f.addr.Drop(ctx); err != nil {
+	err := f.addr.Drop(ctx)
+	if err != nil && !errors.Is(err, vip.ErrForeign) {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.held, f.renewed = false, 0
+	f.foreign = err // a copy that is not redisd's must not keep a round from going on
 	return nil
 }
 

@@ -43,6 +43,7 @@ type redisWatch struct {
 	adopted     bool // info.RunID continues the record's dataset
 	rec         record
 	saved       record
+	synced      record
 	lost        bool
 	lastErr     error
 }
@@ -188,17 +189,21 @@ func (w *redisWatch) worth(leased bool, term uint64, primary string) {
 	}
 }
 
-// unsavedRecord returns the record when it differs from what was saved last.
-func (w *redisWatch) unsavedRecord() (record, bool) {
+// unsavedRecord returns the record when it differs from what was saved, or synced,
+// last.
+func (w *redisWatch) unsavedRecord(sync bool) (record, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.rec, w.rec != w.saved && w.known
+	return w.rec, w.known && (w.rec != w.saved || sync && w.rec != w.synced)
 }
 
-func (w *redisWatch) recordSaved(r record) {
+func (w *redisWatch) recordSaved(r record, sync bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.saved = r
+	if sync {
+		w.synced = r
+	}
 }
 
 // observed turns the newest answer into what reconcile reads.

@@ -34,13 +34,17 @@ const agentRules = "~* &* +@all"
 // replicaRules are what a replica says to its primary.
 const replicaRules = "-@all +psync +replconf +ping"
 
-// sentinelRules are what a Sentinel says to a redis-server (sentinel.c): it names
-// its connections, pings, reads INFO, exchanges greetings over one channel, and
-// reconfigures in one transaction. SCRIPT KILL it says to one that is busy. ROLE and
-// REPLICAOF stand for later releases; FAILOVER (to abort one) is part of the
-// transaction of Valkey 9.0.0, which promotes nobody without it.
+// sentinelRules are what a Sentinel may say to a redis-server, at all times: it
+// names its connections, pings, looks (INFO; ROLE stands for later releases),
+// exchanges greetings over one channel, and ends a script that keeps the server busy.
+//
+// It changes nothing. The agents decide who is primary, and Sentinel publishes it:
+// the transaction by which it reconfigures a server (SLAVEOF, CONFIG REWRITE, CLIENT
+// KILL) is refused word by word, and Sentinel, which goes by INFO alone, does not
+// mind (docs/findings-sentinel.md). Allow none of these words by itself: without
+// MULTI, the rest of the transaction is carried out as far as it is allowed.
 const sentinelRules = "resetchannels &__sentinel__:hello -@all +ping +info +role +publish +subscribe" +
-	" +client|setname +client|kill +config|rewrite +script|kill +multi +exec +slaveof +replicaof +failover"
+	" +client|setname +script|kill"
 
 // ACL writes users.acl.
 func ACL(f ACLFacts) []byte {
@@ -50,17 +54,6 @@ func ACL(f ACLFacts) []byte {
 	writeUser(&b, UserReplica, f.ReplicaPassword, replicaRules)
 	writeUser(&b, UserSentinel, f.SentinelPassword, sentinelRules)
 	return b.Bytes()
-}
-
-// SentinelMayReconfigure returns the rules by which ACL SETUSER redisd-sentinel
-// lets the Sentinels change whom a redis-server replicates from, or forbids it. A
-// forbidden one also cannot close the clients' connections: Sentinel does all of
-// that in one transaction, and EXEC refuses it as a whole.
-func SentinelMayReconfigure(may bool) []string {
-	if may {
-		return []string{"+slaveof", "+replicaof", "+failover"}
-	}
-	return []string{"-slaveof", "-replicaof", "-failover"}
 }
 
 // discoveryRules let everybody ask a Sentinel who is primary, follow its events

@@ -126,7 +126,7 @@ func checkACL(t *testing.T, golden string) {
 	s := start(t, "redis-server", conf, addr)
 
 	for user, password := range map[string]string{
-		confgen.UserClients: "client-password", confgen.UserAgent: agentPassword,
+		confgen.UserClients: clientPassword, confgen.UserAgent: agentPassword,
 		confgen.UserReplica: replicaPassword, confgen.UserSentinel: "sentinel-password",
 	} {
 		if got := s.as(user, password, "PING"); got != "PONG" {
@@ -140,7 +140,7 @@ func checkACL(t *testing.T, golden string) {
 		"SET k v": true, "CONFIG GET maxmemory": true, "SUBSCRIBE": true, "EVAL return(1) 0": true,
 		"REPLICAOF NO ONE": false, "SLAVEOF NO ONE": false, "FAILOVER ABORT": false,
 	} {
-		got := s.as(confgen.UserClients, "client-password", strings.Fields(command)...)
+		got := s.as(confgen.UserClients, clientPassword, strings.Fields(command)...)
 		if refused := strings.HasPrefix(got, "NOPERM"); refused == allowed {
 			t.Errorf("%s as a client: %q, want it allowed: %v", command, got, allowed)
 		}

@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	clientPassword   = "client-password"
 	agentPassword    = "agent-password"
 	replicaPassword  = "replica-password"
 	sentinelPassword = "redis-sentinel-password"
@@ -108,8 +109,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// as runs a command as a user and returns what redis-cli prints. It tries again if
-// the connection breaks: a Sentinel closes those of all clients when it promotes.
+// as runs a command as a user and returns what redis-cli prints.
 func (s *server) as(user, password string, args ...string) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -119,15 +119,11 @@ func (s *server) as(user, password string, args ...string) string {
 		cli = append(cli, "--user", user, "--pass", password, "--no-auth-warning")
 	}
 	cli = append(cli, args...)
-	for tries := 1; ; tries++ {
-		out, err := exec.CommandContext(ctx, needs(s.t, "redis-cli"), cli...).CombinedOutput()
-		if err == nil {
-			return strings.TrimSpace(string(out))
-		}
-		if tries == 3 {
-			s.t.Fatalf("redis-cli %q: %v\n%s\nserver:\n%s", args, err, out, s.output())
-		}
+	out, err := exec.CommandContext(ctx, needs(s.t, "redis-cli"), cli...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("redis-cli %q: %v\n%s\nserver:\n%s", args, err, out, s.output())
 	}
+	return strings.TrimSpace(string(out))
 }
 
 // do runs a command as the agent.
@@ -175,7 +171,7 @@ func read(t *testing.T, path string) []byte {
 
 // acl are the users of every redis-server in these tests.
 var acl = confgen.ACL(confgen.ACLFacts{
-	ClientPassword:   "client-password",
+	ClientPassword:   clientPassword,
 	AgentPassword:    agentPassword,
 	ReplicaPassword:  replicaPassword,
 	SentinelPassword: sentinelPassword,

@@ -32,8 +32,7 @@ type Elector struct {
 	// As the holder.
 	acks       map[NodeID]Time   // when the newest renewal that a voter granted was sent
 	rosterAcks map[NodeID]uint64 // the roster a voter has on disk
-	agreed     Roster            // the last roster that its majority has on disk
-	settled    bool              // st.Roster is agreed in this term
+	settled    bool              // a majority of st.Roster has it on disk, with this term's stamp
 	renewedAt  Time
 	highest    Term // the highest term seen anywhere
 	ahead      Term // the highest term that a voter or learner has gone ahead to
@@ -107,7 +106,6 @@ func (e *Elector) SetInfo(i Info) { e.info = i }
 func (e *Elector) becomeHolder() {
 	e.acks = map[NodeID]Time{}
 	e.rosterAcks = map[NodeID]uint64{}
-	e.agreed = e.st.Roster
 	e.settled = len(e.st.Roster.Voters) == 1
 	e.renewedAt = -RenewEvery
 	e.born()
@@ -143,11 +141,7 @@ func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
 	if !e.holding() || e.st.Founding {
 		return 0, false
 	}
-	until = e.answeredBy(e.st.Roster, now)
-	if !e.settled {
-		until = min(until, e.answeredBy(e.agreed, now))
-	}
-	until += Lease
+	until = e.answeredBy(e.st.Roster, now) + Lease
 	return until, until > now
 }
 
@@ -223,20 +217,11 @@ func (e *Elector) toVoters(m Message) []Envelope {
 			out = append(out, Envelope{To: v.ID, Message: m})
 		}
 	}
-	if _, ok := m.(Claim); ok || !e.holding() || e.settled {
-		return out
-	}
-	for _, v := range e.agreed.Voters { // whoever is about to leave the roster still decides
-		if !e.st.Roster.Has(v.ID) {
-			out = append(out, Envelope{To: v.ID, Message: m})
-		}
-	}
 	return out
 }
 
-// Propose makes voters the next version of the roster. It counts once a
-// majority of the old and of the new version have it on disk; until then a
-// lease needs both.
+// Propose makes voters the next version of the roster, by which the lease goes
+// from now on. The next change waits until a majority of it has it on disk.
 func (e *Elector) Propose(now Time, voters []Voter) error {
 	if _, ok := e.LeaseUntil(now); !ok {
 		return ErrNotHolder
@@ -255,7 +240,6 @@ func (e *Elector) Propose(now Time, voters []Voter) error {
 	if e.answeredBy(next, now)+Lease <= now {
 		return errors.New("change the roster: a majority of the new one does not answer")
 	}
-	e.agreed = e.st.Roster
 	e.st.Roster = next
 	e.unsaved = true
 	e.settled = false
@@ -280,25 +264,15 @@ func difference(a, b Roster) int {
 	return n
 }
 
-// settle notes whether the newest roster is on the disks of both majorities.
+// settle notes whether a majority of the newest roster has it on disk.
 func (e *Elector) settle() {
-	if e.settled {
-		return
-	}
-	e.settled = e.have(e.st.Roster) && e.have(e.agreed)
-	if e.settled {
-		e.agreed = e.st.Roster
-	}
-}
-
-func (e *Elector) have(r Roster) bool {
 	n := 0
-	for _, v := range r.Voters {
-		if v.ID == e.self || e.rosterAcks[v.ID] >= e.st.Roster.Version { // of this term
+	for _, v := range e.st.Roster.Voters {
+		if v.ID == e.self || e.rosterAcks[v.ID] >= e.st.Roster.Version {
 			n++
 		}
 	}
-	return n >= r.Majority()
+	e.settled = e.settled || n >= e.st.Roster.Majority()
 }
 
 // Claim asks all voters for the next term. The node's redis-server accepts no
@@ -311,7 +285,8 @@ func (e *Elector) Claim(now Time, local Local, fenced Term) []Envelope {
 	_, holding := e.LeaseUntil(now)
 	return e.start(now, local, Claim{
 		ClusterID: e.st.ClusterID, Term: max(e.st.Term, e.highest) + 1, Candidate: e.self, Sent: now,
-		Roster: e.st.Roster, Data: local.Data, HolderTerm: e.st.HolderTerm, Holding: holding, Fenced: fenced,
+		Roster: e.st.Roster, Data: local.Data, HolderTerm: e.st.HolderTerm, Released: e.st.Released,
+		Holding: holding, Fenced: fenced,
 	})
 }
 

@@ -112,6 +112,10 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	if m.Founding {
 		reply.Denied = e.refuseFounder(now, m, local)
 	} else {
+		if m.Released && m.ClusterID == e.st.ClusterID && m.HolderTerm == e.st.HolderTerm {
+			// The release itself may have been lost, and its sender with it.
+			e.onRelease(now, Release{ClusterID: m.ClusterID, Term: m.HolderTerm, Holder: e.st.Holder})
+		}
 		reply.Denied = e.refuse(now, m, local)
 	}
 	reply.Granted = reply.Denied == ""

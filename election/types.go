@@ -158,8 +158,10 @@ type Claim struct {
 	Sent      Time   `json:"sent"`
 	Roster    Roster `json:"roster"`
 	Data      Data   `json:"data"`
-	// HolderTerm is the newest term that the candidate knows a holder of.
+	// HolderTerm is the newest term that the candidate knows a holder of; Released:
+	// that one has given its lease back.
 	HolderTerm Term `json:"holder_term"`
+	Released   bool `json:"released,omitempty"`
 	// Holding: the candidate is that holder and its lease runs; it claims only to
 	// win back a voter that has gone ahead.
 	Holding bool `json:"holding,omitempty"`

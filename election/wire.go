@@ -72,6 +72,7 @@ type wireClaim struct {
 	DataTerm   Term       `json:"d"`
 	Offset     int64      `json:"o"`
 	HolderTerm Term       `json:"l"`
+	Released   bool       `json:"q,omitempty"`
 	Holding    bool       `json:"w,omitempty"`
 	Fenced     Term       `json:"z,omitempty"`
 	Founding   bool       `json:"b,omitempty"`
@@ -120,7 +121,8 @@ func Encode(m Message) ([]byte, error) {
 		return json.Marshal(wireClaim{
 			Tag: string(tagClaim), ClusterID: m.ClusterID, Term: m.Term, Candidate: m.Candidate, Sent: m.Sent,
 			Roster: toWire(m.Roster), DataTerm: m.Data.Term, Offset: m.Data.Offset,
-			HolderTerm: m.HolderTerm, Holding: m.Holding, Fenced: m.Fenced, Founding: m.Founding,
+			HolderTerm: m.HolderTerm, Released: m.Released, Holding: m.Holding,
+			Fenced: m.Fenced, Founding: m.Founding,
 		})
 	case ClaimReply:
 		w := wireClaimReply{
@@ -180,8 +182,8 @@ func decode(tag byte, b []byte) (Message, error) {
 		r, err := w.Roster.roster()
 		return Claim{
 			ClusterID: w.ClusterID, Term: w.Term, Candidate: w.Candidate, Sent: w.Sent, Roster: r,
-			Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Holding: w.Holding,
-			Fenced: w.Fenced, Founding: w.Founding,
+			Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Released: w.Released,
+			Holding: w.Holding, Fenced: w.Fenced, Founding: w.Founding,
 		}, err
 	case tagClaimReply:
 		var w wireClaimReply

@@ -307,12 +307,13 @@ func (r *rejoiner) complain() {
 	}
 }
 
-// joinError makes one line of memberlist's several.
+// joinError takes the one cause out of memberlist's list of them: it was given
+// one address.
 func joinError(err error) error {
-	if err == nil {
-		return nil
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause
 	}
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
+	return err
 }
 
 // selfCheck returns a test for addresses that lead back to this node. Joining

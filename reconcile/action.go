@@ -53,7 +53,7 @@ type (
 	TuneSentinel struct{}
 	// SetSentinel sets one of its options.
 	SetSentinel struct{ Option, Value string }
-	// Publish has the Sentinels take this node for the primary.
+	// Publish has the Sentinels take the holder for the primary.
 	Publish struct{ Via string }
 
 	// Found asks every member to found the cluster with this node as primary.
@@ -134,7 +134,7 @@ func (a Monitor) String() string {
 }
 func (TuneSentinel) String() string  { return "sentinel: set timers" }
 func (a SetSentinel) String() string { return "sentinel: set " + a.Option + " " + a.Value }
-func (a Publish) String() string     { return "sentinel: publish this primary via " + a.Via }
+func (a Publish) String() string     { return "sentinel: publish the primary via " + a.Via }
 func (a Found) String() string       { return "found cluster with " + ids(a.Voters) }
 func (a Claim) String() string       { return "claim lease: " + a.Why }
 func (a Release) String() string     { return "release lease: " + a.Why }

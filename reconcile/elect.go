@@ -69,8 +69,12 @@ func (p *plan) elect() {
 func (p *plan) claim() {
 	o := p.o
 	open, ok := p.open()
+	if !ok {
+		return
+	}
 	rank := time.Duration(p.rank())
-	if !ok || o.At < open.since+rank*RankStep || o.At < o.Election.ClaimedAt+ClaimAgain*(1+rank) {
+	pause := ClaimAgain*(1+rank) + min(max(o.At-open.since, 0)/20, ClaimSlow)
+	if o.At < open.since+rank*RankStep || o.At < o.Election.ClaimedAt+pause {
 		return
 	}
 	if open.fence != "" {
@@ -110,7 +114,7 @@ func (p *plan) open() (opening, bool) {
 	}
 	// Its redis-server answers, so its agent must be dead rather than cut off.
 	grace, fence := AgentGrace, p.holderRedis()
-	if p.alive(e.Holder) {
+	if e.EverHeard && p.alive(e.Holder) {
 		grace = AgentAlive
 		if o.RemoteFenced == e.Term {
 			return opening{}, false // in vain: the others do hear it
@@ -241,6 +245,9 @@ func (p *plan) successors() []string {
 		id       string
 		place    int
 		priority int
+	}
+	if o.Redis.Role != Primary {
+		return nil
 	}
 	var in []candidate
 	for _, l := range o.Redis.Replicas {

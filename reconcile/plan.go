@@ -30,8 +30,10 @@ const (
 	HangAfter = 500 * time.Millisecond
 	// RankStep keeps the second best candidate out of the way of the best.
 	RankStep = 300 * time.Millisecond
-	// ClaimAgain is the pause after a claim that was not won.
+	// ClaimAgain is the pause after a claim that was not won; a node that has asked
+	// in vain for a while asks every ClaimSlow, since each claim costs an fsync.
 	ClaimAgain = 100 * time.Millisecond
+	ClaimSlow  = time.Second
 	// ColdStart is how long nodes that come up without a holder wait for the others
 	// before the fullest dataset among those present wins.
 	ColdStart = 10 * time.Second
@@ -100,7 +102,7 @@ func Plan(o Observed, d Desired) []Action {
 }
 
 // leased: this node may accept writes now.
-func (o Observed) leased() bool { return o.Election.Lease && o.At < o.Election.LeaseUntil }
+func (o Observed) leased() bool { return o.holds() && o.Election.Lease && o.At < o.Election.LeaseUntil }
 
 // mayTake: the lease runs long enough for something to be taken under it.
 func (o Observed) mayTake() bool { return o.leased() && o.At+TakeMargin <= o.Election.LeaseUntil }
@@ -220,7 +222,7 @@ func (p *plan) servesReads() bool {
 		return false
 	}
 	if o.leased() {
-		return len(o.Election.Successors) == 0
+		return len(o.Election.Successors) == 0 && len(p.successors()) == 0
 	}
 	return o.holderHeard() && len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self && o.Redis.LinkUp
 }

@@ -11,7 +11,7 @@ func (p *plan) handOver() bool {
 		return false
 	}
 	to := p.target()
-	if to == "" || o.At < o.HandoverAt+HandOverAgain {
+	if to == "" || o.At < o.HandoverAt+HandOverAgain || len(p.actions) > 0 { // its role comes first
 		return false
 	}
 	p.do(HandOver{To: to})

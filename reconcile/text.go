@@ -139,7 +139,7 @@ func writeLine(b *strings.Builder, subject string, v reflect.Value, key string, 
 func writeFields(b *strings.Builder, v reflect.Value, key string, at Time) {
 	for i := range v.NumField() {
 		f, t := v.Field(i), v.Type().Field(i)
-		if f.IsZero() || t.Name == key {
+		if f.IsZero() || t.Name == key || f.Kind() == reflect.Slice && f.Len() == 0 {
 			continue
 		}
 		name := fieldName(t.Name)
@@ -204,7 +204,10 @@ func setField(v reflect.Value, field string, at *Time) error {
 func setValue(f reflect.Value, t reflect.StructField, value string, at Time) error {
 	switch f.Interface().(type) {
 	case []string:
-		f.Set(reflect.ValueOf(strings.FieldsFunc(value, func(r rune) bool { return r == ',' })))
+		f.SetZero()
+		if value != "" {
+			f.Set(reflect.ValueOf(strings.Split(value, ",")))
+		}
 	case string:
 		f.SetString(value)
 	case Role:

@@ -26,12 +26,12 @@ func TestMain(m *testing.M) {
 
 const testPassword = "correct-horse"
 
-// The users as redisd has them, the Sentinels' with permission to reconfigure.
+// The users as redisd has them; package confgen writes them and tries their limits.
 const testUsers = `user default on >` + testPassword + ` ~* &* +@all
 user app on >` + testPassword + ` ~* &* +@all
 user redisd-agent on >` + testPassword + ` ~* &* +@all
 user redisd-replica on >` + testPassword + ` +psync +replconf +ping
-user redisd-sentinel on >` + testPassword + ` &* +multi +slaveof +replicaof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
+user redisd-sentinel on >` + testPassword + ` &__sentinel__:hello +ping +info +role +publish +subscribe +client|setname +script|kill
 `
 
 var (
@@ -184,22 +184,6 @@ func must(t *testing.T, err error, want ...error) {
 	if err != nil && (len(want) == 0 || !errors.Is(err, want[0])) {
 		t.Fatal(err)
 	}
-}
-
-// asSentinel sends what Sentinel sends to change a server's role.
-func asSentinel(t *testing.T, p *process, command ...any) error {
-	t.Helper()
-	tx := client(t, p.addr, SentinelUser).TxPipeline()
-	tx.Do(t.Context(), command...)
-	tx.Do(t.Context(), "CONFIG", "REWRITE")
-	tx.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal")
-	tx.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub")
-	cmds, err := tx.Exec(t.Context())
-	if err == nil {
-		return nil
-	}
-	// The last command knows the end of the transaction, the refused one why.
-	return cmds[len(cmds)-1].Err()
 }
 
 // subscribe returns what ends a subscription.

@@ -30,12 +30,6 @@ const (
 	dirPriority    = "replica-priority"
 )
 
-// Both names of the one command, which are two commands to an ACL.
-var (
-	denySentinel  = call("deny sentinel", "ACL", "SETUSER", SentinelUser, "-slaveof", "-replicaof")
-	allowSentinel = call("allow sentinel", "ACL", "SETUSER", SentinelUser, "+slaveof", "+replicaof")
-)
-
 func setMinReplicas(n int) command {
 	return call("set "+dirMinReplicas, "CONFIG", "SET", dirMinReplicas, strconv.Itoa(n))
 }
@@ -57,31 +51,23 @@ func (s *Server) SetPriority(ctx context.Context, n int) error {
 	return err
 }
 
-// Promote makes the server a primary that accepts writes with minReplicas, and
-// denies Sentinel to change its role from then on: all in one transaction, of
-// which nothing happens when it is refused (for example while loading). It may
-// be repeated. Clients stay connected.
+// Promote makes the server a primary that accepts writes with minReplicas, in
+// one transaction, of which nothing happens when it is refused (for example while
+// loading). It may be repeated. Clients stay connected.
 func (s *Server) Promote(ctx context.Context, minReplicas int) error {
 	_, err := s.transaction(ctx,
 		call("become primary", "REPLICAOF", "NO", "ONE"),
-		setMinReplicas(minReplicas),
-		denySentinel)
+		setMinReplicas(minReplicas))
 	return err
-}
-
-// FollowOptions say what else happens in the instant of Follow.
-type FollowOptions struct {
-	// CloseClients closes the clients' connections, so that those of an old
-	// primary find the new one. Otherwise they stay, as on a replica that is
-	// merely pointed elsewhere.
-	CloseClients bool
-	// AllowSentinel lets Sentinel change the server's role again.
-	AllowSentinel bool
 }
 
 // Follow makes the server a fenced replica of primary, in one transaction. It
 // may be repeated: a server that already follows primary keeps its link.
-func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, opts FollowOptions) error {
+//
+// With closeClients, the clients' connections are closed in the same instant, so
+// that those of an old primary find the new one. Otherwise they stay, as on a
+// replica that is merely pointed elsewhere.
+func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClients bool) error {
 	if !primary.IsValid() {
 		return fmt.Errorf("follow on %s: no address of a primary", s.addr)
 	}
@@ -89,11 +75,8 @@ func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, opts Follow
 		setMinReplicas(Fence),
 		call("become replica", "REPLICAOF", primary.Addr().String(), strconv.Itoa(int(primary.Port()))),
 	}
-	if opts.AllowSentinel {
-		cmds = append(cmds, allowSentinel)
-	}
 	var usersErr error
-	if opts.CloseClients {
+	if closeClients {
 		var users []string
 		users, usersErr = s.clientUsers(ctx)
 		cmds = append(cmds, closeUsers(users)...)
@@ -147,17 +130,4 @@ func closeUsers(users []string) []command {
 		cmds[i] = call("close clients of "+user, "CLIENT", "KILL", "USER", user)
 	}
 	return cmds
-}
-
-// SentinelGuard denies Sentinel to change this server's role, or allows it
-// again. Denied, the transaction by which Sentinel reconfigures a server is
-// refused whole: no change of role, no CONFIG REWRITE, no client closed. The
-// guard lives in the server's memory: ACL LOAD and a restart take it away.
-func (s *Server) SentinelGuard(ctx context.Context, deny bool) error {
-	guard := allowSentinel
-	if deny {
-		guard = denySentinel
-	}
-	_, err := s.do(ctx, guard)
-	return err
 }

@@ -154,9 +154,9 @@ func (s *Sentinel) Set(ctx context.Context, name string, options ...Directive) e
 }
 
 // Failover makes this Sentinel fail over without asking the others. It returns
-// when that has begun. Where the replica that it chooses (see Successor) is a
-// primary already and denies Sentinel its role, all that happens is that the
-// Sentinels agree on the new address.
+// when that has begun. With redisd's ACL users all that happens is that the
+// Sentinels agree on a new address, once the replica that it chooses (see
+// Successor) is a primary, and nothing if it never is.
 func (s *Sentinel) Failover(ctx context.Context, name string) error {
 	_, err := s.ask(ctx, "failover", "FAILOVER", name)
 	return err

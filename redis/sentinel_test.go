@@ -43,7 +43,6 @@ func newCluster(t *testing.T) *cluster {
 	primary := c.processes[0].addr
 	for i := 1; i < 3; i++ {
 		c.processes[i], c.servers[i] = newServer(t, primary, dirPriority+" 100")
-		must(t, c.servers[i].SentinelGuard(t.Context(), true))
 	}
 	for i := range c.sentinels {
 		_, s := startSentinel(t)
@@ -151,7 +150,7 @@ func TestPublish(t *testing.T) {
 	c.processes[0].kill()
 	must(t, c.servers[1].Promote(t.Context(), 0))
 	must(t, write(t, writer))
-	must(t, c.servers[2].Follow(t.Context(), c.processes[1].addr, FollowOptions{}))
+	must(t, c.servers[2].Follow(t.Context(), c.processes[1].addr, false))
 	must(t, c.sentinels[2].Failover(t.Context(), testName))
 	if err := c.sentinels[2].Failover(t.Context(), testName); !errors.Is(err, ErrInProgress) {
 		t.Errorf("a second Failover: %v, want %v", err, ErrInProgress)
@@ -182,8 +181,8 @@ func TestPublishPlanned(t *testing.T) {
 	}
 	next := c.processes[2].addr
 	must(t, c.servers[2].Promote(t.Context(), 0))
-	must(t, c.servers[0].Follow(t.Context(), next, FollowOptions{CloseClients: true}))
-	must(t, c.servers[1].Follow(t.Context(), next, FollowOptions{}))
+	must(t, c.servers[0].Follow(t.Context(), next, true))
+	must(t, c.servers[1].Follow(t.Context(), next, false))
 	must(t, c.sentinels[0].Failover(t.Context(), testName))
 	c.published(t, 2)
 	if err := writer.Ping(t.Context()).Err(); AnswerOf(err) != Closed {

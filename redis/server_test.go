@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,15 +28,12 @@ func TestPromote(t *testing.T) {
 	if r.Role != Primary || r.PrimaryAddr.IsValid() {
 		t.Errorf("Role = %+v", r)
 	}
-	if err := asSentinel(t, p, "SLAVEOF", "NO", "ONE"); Code(err) != codeAborted {
-		t.Errorf("Sentinel reconfigures the promoted: %v", err)
-	}
 }
 
-// What Sentinel alone promotes keeps the fence it started with.
+// What is promoted by another hand keeps the fence it started with.
 func TestFenceOutlivesPromotion(t *testing.T) {
 	p, s := newServer(t, placeholder)
-	must(t, asSentinel(t, p, "SLAVEOF", "NO", "ONE"))
+	must(t, client(t, p.addr, AgentUser).SlaveOf(t.Context(), "NO", "ONE").Err())
 	c := client(t, p.addr, "default")
 	if err := write(t, c); Code(err) != "NOREPLICAS" {
 		t.Errorf("a write: %v, want it refused", err)
@@ -55,11 +53,8 @@ func TestFollow(t *testing.T) {
 	must(t, write(t, client(t, p1.addr, "default")))
 	c, own := client(t, p2.addr, "default"), client(t, p2.addr, SentinelUser)
 
-	must(t, s2.Follow(t.Context(), p1.addr, FollowOptions{}))
+	must(t, s2.Follow(t.Context(), p1.addr, false))
 	must(t, c.Ping(t.Context()).Err())
-	if err := asSentinel(t, p2, "SLAVEOF", "NO", "ONE"); Code(err) != codeAborted {
-		t.Errorf("Sentinel reconfigures what it was denied: %v", err)
-	}
 	linked(t, s2, p1.addr)
 	set, err := s2.Settings(t.Context())
 	must(t, err)
@@ -68,7 +63,7 @@ func TestFollow(t *testing.T) {
 	}
 
 	// Repeated, it keeps the link.
-	must(t, s2.Follow(t.Context(), p1.addr, FollowOptions{CloseClients: true, AllowSentinel: true}))
+	must(t, s2.Follow(t.Context(), p1.addr, true))
 	if r, err := s2.Role(t.Context()); err != nil || !r.LinkUp {
 		t.Errorf("Role = %+v, %v", r, err)
 	}
@@ -76,17 +71,16 @@ func TestFollow(t *testing.T) {
 		t.Errorf("the client: %v, want it closed", err)
 	}
 	must(t, own.Ping(t.Context()).Err())
-	must(t, asSentinel(t, p2, "SLAVEOF", "NO", "ONE"))
 
 	i, err := s1.Info(t.Context())
 	must(t, err)
 	if i.FullSyncs != 1 {
 		t.Errorf("FullSyncs = %d, want 1", i.FullSyncs)
 	}
-	if err := s1.Follow(t.Context(), ap("127.0.0.1:1"), FollowOptions{}); err != nil {
+	if err := s1.Follow(t.Context(), placeholder, false); err != nil {
 		t.Error(err)
 	}
-	if err := s1.Follow(t.Context(), noAddr, FollowOptions{}); err == nil {
+	if err := s1.Follow(t.Context(), noAddr, false); err == nil {
 		t.Error("followed no address")
 	}
 }
@@ -118,28 +112,6 @@ func TestCloseClients(t *testing.T) {
 	}
 	if r, err := replica.Role(t.Context()); err != nil || !r.LinkUp {
 		t.Errorf("the replica: %+v, %v", r, err)
-	}
-}
-
-func TestSentinelGuard(t *testing.T) {
-	p, s := newServer(t, placeholder)
-	c := client(t, p.addr, "default")
-	for range 2 {
-		must(t, s.SentinelGuard(t.Context(), true))
-		for _, command := range []string{"SLAVEOF", "REPLICAOF"} {
-			if err := asSentinel(t, p, command, "NO", "ONE"); Code(err) != codeAborted {
-				t.Errorf("%s: %v, want it refused", command, err)
-			}
-		}
-		must(t, c.Ping(t.Context()).Err()) // with it, the CLIENT KILL
-		if r, err := s.Role(t.Context()); err != nil || r.Role != Replica {
-			t.Errorf("Role = %+v, %v", r, err)
-		}
-		must(t, s.SentinelGuard(t.Context(), false))
-	}
-	must(t, asSentinel(t, p, "SLAVEOF", "NO", "ONE"))
-	if err := c.Ping(t.Context()).Err(); AnswerOf(err) != Closed {
-		t.Errorf("a client of what Sentinel reconfigured: %v", err)
 	}
 }
 
@@ -334,30 +306,55 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	}
 }
 
-// LoadUsers takes the guard away, and closes every connection but those of
-// user default: the replicas' and the agent's own too.
-func TestLoadUsers(t *testing.T) {
+// SetPassword replaces the password and nothing else: not what the user may do,
+// not who is logged in, not the replicas' links.
+func TestSetPassword(t *testing.T) {
+	const next = "battery-staple"
 	p, s := newPrimary(t)
 	_, replica := newServer(t, p.addr)
 	linked(t, replica, p.addr)
-	clients, sentinel := client(t, p.addr, "default"), client(t, p.addr, SentinelUser)
-	if err := asSentinel(t, p, "SLAVEOF", "NO", "ONE"); Code(err) != codeAborted {
-		t.Fatalf("the guard of the promoted: %v", err)
-	}
-	must(t, s.LoadUsers(t.Context()))
-	must(t, clients.Ping(t.Context()).Err())
-	if err := sentinel.Ping(t.Context()).Err(); AnswerOf(err) != Closed {
-		t.Errorf("a Sentinel's connection: %v, want it closed", err)
-	}
-	must(t, asSentinel(t, p, "SLAVEOF", "NO", "ONE"))
-	await(t, "the replica's new link", func() bool {
-		i, err := s.Info(t.Context())
+	acknowledged(t, s)
+	clients := client(t, p.addr, "default")
+	links := func() string {
+		t.Helper()
+		list, err := s.do(t.Context(), call("replicas' connections", "CLIENT", "LIST", "TYPE", "replica"))
 		must(t, err)
-		return i.FullSyncs == 1 && i.PartialSyncs == 1
-	})
+		id, _, _ := strings.Cut(list.(string), " ")
+		return id
+	}
+	before, link := userRules(t, s), links()
+
+	for _, user := range []string{"default", ReplicaUser} {
+		must(t, s.SetPassword(t.Context(), user, next))
+		if err := connect(t, p.addr, Credentials{user, testPassword}).Ping(t.Context()); AnswerOf(err) != NoAuth {
+			t.Errorf("%s with the old password: %v", user, err)
+		}
+		must(t, connect(t, p.addr, Credentials{user, next}).Ping(t.Context()))
+	}
+	if after := userRules(t, s); !slices.Equal(before, after) {
+		t.Errorf("the users became\n%q, were\n%q", after, before)
+	}
+	must(t, write(t, clients))
+	acknowledged(t, s)
+	if now := links(); link == "" || now != link {
+		t.Errorf("the replica's link is %q, was %q", now, link)
+	}
 }
 
-// Connections that Sentinel's CLIENT KILL closed are replaced unseen.
+// userRules lists the users without their passwords.
+func userRules(t *testing.T, s *Server) []string {
+	t.Helper()
+	list, err := s.do(t.Context(), call("users", "ACL", "LIST"))
+	must(t, err)
+	var users []string
+	for _, user := range list.([]any) {
+		rules := slices.DeleteFunc(strings.Fields(user.(string)), func(word string) bool { return strings.HasPrefix(word, "#") })
+		users = append(users, strings.Join(rules, " "))
+	}
+	return users
+}
+
+// Connections that somebody's CLIENT KILL closed are replaced unseen.
 func TestReconnects(t *testing.T) {
 	p, s := newPrimary(t)
 	other := client(t, p.addr, "default")

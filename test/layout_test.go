@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"internal/atomicfile": {}, "internal/secret": {},
 
 	"packaging/deb": {},
-	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {},
+	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {}, "test/lab/cmd/lab": {"test/lab"},
 	"test/cluster": {"agent", "test/lab", "test/lab/writer"},
 	"test/e2e":     {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/sim":     {"election", "reconcile"},

@@ -41,7 +41,7 @@ func arpAnnouncement(hw hardware, vip netip.Addr) arpPacket {
 
 // arpGratuitousReply says the same as a reply, for the caches that learn from
 // replies only. RFC 5944 section 4.6 wants our hardware address as the target's
-// as well; Linux takes it for gratuitous only then.
+// as well; only then does Linux override an entry that changed within the last second.
 func arpGratuitousReply(hw hardware, vip netip.Addr) arpPacket {
 	return arpPacket{Op: arpReply, SenderHW: hw, SenderIP: vip, TargetHW: hw, TargetIP: vip}
 }

@@ -38,16 +38,13 @@ func (a *app) runAgent(parent context.Context, debug bool) error {
 	// redis-server and redis-sentinel write their files, which hold passwords and
 	// data, with the umask they inherit.
 	syscall.Umask(0o077)
-	cfg, err := a.loadConfig()
+	log := newLogger(a.err, debug)
+	cfg, lastGood, err := a.startConfig(parent, log)
 	if err != nil {
 		return err
 	}
-	if err := preflight(parent, cfg); err != nil {
-		return usageError{err}
-	}
-	log := newLogger(a.err, debug)
 	node, err := agent.New(agent.Options{
-		Config: cfg, ConfigPath: a.configPath, Load: a.loadConfig, Log: log, Version: version,
+		Config: cfg, ConfigPath: a.configPath, LastGood: lastGood, Load: a.loadConfig, Log: log, Version: version,
 		Lines: func(process string) func(supervisor.Line) { return supervisor.Journal(process, a.err) },
 	})
 	if err != nil {

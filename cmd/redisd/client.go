@@ -7,51 +7,59 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/redisd/redisd/agent"
 )
 
+const (
+	// defaultRunDir is where the agent of the package has its socket.
+	defaultRunDir = "/run/redisd"
+	// answerWithin is how long an agent may take to answer a question: it asks the
+	// others for a second at most.
+	answerWithin = 10 * time.Second
+)
+
 // get asks the agent on this host.
 func (a *app) get(ctx context.Context, path string, result any) error {
-	return a.request(ctx, http.MethodGet, path, nil, result)
+	return a.request(ctx, answerWithin, http.MethodGet, path, nil, result)
 }
 
-// post has the agent on this host do something.
-func (a *app) post(ctx context.Context, path string, body, result any) error {
-	return a.request(ctx, http.MethodPost, path, body, result)
+// post has the agent on this host do something that takes as long as within.
+func (a *app) post(ctx context.Context, within time.Duration, path string, body, result any) error {
+	return a.request(ctx, within+answerWithin, http.MethodPost, path, body, result)
 }
 
-func (a *app) request(ctx context.Context, method, path string, body, result any) error {
-	socket, err := a.socketPath()
-	if err != nil {
-		return err
-	}
+func (a *app) request(parent context.Context, within time.Duration, method, path string, body, result any) error {
+	socket := a.socketPath()
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(parent, within)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://redisd"+path, bytes.NewReader(b))
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
-	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		return noAgent(fmt.Errorf("%s: %w", socket, err))
+	switch {
+	case parent.Err() != nil:
+		return errInterrupted
+	case err != nil:
+		return noAnswer(socket, within, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -62,32 +70,60 @@ func (a *app) request(ctx context.Context, method, path string, body, result any
 		}
 		return fmt.Errorf("the agent answered %s", resp.Status)
 	}
-	return json.NewDecoder(resp.Body).Decode(result)
+	if err := json.NewDecoder(resp.Body).Decode(result); err != nil {
+		return fmt.Errorf("read the agent's answer: %w", err)
+	}
+	return nil
 }
 
-// socketPath is where the agent of this host listens.
-func (a *app) socketPath() (string, error) {
-	if a.socket != "" {
-		return a.socket, nil
+var errInterrupted = errors.New("interrupted")
+
+// noAnswer says why there was none, and what to do about that.
+func noAnswer(socket string, within time.Duration, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no agent runs on this host (nothing listens on %s): `systemctl start redisd` starts it, `journalctl -u redisd` says why it ended", socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("may not speak to the agent (%s: %w): run this as root, or as a member of the group redis", socket, fs.ErrPermission)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the agent on %s did not answer within %v: see `systemctl status redisd` and `journalctl -u redisd`", socket, within)
 	}
-	// A missing or broken file must not keep anybody from asking the running agent.
+	return fmt.Errorf("ask the agent on %s: %w", socket, err)
+}
+
+// socketPath is where the agent of this host listens. A missing or broken
+// configuration must not keep anybody from asking the running agent.
+func (a *app) socketPath() string {
+	if a.socket != "" {
+		return a.socket
+	}
 	socket := filepath.Join(defaultRunDir, agent.SocketName)
-	cfg, err := a.readConfig()
-	if err == nil {
+	if cfg, err := a.readConfig(); err == nil {
 		socket = filepath.Join(cfg.Node.RunDir, agent.SocketName)
 	}
-	if !exists(socket) && exists(demoSocket()) {
-		return demoSocket(), nil // a demo runs, and no agent does
+	if demo := demoSocket(); dial(socket) != nil && ownedByMe(filepath.Dir(demo)) && dial(demo) == nil {
+		return demo // a demo runs, and no agent does
 	}
-	return socket, nil
+	return socket
 }
 
-// defaultRunDir is where the agent of the package has its socket.
-const defaultRunDir = "/run/redisd"
+// dial reports whether somebody listens on the socket.
+func dial(socket string) error {
+	c, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// ownedByMe: the demo's directory has a name that anybody could have taken.
+func ownedByMe(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Getuid()
 }
 
 // printJSON writes v as people and jq like it.

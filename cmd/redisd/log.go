@@ -5,7 +5,25 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+
+	"github.com/coreos/go-systemd/v22/journal"
 )
+
+// newLogger writes for the journal, which adds time and priority itself, and for
+// people otherwise.
+func newLogger(w io.Writer, debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(newHandler(w, level, inJournal()))
+}
+
+// inJournal reports that standard error leads to the journal.
+func inJournal() bool {
+	is, err := journal.StderrIsJournalStream()
+	return err == nil && is
+}
 
 // newHandler returns a handler whose lines suit the journal: no time, since the
 // journal has its own, and the level as the <N> prefix that systemd reads.

@@ -2,7 +2,7 @@
 //
 // `redisd agent` runs on every server, started by systemd; the other commands
 // ask the agent on this host, or check and render its configuration. One file
-// holds one command.
+// holds one command, or one concern of the commands.
 //
 // Exit codes: 0 done, 1 failed, 2 usage or bad configuration.
 package main
@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -49,16 +50,25 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
-	var usage usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &usage):
-		fmt.Fprintln(errOut, "redisd:", err)
+	}
+	a.complain(err)
+	if _, usage := errors.AsType[usageError](err); usage {
 		return 2
 	}
-	fmt.Fprintln(errOut, "redisd:", err)
 	return 1
+}
+
+// complain writes an error; each line of one that has several stands for itself.
+func (a *app) complain(err error) {
+	prefix := "redisd: "
+	if inJournal() {
+		prefix = "<3>" + prefix // sd-daemon(3): an error
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(a.err, prefix+line)
+	}
 }
 
 func (a *app) root() *cobra.Command {
@@ -72,26 +82,54 @@ replace it when it fails, and keep a floating address (VIP) on it.`,
 		SilenceUsage:  true,
 		Version:       version,
 	}
+	root.SetVersionTemplate("redisd {{.Version}}\n") // as `redisd version`
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", defaultConfig, "the configuration `file`")
 	root.PersistentFlags().StringVar(&a.socket, "socket", os.Getenv("REDISD_SOCKET"), "the agent's local `socket` (default: the one the configuration names)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	_ = root.MarkPersistentFlagFilename("config", "toml")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
+	})
 	root.AddCommand(
 		a.agentCommand(), a.statusCommand(), a.membersCommand(), a.primaryCommand(), a.switchoverCommand(),
 		a.planCommand(), a.eventsCommand(), a.checkCommand(), a.configCommand(), a.keygenCommand(),
 		a.passwordCommand(), a.demoCommand(), a.releaseCommand(), a.versionCommand(),
 	)
-	for _, c := range root.Commands() {
-		if c.Args == nil {
-			c.Args = noArgs
-		}
-	}
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root
 }
 
-// noArgs refuses arguments with the exit code for usage.
-func noArgs(cmd *cobra.Command, args []string) error {
+// strict has every command refuse arguments that it does not know, with the exit
+// code for usage; cobra by itself lets some pass.
+func strict(c *cobra.Command) {
+	switch {
+	case c.HasSubCommands():
+		c.Args = noSuchCommand
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		c.SuggestionsMinimumDistance = 2
+	case c.Args == nil || c.Parent().Name() == "completion":
+		c.Args = noArgs
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+}
+
+func noArgs(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no arguments, got %q", cmd.CommandPath(), args)}
+		return usageError{fmt.Errorf("%s takes no arguments, found %q; see `%s --help`", c.CommandPath(), args, c.CommandPath())}
 	}
 	return nil
+}
+
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf(" did you mean %q?", near[0])
+	}
+	return usageError{fmt.Errorf("there is no command %q;%s `%s --help` lists what there is", c.CommandPath()+" "+args[0], hint, c.CommandPath())}
 }

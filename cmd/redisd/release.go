@@ -41,16 +41,18 @@ func (a *app) releaseCommand() *cobra.Command {
 }
 
 // release does what the way in which the agent ended asks for. After an end in
-// order, and when the service is restarted, there is nothing to let go. A crashed
-// agent is replaced at once, so the primary goes on; the kernel's lifetime of the
-// VIP covers the case that it is not. An agent that hung, or that cannot start,
-// may not leave a primary behind that nobody watches.
+// order, and when the service is restarted, there is nothing to let go. An agent
+// that crashed, or hung and was killed by the watchdog, is replaced at once, so the
+// primary goes on: the next agent fences it unless it can renew the lease, and the
+// kernel's lifetime of the VIP covers the case that there is no next one. An agent
+// that cannot start, or did not stop in time, may not leave a primary behind that
+// nobody watches.
 func (a *app) release(ctx context.Context, result string) error {
 	stopping := stoppingUnit(ctx)
-	if !stopping && (result == "success" || result == "signal" || result == "core-dump") {
+	switch {
+	case result == "success":
 		return nil
-	}
-	if result == "success" {
+	case !stopping && (result == "signal" || result == "core-dump" || result == "watchdog"):
 		return nil
 	}
 	cfg, err := config.Load(a.configPath)

@@ -1,147 +1,167 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/redisd/redisd/agent"
 )
 
+const (
+	watchDefault = 2 * time.Second
+	watchFastest = 100 * time.Millisecond
+)
+
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON bool
-	var watch time.Duration
+	s := &statusView{app: a}
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show the cluster: its primary, every node, and what is wrong",
-		Long: `Show the cluster as the agent on this host sees it now.
+		Long: `Show the cluster as the agent on this host sees it now: the primary, the VIPs
+and where they are, every node, and under the table, after a "!", what is wrong.
 
-Exit code 1: nothing can be written to the cluster.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for {
-				down, err := a.showStatus(cmd.Context(), asJSON)
-				switch {
-				case err != nil:
-					return err
-				case watch <= 0 && down:
-					return errDown
-				case watch <= 0:
-					return nil
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(watch):
-					fmt.Fprintln(a.out)
-				}
-			}
-		},
+  ROLE      primary or replica; "replica, next" takes over first
+  STATE     running, starting, loading (its data from disk), syncing (with the
+            primary), fenced (it refuses writes), hung, stopped, unreachable, left
+  LINK LAG  a replica's link to the primary, and how far it is behind: in bytes,
+            and in time once its acknowledgements stay away
+  SENTINEL  how many Sentinels must agree that a primary is down (the quorum), of
+            how many that this one knows
+
+Exit codes: 0 the cluster accepts writes (it may be degraded), 1 it does not, or no
+agent answers, 2 wrong usage. With --watch: 0, after Ctrl-C.`,
+		Args: s.intervalArg,
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again every `interval`")
-	c.Flags().Lookup("watch").NoOptDefVal = "2s"
+	c.Flags().BoolVar(&s.json, "json", false, "print JSON")
+	c.Flags().DurationVarP(&s.every, "watch", "w", 0, "show it again every `interval`, until Ctrl-C")
+	c.Flags().Lookup("watch").NoOptDefVal = watchDefault.String()
 	return c
 }
 
-var errDown = fmt.Errorf("the cluster accepts no writes")
-
-func (a *app) showStatus(ctx context.Context, asJSON bool) (down bool, err error) {
-	var s agent.Status
-	if err := a.get(ctx, "/v1/status", &s); err != nil {
-		return false, err
-	}
-	if asJSON {
-		return s.Health == "down", printJSON(a.out, s)
-	}
-	return s.Health == "down", writeStatus(a.out, s)
+// statusView is `redisd status` with its flags.
+type statusView struct {
+	*app
+	json  bool
+	every time.Duration
 }
 
-// writeStatus writes the table that people read.
-func writeStatus(w io.Writer, s agent.Status) error {
-	primary := "none"
-	if s.Primary != nil {
-		primary = s.Primary.Name + " (" + s.Primary.Address + ")"
-	}
-	fmt.Fprintf(w, "cluster  %s, %s\n", s.Cluster, s.Health)
-	fmt.Fprintf(w, "primary  %s\n", primary)
-	if len(s.VIPs) > 0 {
-		fmt.Fprintf(w, "vip      %s\n", strings.Join(s.VIPs, ", "))
-	}
-	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tADDRESS\tROLE\tSTATE\tLINK\tLAG\tKEYS\tMEMORY\tSENTINEL\tVIP\tREDIS\tREDISD")
-	for _, n := range s.Nodes {
-		link, lag := replication(n)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Address, role(n), n.State, link, lag,
-			n.Keys, size(n.Memory), sentinel(n), dash(strings.Join(hosts(n.VIPs), " ")), dash(n.Versions.Redis), dash(n.Versions.Redisd))
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	if len(s.Problems) > 0 {
-		fmt.Fprintln(w)
-		for _, p := range s.Problems {
-			fmt.Fprintln(w, "!", p)
+// intervalArg takes the interval of "--watch 5s", too, where pflag wants "--watch=5s".
+func (s *statusView) intervalArg(cmd *cobra.Command, args []string) error {
+	watching := cmd.Flags().Changed("watch")
+	if len(args) == 1 && watching && s.every == watchDefault {
+		if d, err := time.ParseDuration(args[0]); err == nil {
+			s.every, args = d, nil
 		}
 	}
-	return nil
+	if watching && s.every < watchFastest {
+		return usageError{fmt.Errorf("--watch: found %v, allowed is %v and more", s.every, watchFastest)}
+	}
+	return noArgs(cmd, args)
 }
 
-// role marks the standing successor, who takes over first.
-func role(n agent.NodeStatus) string {
-	if n.Role == "replica" && n.Successor == 1 {
-		return "replica*"
+// errDown is the status of a cluster that serves nobody, as an exit code.
+var errDown = errors.New("the cluster accepts no writes")
+
+func (s *statusView) run(ctx context.Context) error {
+	if s.every > 0 {
+		return s.watch(ctx)
 	}
-	return n.Role
+	down, err := s.show(ctx, s.out)
+	if err == nil && down {
+		err = errDown
+	}
+	return err
 }
 
-func replication(n agent.NodeStatus) (link, lag string) {
-	r := n.Replication
-	if r == nil || n.Role != "replica" {
-		return "-", "-"
+func (s *statusView) show(ctx context.Context, w io.Writer) (down bool, err error) {
+	var st agent.Status
+	if err := s.get(ctx, "/v1/status", &st); err != nil {
+		return false, err
 	}
-	if r.LagBytes < 0 {
-		return r.Link, "?"
+	if s.json {
+		return st.Health == "down", printJSON(w, st)
 	}
-	return r.Link, size(r.LagBytes)
+	return st.Health == "down", writeStatus(w, st)
 }
 
-func sentinel(n agent.NodeStatus) string {
-	if n.Sentinel.State != "running" {
-		return n.Sentinel.State
+// watch shows the status until ctx ends. An agent that does not answer is part of
+// the picture: it may be about to be replaced.
+func (s *statusView) watch(ctx context.Context) error {
+	p := page{w: s.out, screen: isTerminal(s.out) && !s.json}
+	t := time.NewTicker(s.every)
+	defer t.Stop()
+	for {
+		var b bytes.Buffer
+		if p.screen {
+			fmt.Fprintf(&b, "%s, every %v; Ctrl-C ends it\n\n", time.Now().Format(time.DateTime), s.every)
+		}
+		_, err := s.show(ctx, &b)
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch {
+		case err != nil && p.screen:
+			fmt.Fprintln(&b, "!", err)
+		case err != nil:
+			s.complain(err)
+		}
+		if err := p.show(b.String()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
 	}
-	return fmt.Sprintf("%d/%d", n.Sentinel.Quorum, n.Sentinel.Known)
 }
 
-func hosts(addresses []string) []string {
-	out := make([]string, len(addresses))
-	for i, a := range addresses {
-		out[i], _, _ = strings.Cut(a, "/")
-	}
-	return out
+// page shows one text after another: in place of the one before on a terminal,
+// below it elsewhere.
+type page struct {
+	w      io.Writer
+	screen bool
+	begun  bool
 }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
+// The control sequences (ECMA-48) go to the top left, and clear from there to the
+// end of the line and of the screen: what did not change does not flicker.
+const (
+	toTop     = "\x1b[H"
+	clearAll  = "\x1b[2J"
+	clearLine = "\x1b[K"
+	clearRest = "\x1b[J"
+)
+
+func (p *page) show(text string) error {
+	switch {
+	case p.screen && !p.begun:
+		text = clearAll + toTop + text
+	case p.screen:
+		text = toTop + strings.ReplaceAll(text, "\n", clearLine+"\n") + clearRest
+	case p.begun:
+		text = "\n" + text
 	}
-	return s
+	p.begun = true
+	_, err := io.WriteString(p.w, text)
+	return err
 }
 
-// size writes bytes in the unit that suits them.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
 	}
-	f, i := float64(n)/unit, 0
-	for f >= unit && i < 3 {
-		f, i = f/unit, i+1
-	}
-	return fmt.Sprintf("%.1f %ciB", f, "KMGT"[i])
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

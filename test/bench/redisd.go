@@ -58,11 +58,13 @@ func wholeStatus(s agent.Status, nodes []*lab.Host) (*lab.Host, error) {
 		return nil, fmt.Errorf("%s with %d nodes: %s", s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
 	}
 	var primary *lab.Host
-	for i, n := range s.Nodes {
-		isPrimary := n.Name == s.Primary.Name
-		if isPrimary {
-			primary = nodes[i]
+	for _, h := range nodes {
+		if h.Name() == s.Primary.Name {
+			primary = h
 		}
+	}
+	for _, n := range s.Nodes {
+		isPrimary := n.Name == s.Primary.Name
 		if !n.Voter || isPrimary != (len(n.VIPs) > 0) {
 			return nil, fmt.Errorf("%s: voter %v, VIPs %v", n.Name, n.Voter, n.VIPs)
 		}

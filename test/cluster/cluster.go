@@ -40,6 +40,8 @@ type Options struct {
 	Config string
 	// Host options for every host.
 	Host []lab.HostOption
+	// Unconfigured hosts are only booted: the package may not be there yet.
+	Unconfigured bool
 }
 
 // Cluster is redisd on some hosts.
@@ -124,7 +126,12 @@ func New(t testing.TB, l *lab.Lab, o Options) *Cluster {
 		hosts = append(hosts, h)
 	}
 	for i, h := range hosts {
-		wg.Go(func() { errs[i] = errors.Join(h.PowerOn(ctx), c.Configure(ctx, h)) })
+		wg.Go(func() {
+			errs[i] = h.PowerOn(ctx)
+			if errs[i] == nil && !o.Unconfigured {
+				errs[i] = c.Configure(ctx, h)
+			}
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {

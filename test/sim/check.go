@@ -230,6 +230,9 @@ func (c *checker) settled() {
 	clusters := map[string]bool{}
 	var holder *host
 	for _, h := range c.w.hosts {
+		if h.lost {
+			continue
+		}
 		if h.agent == nil {
 			c.failf("no agent on %s", h.id)
 			return

@@ -14,6 +14,7 @@ type host struct {
 	rate    float64
 	base    time.Duration
 	power   bool
+	lost    bool // for good
 	disk    election.State
 	agent   *agent
 	redis   redis
@@ -46,6 +47,9 @@ func (h *host) writable() bool {
 
 // start boots the host, or just its agent.
 func (h *host) start() {
+	if h.lost {
+		return
+	}
 	if !h.power {
 		h.power = true
 		h.redis.up = true

@@ -334,12 +334,37 @@ func (w *world) heal() {
 	}
 	w.f.loss, w.f.double, w.f.late = min(w.f.loss, 0.01), min(w.f.double, 0.01), 0
 	w.f.crashSaving, w.f.slowDisk = 0, false
+	w.loseOne()
 	for _, h := range w.hosts {
 		if h.agent != nil && h.agent.frozen() {
 			h.agent.frozenUntil = w.now
 			w.after(0, h.agent.thaw)
 		}
 	}
+}
+
+// loseOne takes a host away for good when every roster on any disk has a majority
+// without it, and each of that majority has data: they must do without.
+func (w *world) loseOne() {
+	gone := w.hosts[w.rng.IntN(len(w.hosts))]
+	if w.one(0.3) {
+		return
+	}
+	for _, h := range w.hosts {
+		r := h.disk.Roster
+		if h.agent != nil {
+			r = h.agent.e.View(h.local()).Roster
+		}
+		n := len(r.Voters)
+		if r.Has(gone.id) {
+			n--
+		}
+		if h != gone && (h.disk.ClusterID == "" || h.disk.Founding || h.redis.data.Term == 0) || n < r.Majority() {
+			return
+		}
+	}
+	w.logf("%s is lost", gone.id)
+	gone.power, gone.lost, gone.agent, gone.redis = false, true, nil, redis{}
 }
 
 // replicate moves data from primaries to replicas.

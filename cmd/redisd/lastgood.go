@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/config"
+)
+
+// startConfig returns the configuration to run with, and the file it is in. A file
+// that is refused keeps a node from starting, but it must not take down one whose
+// redis-server runs: there the last configuration that worked is used, until the
+// file is put right and reloaded.
+func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Config, lastGood bool, err error) {
+	cfg, err = a.checkedConfig(ctx, a.configPath)
+	if err == nil {
+		return cfg, false, nil
+	}
+	good := filepath.Join(stateDir(), agent.LastGoodName)
+	if _, missing := os.Stat(good); missing != nil {
+		return cfg, false, err
+	}
+	last, lastErr := a.checkedConfig(ctx, good)
+	if lastErr != nil || !runs(last, "redis-server") {
+		return cfg, false, err
+	}
+	log.Error("the configuration is refused; this node goes on with the last one that worked", "file", a.configPath, "error", err,
+		"cure", "put the file right, then `systemctl reload redisd`")
+	return last, true, nil
+}
+
+// checkedConfig reads a configuration and checks it against this host.
+func (a *app) checkedConfig(ctx context.Context, path string) (config.Config, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return cfg, usageError{err}
+	}
+	if cfg, err = resolve(cfg); err != nil {
+		return cfg, err
+	}
+	if err := preflight(ctx, cfg); err != nil {
+		return cfg, usageError{err}
+	}
+	return cfg, nil
+}
+
+// stateDir is where the state is when the file that says so cannot be read.
+func stateDir() string {
+	if dir := os.Getenv("REDISD_NODE_STATE_DIR"); dir != "" {
+		return dir
+	}
+	return config.Default().Node.StateDir
+}

@@ -1,0 +1,496 @@
+package election_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/redisd/redisd/election"
+)
+
+func roster(term election.Term, version uint64, ids ...election.NodeID) election.Roster {
+	var voters []election.Voter
+	for _, id := range ids {
+		voters = append(voters, election.Voter{ID: id})
+	}
+	r := election.NewRoster(version, voters)
+	r.Term = term
+	return r
+}
+
+// member is the state of a voter that follows h, who holds term 5.
+func member() election.State {
+	return election.State{ClusterID: "c", Term: 5, Vote: "h", Holder: "h", HolderTerm: 5, Roster: roster(5, 2, "h", "v", "x", "y")}
+}
+
+func data(term election.Term, offset int64) election.Data {
+	return election.Data{Term: term, Offset: offset}
+}
+
+// TestVote asks voter v, long after the lease of h lapsed, for its vote for x in
+// term 6.
+func TestVote(t *testing.T) {
+	const started, later = election.Time(0), 2 * time.Second
+	full := election.Local{Data: data(5, 10), Known: true, Candidate: true}
+	for _, tt := range []struct {
+		name  string
+		state func(*election.State)
+		claim func(*election.Claim)
+		local func(*election.Local)
+		now   election.Time // later when 0
+		want  election.Denied
+	}{
+		{name: "granted"},
+		{name: "another cluster", claim: func(c *election.Claim) { c.ClusterID = "other" }, want: election.DeniedForeign},
+		{name: "no cluster named", claim: func(c *election.Claim) { c.ClusterID = "" }, want: election.DeniedForeign},
+		{name: "no cluster here yet, but a voter of it", state: func(s *election.State) { *s = election.State{} }, claim: func(c *election.Claim) { c.Data.Term = 0; c.HolderTerm = 1 }, local: func(l *election.Local) { l.Data = data(0, 0) }},
+		{name: "no cluster here yet, word given to another", state: func(s *election.State) { *s = election.State{Vote: "y"} }, want: election.DeniedForeign},
+		{name: "term of the holder", claim: func(c *election.Claim) { c.Term = 5 }, want: election.DeniedTerm},
+		{name: "older term", claim: func(c *election.Claim) { c.Term = 4 }, want: election.DeniedTerm},
+		{name: "older than the vote", state: func(s *election.State) { s.Term, s.Vote = 7, "y" }, want: election.DeniedTerm},
+		{name: "voted for another", state: func(s *election.State) { s.Term, s.Vote = 6, "y" }, want: election.DeniedVoted},
+		{name: "voted for it already", state: func(s *election.State) { s.Term, s.Vote = 6, "x" }, local: func(l *election.Local) { l.Data.Offset = 99 }},
+		{name: "older roster", claim: func(c *election.Claim) { c.Roster.Version = 1 }, want: election.DeniedRoster},
+		{name: "roster of an older term, higher version", claim: func(c *election.Claim) { c.Roster.Term, c.Roster.Version = 4, 9 }, want: election.DeniedRoster},
+		{name: "newer roster", claim: func(c *election.Claim) { c.Roster.Version = 3 }},
+		{name: "candidate not in its roster", claim: func(c *election.Claim) { c.Roster = roster(5, 3, "h", "v", "y") }, want: election.DeniedNotVoter},
+		{name: "voter not in the roster", claim: func(c *election.Claim) { c.Roster = roster(5, 3, "h", "x", "y") }, want: election.DeniedNotVoter},
+		{name: "paused", local: func(l *election.Local) { l.Paused = true }, want: election.DeniedPaused},
+		{name: "paused, but the holder again", local: func(l *election.Local) { l.Paused = true }, claim: func(c *election.Claim) { c.Candidate = "h" }},
+		{name: "lease runs", now: election.Lapse - 1, want: election.DeniedLease},
+		{name: "lease lapses", now: election.Lapse},
+		{name: "lease runs, its holder again", now: 1, claim: func(c *election.Claim) { c.Candidate = "h" }},
+		{name: "lease released", now: 1, state: func(s *election.State) { s.Released = true }},
+		{name: "a vote binds like a lease", now: election.Lapse - 1, state: func(s *election.State) { s.Term, s.Vote, s.Released = 6, "y", true }, claim: func(c *election.Claim) { c.Term = 7 }, want: election.DeniedLease},
+		{name: "fenced, but not for long enough", now: election.FencedLapse - 1, claim: func(c *election.Claim) { c.Fenced = 5 }, want: election.DeniedLease},
+		{name: "holder answers", local: func(l *election.Local) { l.Reachable = true }, want: election.DeniedReachable},
+		{name: "holder answers, and claims", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Candidate = "h" }},
+		{name: "holder answers, but released", state: func(s *election.State) { s.Released = true }, local: func(l *election.Local) { l.Reachable = true }},
+		{name: "holder answers, but the candidate knows that it released", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Released = true }},
+		{name: "holder answers, an older one released", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Released, c.HolderTerm = true, 4 }, want: election.DeniedReachable},
+		{name: "holder answers, fenced", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Fenced = 5 }},
+		{name: "holder answers, an older one fenced", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Fenced, c.HolderTerm = 4, 4 }, want: election.DeniedReachable},
+		{name: "holder answers, but there was a later one", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Term, c.HolderTerm = 7, 6 }},
+		{name: "own data unknown", local: func(l *election.Local) { l.Known = false }, want: election.DeniedUnfinished},
+		{name: "own data unknown, witness", local: func(l *election.Local) { l.Known, l.Candidate = false, false }},
+		{name: "more data", local: func(l *election.Local) { l.Data.Offset = 11 }, want: election.DeniedData},
+		{name: "data of a later term", local: func(l *election.Local) { l.Data = data(6, 1) }, want: election.DeniedData},
+		{name: "data of an earlier term", local: func(l *election.Local) { l.Data = data(4, 99) }},
+		{name: "more data, witness", local: func(l *election.Local) { l.Data.Offset, l.Candidate = 11, false }},
+		{name: "more data than the holder at work", claim: func(c *election.Claim) { c.Candidate, c.Holding = "h", true }, local: func(l *election.Local) { l.Data.Offset = 11 }},
+		{name: "more data than a holder without a lease", claim: func(c *election.Claim) { c.Candidate = "h" }, local: func(l *election.Local) { l.Data.Offset = 11 }, want: election.DeniedData},
+		{name: "says that it holds a term it does not", claim: func(c *election.Claim) { c.Holding = true }, local: func(l *election.Local) { l.Data.Offset = 11 }, want: election.DeniedData},
+		{name: "no data in a cluster that had some", claim: func(c *election.Claim) { c.Data = data(0, 99) }, local: func(l *election.Local) { l.Candidate = false }, want: election.DeniedData},
+		{name: "no data in a cluster that never had any", state: func(s *election.State) { s.Founding = true }, claim: func(c *election.Claim) { c.Data = data(0, 0) }, local: func(l *election.Local) { l.Data = data(0, 0) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			st, local := member(), full
+			c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Sent: 3, Roster: st.Roster, Data: data(5, 10), HolderTerm: 5}
+			now := later
+			if tt.state != nil {
+				tt.state(&st)
+			}
+			if tt.claim != nil {
+				tt.claim(&c)
+			}
+			if tt.local != nil {
+				tt.local(&local)
+			}
+			if tt.now != 0 {
+				now = tt.now
+			}
+			e := election.New("v", st, started)
+			out := e.Step(now, c, local)
+			if len(out) != 1 || out[0].To != c.Candidate {
+				t.Fatalf("answers %+v, want one to %s", out, c.Candidate)
+			}
+			got := out[0].Message.(election.ClaimReply)
+			if got.Denied != tt.want || got.Granted != (tt.want == "") {
+				t.Fatalf("granted %v, denied %q, want %q", got.Granted, got.Denied, tt.want)
+			}
+			if got.Sent != c.Sent || got.Term != c.Term || got.From != "v" {
+				t.Errorf("answer %+v is not one to %+v", got, c)
+			}
+			if (got.Roster != nil) != (tt.want == election.DeniedRoster) {
+				t.Errorf("denied %q with roster %v", got.Denied, got.Roster)
+			}
+			saved, unsaved := e.Unsaved()
+			if got.Granted && (saved.Term != c.Term || saved.Vote != c.Candidate || saved.ClusterID != "c" || saved.Roster.Compare(c.Roster) != 0) {
+				t.Errorf("granted, but remembers %+v", saved)
+			}
+			if again := st.Term == c.Term && st.Vote == c.Candidate; got.Granted && unsaved == again {
+				t.Errorf("granted, unsaved = %v", unsaved)
+			}
+			if !got.Granted && (saved.Term != st.Term || saved.Vote != st.Vote) {
+				t.Errorf("denied, but remembers %+v", saved)
+			}
+			if v := e.View(now); v.Nudged != (tt.want == election.DeniedData) {
+				t.Errorf("denied %q, nudged %v", tt.want, v.Nudged)
+			}
+		})
+	}
+}
+
+func TestFounderVote(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		state election.State
+		local election.Local
+		claim func(*election.Claim)
+		now   election.Time
+		want  election.Denied
+	}{
+		{name: "granted"},
+		{name: "has a cluster", state: member(), want: election.DeniedForeign},
+		{name: "not one of the voters", claim: func(c *election.Claim) { c.Roster = roster(0, 1, "x", "y") }, want: election.DeniedNotVoter},
+		{name: "paused", local: election.Local{Founder: "x", Paused: true}, want: election.DeniedPaused},
+		{name: "would choose another", local: election.Local{Founder: "y"}, want: election.DeniedChoice},
+		{name: "its view is not complete", local: election.Local{Known: true}, want: election.DeniedChoice},
+		{name: "gave its word", state: election.State{Vote: "y"}, now: election.BootstrapFor - 1, want: election.DeniedVoted},
+		{name: "gave its word long ago", state: election.State{Vote: "y"}, now: election.BootstrapFor},
+		{name: "gave its word to this one", state: election.State{Vote: "x"}, now: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := election.New("v", tt.state, 0)
+			c := election.Claim{ClusterID: "new", Term: 1, Candidate: "x", Roster: roster(0, 1, "v", "x", "y"), Founding: true}
+			if tt.claim != nil {
+				tt.claim(&c)
+			}
+			if tt.local == (election.Local{}) {
+				tt.local.Founder = "x"
+			}
+			got := e.Step(tt.now, c, tt.local)[0].Message.(election.ClaimReply)
+			if got.Denied != tt.want || got.Granted != (tt.want == "") {
+				t.Fatalf("granted %v, denied %q, want %q", got.Granted, got.Denied, tt.want)
+			}
+			if st, unsaved := e.Unsaved(); got.Granted && (st.Vote != "x" || unsaved != (tt.state.Vote != "x")) {
+				t.Errorf("granted, remembers %+v, unsaved %v", st, unsaved)
+			}
+		})
+	}
+}
+
+func TestRenew(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		state  func(*election.State)
+		renew  func(*election.Renew)
+		silent bool
+		want   bool
+	}{
+		{name: "of the holder", want: true},
+		{name: "of another cluster", renew: func(m *election.Renew) { m.ClusterID = "other" }, silent: true},
+		{name: "of itself", renew: func(m *election.Renew) { m.Holder = "v" }, silent: true},
+		{name: "of an older term", renew: func(m *election.Renew) { m.Term = 4 }},
+		{name: "of a term before its vote", state: func(s *election.State) { s.Term, s.Vote = 6, "y" }},
+		{name: "after the release", state: func(s *election.State) { s.Released = true }},
+		{name: "of a second holder of the term", renew: func(m *election.Renew) { m.Holder = "x" }},
+		{name: "of a new holder", renew: func(m *election.Renew) { m.Holder, m.Term = "x", 6 }, want: true},
+		{name: "of a new holder it did not vote for", state: func(s *election.State) { s.Term, s.Vote = 6, "y" }, renew: func(m *election.Renew) { m.Holder, m.Term = "x", 6 }, want: true},
+		{name: "at a node without a cluster", state: func(s *election.State) { *s = election.State{} }, want: true},
+		{name: "at a node that gave its word to another founder", state: func(s *election.State) { *s = election.State{Vote: "y"} }, silent: true},
+		{name: "at a node that gave its word to this one", state: func(s *election.State) { *s = election.State{Vote: "h"} }, want: true},
+		{name: "with an older roster", renew: func(m *election.Renew) { m.Roster.Version = 1 }, want: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			st := member()
+			m := election.Renew{ClusterID: "c", Term: 5, Holder: "h", Sent: 7, Roster: st.Roster, Primary: "p", Note: []byte("n"), Successors: []election.NodeID{"x"}}
+			if tt.state != nil {
+				tt.state(&st)
+			}
+			if tt.renew != nil {
+				tt.renew(&m)
+			}
+			e := election.New("v", st, 0)
+			out := e.Step(1, m, election.Local{})
+			if tt.silent {
+				if len(out) > 0 {
+					t.Fatalf("answers %+v, want none", out)
+				}
+				return
+			}
+			r := out[0].Message.(election.RenewReply)
+			if r.Granted != tt.want || r.Sent != 7 || r.Term != m.Term || r.From != "v" || out[0].To != m.Holder {
+				t.Fatalf("answers %+v, want granted %v", out[0], tt.want)
+			}
+			after, _ := e.Unsaved()
+			if r.Highest != after.Term || r.RosterTerm != after.Roster.Term || r.RosterVersion != after.Roster.Version {
+				t.Errorf("answers %+v, remembers %+v", r, after)
+			}
+			if after.Roster.Compare(st.Roster) < 0 {
+				t.Errorf("went back to roster %+v", after.Roster)
+			}
+			if !tt.want {
+				return
+			}
+			v := e.View(1)
+			if v.Holder != m.Holder || v.HolderTerm != m.Term || v.Released || v.Primary != "p" || !v.EverHeard || v.HeardAt != 1 {
+				t.Errorf("view %+v after %+v", v, m)
+			}
+			// It binds: another candidate, even with all the data, waits.
+			c := election.Claim{ClusterID: "c", Term: m.Term + 5, Candidate: "y", Roster: after.Roster, Data: data(99, 0), HolderTerm: m.Term}
+			if d := e.Step(election.Lapse, c, election.Local{})[0].Message.(election.ClaimReply).Denied; d != election.DeniedLease {
+				t.Errorf("another candidate is denied %q, want %q", d, election.DeniedLease)
+			}
+		})
+	}
+}
+
+// TestRestart: what an elector granted before its agent died binds it after.
+func TestRestart(t *testing.T) {
+	e := election.New("v", member(), 0)
+	e.Step(1, election.Renew{ClusterID: "c", Term: 6, Holder: "x", Sent: 1, Roster: roster(6, 2, "h", "v", "x", "y")}, election.Local{})
+	st, unsaved := e.Unsaved()
+	if !unsaved {
+		t.Fatal("followed a new holder without saving")
+	}
+	const restart = time.Minute
+	e = election.New("v", st, restart)
+	c := election.Claim{ClusterID: "c", Term: 7, Candidate: "y", Roster: st.Roster, Data: data(6, 0), HolderTerm: 6}
+	for _, tt := range []struct {
+		at   election.Time
+		want election.Denied
+	}{{restart, election.DeniedLease}, {restart + election.Lapse - 1, election.DeniedLease}, {restart + election.Lapse, ""}} {
+		if got := e.Step(tt.at, c, election.Local{})[0].Message.(election.ClaimReply).Denied; got != tt.want {
+			t.Errorf("%v after the restart: denied %q, want %q", tt.at-restart, got, tt.want)
+		}
+	}
+}
+
+// holder returns h, whose lease of term 5 runs from 0.
+func holder(t *testing.T, ids ...election.NodeID) *election.Elector {
+	t.Helper()
+	st := member()
+	st.Roster = roster(5, 2, ids...)
+	e := election.New("h", st, 0)
+	for _, id := range ids {
+		renewed(e, 0, id, 5, 2)
+	}
+	if until, ok := e.LeaseUntil(0); !ok || until != election.Lease {
+		t.Fatalf("lease until %v, %v", until, ok)
+	}
+	return e
+}
+
+func renewed(e *election.Elector, sent election.Time, from election.NodeID, term election.Term, version uint64) {
+	e.Step(sent, election.RenewReply{From: from, Term: term, Granted: true, Sent: sent, Highest: term, RosterTerm: term, RosterVersion: version}, election.Local{})
+}
+
+func TestLeaseUntil(t *testing.T) {
+	const s = time.Second
+	e := holder(t, "h", "x", "y", "z", "w")
+	for _, tt := range []struct {
+		reply election.RenewReply
+		at    election.Time
+		want  election.Time
+	}{
+		{election.RenewReply{From: "x", Term: 5, Granted: true, Sent: s}, s, election.Lease},                              // two of five
+		{election.RenewReply{From: "y", Term: 5, Granted: false, Sent: s, Highest: 6}, s, election.Lease},                 // refused
+		{election.RenewReply{From: "y", Term: 4, Granted: true, Sent: s}, s, election.Lease},                              // of an older term
+		{election.RenewReply{From: "learner", Term: 5, Granted: true, Sent: s}, s, election.Lease},                        // no voter
+		{election.RenewReply{From: "y", Term: 5, Granted: true, Sent: 9 * s}, s, election.Lease},                          // from the future
+		{election.RenewReply{From: "y", Term: 5, Granted: true, Sent: s / 2}, s, s/2 + election.Lease},                    // the third of five
+		{election.RenewReply{From: "z", Term: 5, Granted: true, Sent: s}, s, s + election.Lease},                          // a newer third
+		{election.RenewReply{From: "z", Term: 5, Granted: true, Sent: s / 4}, s + 1, s + election.Lease},                  // late, older
+		{election.RenewReply{From: "z", Term: 5, Granted: true, Sent: s}, s + election.Lease, s + election.Lease},         // doubled
+		{election.RenewReply{From: "w", Term: 5, Granted: true, Sent: s + 5}, s + election.Lease + 9, s + election.Lease}, // two newer are no majority
+	} {
+		e.Step(tt.at, tt.reply, election.Local{})
+		until, ok := e.LeaseUntil(tt.at)
+		if until != tt.want || ok != (tt.want > tt.at) {
+			t.Errorf("at %v after %+v: lease until %v, %v, want %v", tt.at, tt.reply, until, ok, tt.want)
+		}
+	}
+	if got := e.View(s).Overtaken; !got {
+		t.Error("a voter is ahead, but the holder is not overtaken")
+	}
+}
+
+func TestReleaseIsForGood(t *testing.T) {
+	e := holder(t, "h", "x", "y")
+	out := e.Release(1, "stop")
+	if st, unsaved := e.Unsaved(); !unsaved || !st.Released || len(out) != 2 {
+		t.Fatalf("released: %+v, unsaved %v, said %+v", st, unsaved, out)
+	}
+	renewed(e, 2, "x", 5, 2)
+	renewed(e, 2, "y", 5, 2)
+	if until, ok := e.LeaseUntil(2); ok {
+		t.Errorf("a late answer to a renewal gave the lease back until %v", until)
+	}
+	if out := e.Tick(election.RenewEvery, nil); len(out) != 2 || out[0].Message.(election.Release).Term != 5 {
+		t.Errorf("after a release, Tick says %+v, want it said again", out)
+	}
+	if out := e.Tick(2*election.BootstrapFor, nil); len(out) != 0 {
+		t.Errorf("long after a release, Tick says %+v", out)
+	}
+	if out := e.Release(3, "twice"); out != nil {
+		t.Errorf("released twice: %+v", out)
+	}
+	st, _ := e.Unsaved()
+	e = election.New("h", st, 10)
+	if renewed(e, 10, "x", 5, 2); len(e.Tick(20, nil)) > 0 {
+		t.Error("renews a released lease after a restart")
+	}
+}
+
+// TestHolderVotes: a holder whose lease lapsed may vote, and has then given up
+// its term: an answer that comes late does not bring it back.
+func TestHolderVotes(t *testing.T) {
+	e := holder(t, "h", "x", "y")
+	e.Tick(500*time.Millisecond, nil)
+	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: roster(5, 2, "h", "x", "y"), Data: data(5, 1), HolderTerm: 5}
+	if r := e.Step(election.Lapse-1, c, election.Local{})[0].Message.(election.ClaimReply); r.Denied != election.DeniedLease {
+		t.Fatalf("denied %q just before it lapsed everywhere", r.Denied)
+	}
+	if r := e.Step(election.Lapse, c, election.Local{Reachable: true})[0].Message.(election.ClaimReply); !r.Granted {
+		t.Fatalf("denied %q", r.Denied)
+	}
+	e.Step(election.Lapse+1, election.RenewReply{From: "y", Term: 5, Granted: true, Sent: 500 * time.Millisecond}, election.Local{})
+	if until, ok := e.LeaseUntil(election.Lapse + 1); ok {
+		t.Errorf("has a lease until %v after it voted for another", until)
+	}
+	if out := e.Tick(election.Lapse+2, nil); len(out) != 2 || out[0].Message.(election.Release).Term != 5 {
+		t.Errorf("says %+v, want its lease released", out)
+	}
+}
+
+func TestClaimReplies(t *testing.T) {
+	at := election.Time(2 * time.Second)
+	for _, tt := range []struct {
+		name    string
+		replies []election.ClaimReply
+		at      election.Time
+		holder  election.NodeID
+		claims  bool // still
+		roster  uint64
+	}{
+		{name: "two more of four", replies: []election.ClaimReply{{From: "x", Granted: true}, {From: "y", Granted: true}}, holder: "v"},
+		{name: "one more", replies: []election.ClaimReply{{From: "x", Granted: true}}, holder: "h", claims: true},
+		{name: "the same twice", replies: []election.ClaimReply{{From: "x", Granted: true}, {From: "x", Granted: true}}, holder: "h", claims: true},
+		{name: "of another claim", replies: []election.ClaimReply{{From: "x", Granted: true}, {From: "y", Granted: true, Sent: 1}}, holder: "h", claims: true},
+		{name: "of no voter", replies: []election.ClaimReply{{From: "x", Granted: true}, {From: "z", Granted: true}}, holder: "h", claims: true},
+		{name: "denied by so many that it is over", replies: []election.ClaimReply{{From: "x", Denied: election.DeniedLease}, {From: "y", Denied: election.DeniedLease}}, holder: "h"},
+		{name: "denied, then granted", replies: []election.ClaimReply{{From: "x", Denied: election.DeniedLease}, {From: "x", Granted: true}, {From: "y", Granted: true}}, holder: "v"},
+		{name: "granted, then an older denial", replies: []election.ClaimReply{{From: "x", Granted: true}, {From: "x", Denied: election.DeniedLease}, {From: "y", Granted: true}}, holder: "v"},
+		{name: "too late", replies: []election.ClaimReply{{From: "x", Granted: true}, {From: "y", Granted: true}}, at: at + election.ClaimFor, holder: "h"},
+		{name: "with a newer roster, lost", replies: []election.ClaimReply{
+			{From: "x", Denied: election.DeniedRoster, Roster: &election.Roster{Term: 5, Version: 3}}, {From: "y", Denied: election.DeniedLease},
+		}, holder: "h", roster: 3},
+		{name: "with a newer roster, won", replies: []election.ClaimReply{
+			{From: "x", Denied: election.DeniedRoster, Roster: &election.Roster{Term: 5, Version: 3}}, {From: "y", Granted: true}, {From: "h", Granted: true},
+		}, holder: "v"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := election.New("v", member(), 0)
+			if out := e.Claim(at, election.Local{Known: true, Candidate: true, Data: data(5, 1)}, 0); len(out) != 3 {
+				t.Fatalf("claims with %+v", out)
+			}
+			now := at + 1
+			if tt.at != 0 {
+				now = tt.at
+			}
+			for _, r := range tt.replies {
+				if r.Term = 6; r.Sent == 0 {
+					r.Sent = at
+				}
+				e.Step(now, r, election.Local{})
+			}
+			v := e.View(now)
+			if v.Holder != tt.holder || v.Claiming != tt.claims || tt.roster != 0 && v.Roster.Version != tt.roster {
+				t.Errorf("holder %s, claiming %v, roster %d", v.Holder, v.Claiming, v.Roster.Version)
+			}
+			if v.Lease {
+				t.Error("has a lease before a renewal was answered")
+			}
+			if tt.holder == "v" && (v.Roster.Term != 6 || v.Roster.Version != 2) {
+				t.Errorf("won with roster %d.%d, want it stamped 6.2", v.Roster.Term, v.Roster.Version)
+			}
+		})
+	}
+}
+
+func TestPropose(t *testing.T) {
+	e := holder(t, "h", "x", "y")
+	voters := func(ids ...election.NodeID) []election.Voter { return roster(0, 0, ids...).Voters }
+	if !e.View(1).Settled {
+		t.Fatal("not settled though all have the roster")
+	}
+	for name, ids := range map[string][]election.NodeID{
+		"two at once":                   {"h", "x", "y", "z", "w"},
+		"one in, one out":               {"h", "x", "z"},
+		"without the holder":            {"x", "y"},
+		"nobody":                        {},
+		"more than answer (of h, x, y)": {"h"},
+	} {
+		if err := e.Propose(1, voters(ids...)); err == nil {
+			t.Errorf("%s: proposed", name)
+		}
+	}
+	if err := e.Propose(1, voters("h", "x", "y", "z")); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Propose(1, voters("h", "x", "y")); !errors.Is(err, election.ErrUnsettled) {
+		t.Errorf("second change: %v, want %v", err, election.ErrUnsettled)
+	}
+	// Two of the old three are not three of the new four.
+	at := election.Time(500 * time.Millisecond)
+	renewed(e, at, "x", 5, 3)
+	if until, _ := e.LeaseUntil(at); until != election.Lease {
+		t.Errorf("lease until %v, want it to need both majorities", until)
+	}
+	if e.View(at).Settled {
+		t.Error("settled before a majority of the new roster has it")
+	}
+	renewed(e, at, "z", 5, 2) // answers, but has the old roster
+	if e.View(at).Settled {
+		t.Error("settled by an answer with the old roster")
+	}
+	renewed(e, at, "z", 5, 3)
+	if until, _ := e.LeaseUntil(at); !e.View(at).Settled || until != at+election.Lease {
+		t.Errorf("settled %v, lease until %v", e.View(at).Settled, until)
+	}
+	if err := e.Propose(at+election.Lease, voters("h", "x", "y")); !errors.Is(err, election.ErrNotHolder) {
+		t.Errorf("change without a lease: %v, want %v", err, election.ErrNotHolder)
+	}
+}
+
+func TestReleaseFreesOnlyItsTerm(t *testing.T) {
+	for _, tt := range []struct {
+		release election.Release
+		free    bool
+	}{
+		{election.Release{ClusterID: "c", Term: 5, Holder: "h"}, true},
+		{election.Release{ClusterID: "c", Term: 6, Holder: "h"}, false}, // of a claim it withdrew
+		{election.Release{ClusterID: "c", Term: 4, Holder: "h"}, false},
+		{election.Release{ClusterID: "c", Term: 5, Holder: "x"}, false},
+		{election.Release{ClusterID: "other", Term: 5, Holder: "h"}, false},
+	} {
+		e := election.New("v", member(), 0)
+		e.Step(1, tt.release, election.Local{})
+		c := election.Claim{ClusterID: "c", Term: 9, Candidate: "y", Roster: member().Roster, Data: data(5, 1), HolderTerm: 5}
+		if got := e.Step(2, c, election.Local{})[0].Message.(election.ClaimReply).Granted; got != tt.free {
+			t.Errorf("after %+v: granted %v, want %v", tt.release, got, tt.free)
+		}
+		if v := e.View(2); v.Released != tt.free || tt.free && v.OpenedAt != 1 {
+			t.Errorf("after %+v: released %v, opened at %v", tt.release, v.Released, v.OpenedAt)
+		}
+	}
+}
+
+// TestClaimIsSaidAgain: a lost claim costs no more than a renewal.
+func TestClaimIsSaidAgain(t *testing.T) {
+	e := election.New("v", member(), 0)
+	at := election.Time(2 * time.Second)
+	first := e.Claim(at, election.Local{Data: data(5, 1)}, 0)
+	e.Step(at+1, election.ClaimReply{From: "x", Term: 6, Granted: true, Sent: at}, election.Local{})
+	again := e.Tick(at+election.RenewEvery/2, nil)
+	want := []election.Envelope{first[0], first[2]} // h and y
+	if d := cmp.Diff(want, again); d != "" {
+		t.Errorf("said again (-want +got):\n%s", d)
+	}
+	if out := e.Tick(at+election.ClaimFor, nil); len(out) != 3 || e.View(at+election.ClaimFor).Claiming {
+		t.Errorf("in the end: %+v, want three releases", out)
+	}
+}

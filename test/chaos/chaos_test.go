@@ -1,0 +1,119 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/test/lab"
+)
+
+const (
+	defaultRounds = 20 // of a seed without ROUNDS
+	// lives is how often a cluster that did not become whole again is replaced by a
+	// new one before the run is given up.
+	lives = 4
+)
+
+// TestChaos runs the schedule of SEED, ROUNDS rounds of it ("20", or "7-9"); with
+// ROUNDS alone that of a seed at random, and with neither a short fixed one.
+func TestChaos(t *testing.T) {
+	lab.Require(t)
+	s, err := wanted(os.Getenv("SEED"), os.Getenv("ROUNDS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %d rounds, %d nodes", replay(s), len(s.Rounds), s.Nodes)
+	var table Table
+	for life, next := 1, 0; next < len(s.Rounds) && life <= lives; life++ {
+		t.Run(fmt.Sprintf("cluster%d", life), func(t *testing.T) {
+			w := newWorld(t, s.Nodes)
+			for whole := true; whole && next < len(s.Rounds) && t.Context().Err() == nil; next++ {
+				whole = play(t, w, s, s.Rounds[next], &table)
+			}
+		})
+		if life == lives && next < len(s.Rounds) {
+			t.Errorf("given up after %d clusters; %d rounds were not played", lives, len(s.Rounds)-next)
+		}
+	}
+	t.Logf("what came of it:\n\n%s", table.String())
+}
+
+// play plays one round and says whether the cluster can be used for another one.
+func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
+	t.Logf("round %d: %s", r.Number, r)
+	seen, err := w.round(t.Context(), r)
+	violations := Check(seen)
+	if err != nil {
+		violations = append(violations, err.Error())
+	}
+	table.Add(r, seen, len(violations))
+	t.Logf("round %d: stand-still %s, %d lost of %d, primary %s -> %s, healthy after %s", r.Number,
+		readable(seen.Standstill), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth))
+	if len(violations) == 0 {
+		return true
+	}
+	for _, v := range violations {
+		t.Errorf("round %d: %s", r.Number, v)
+	}
+	title := fmt.Sprintf("chaos seed %d round %d: %s", s.Seed, r.Number, r)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	path, failed := w.story.file(ctx, w.c, artifacts(), title, violations)
+	if failed != nil {
+		t.Errorf("write down what happened: %v", failed)
+	}
+	upTo := s
+	for i, other := range s.Rounds {
+		if other.Number == r.Number {
+			upTo.Rounds = s.Rounds[:i+1]
+		}
+	}
+	t.Logf("what happened is in %s; once more: %s", path, replay(upTo))
+	return err == nil && seen.Healthy
+}
+
+// wanted is the schedule that the environment asks for.
+func wanted(seed, rounds string) (Schedule, error) {
+	if seed == "" && rounds == "" {
+		return Short(), nil
+	}
+	number := rand.Uint64N(1_000_000)
+	if seed != "" {
+		var err error
+		if number, err = strconv.ParseUint(seed, 10, 64); err != nil {
+			return Schedule{}, fmt.Errorf("SEED=%s: %w", seed, err)
+		}
+	}
+	from, n := 1, defaultRounds
+	if rounds != "" {
+		var err error
+		if from, n, err = Part(rounds); err != nil {
+			return Schedule{}, err
+		}
+	}
+	s := New(number, n)
+	s.Rounds = s.Rounds[from-1:]
+	return s, nil
+}
+
+// replay is the command that runs a schedule.
+func replay(s Schedule) string {
+	if s.Seed == 0 {
+		return "make chaos"
+	}
+	return fmt.Sprintf("make chaos SEED=%d ROUNDS=%d-%d", s.Seed, s.Rounds[0].Number, s.Rounds[len(s.Rounds)-1].Number)
+}
+
+// artifacts is where to leave what a failure is to be understood by.
+func artifacts() string {
+	if dir := os.Getenv("REDISD_LAB_ARTIFACTS"); dir != "" {
+		return dir
+	}
+	return filepath.Join(os.TempDir(), "redisd-lab")
+}

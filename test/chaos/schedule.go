@@ -1,0 +1,191 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Place is a host, by its part in the cluster when the round begins.
+type Place string
+
+// The places.
+const (
+	Primary   Place = "primary"
+	Successor Place = "successor" // the replica that takes over first
+	Replica   Place = "replica"   // the one that takes over last
+	Everyone  Place = "everyone"
+)
+
+// Step is one fault.
+type Step struct {
+	Kind  string
+	On    Place
+	After time.Duration // from the beginning of the round
+	For   time.Duration // 0: a moment, or as long as it takes
+}
+
+// String implements fmt.Stringer.
+func (s Step) String() string {
+	text := s.Kind
+	if s.On != Everyone {
+		text += " on the " + string(s.On)
+	}
+	if s.For > 0 {
+		text += " for " + s.For.String()
+	}
+	if s.After > 0 {
+		text += ", " + s.After.String() + " later"
+	}
+	return text
+}
+
+// Round is one or two faults, after which the cluster must become whole again.
+type Round struct {
+	Number int // from 1
+	Steps  []Step
+}
+
+// String implements fmt.Stringer.
+func (r Round) String() string {
+	var steps []string
+	for _, s := range r.Steps {
+		steps = append(steps, s.String())
+	}
+	return strings.Join(steps, "; and ")
+}
+
+// Schedule is what befalls a cluster of some nodes.
+type Schedule struct {
+	Seed   uint64
+	Nodes  int
+	Rounds []Round
+}
+
+const (
+	pairEvery = 0.4                     // of all rounds have two faults
+	pairAfter = 1500 * time.Millisecond // the second comes so much later at most
+	grain     = 100 * time.Millisecond  // of the times: a schedule is to be read
+)
+
+// New makes the first rounds of the schedule that a seed determines. More rounds of
+// the same seed only add to it.
+func New(seed uint64, rounds int) Schedule {
+	rng := rand.New(rand.NewPCG(seed, 0x7265646973640001))
+	s := Schedule{Seed: seed, Nodes: 3}
+	switch n := rng.IntN(10); {
+	case n >= 9:
+		s.Nodes = 5
+	case n >= 7:
+		s.Nodes = 4
+	}
+	d := deck{rng: rng}
+	for n := range rounds {
+		first := d.deal(nil)
+		r := Round{Number: n + 1, Steps: []Step{d.step(first)}}
+		if rng.Float64() < pairEvery && !first.kind.alone {
+			second := d.step(d.deal(&first))
+			// Half of the time at once: the one while the other is being dealt with.
+			if rng.IntN(2) == 0 {
+				second.After = upTo(rng, pairAfter)
+			}
+			r.Steps = append(r.Steps, second)
+		}
+		s.Rounds = append(s.Rounds, r)
+	}
+	return s
+}
+
+// Short is the schedule of an ordinary test run: what matters most, in a few minutes.
+func Short() Schedule {
+	return Schedule{Nodes: 3, Rounds: []Round{
+		{1, []Step{{Kind: "redis-server killed", On: Primary}}},
+		{2, []Step{{Kind: "power loss", On: Primary, For: 3 * time.Second}}},
+		{3, []Step{{Kind: "network silent", On: Primary, For: 4 * time.Second}}},
+		{4, []Step{{Kind: "redis-server hangs", On: Primary, For: 3 * time.Second}}},
+		{5, []Step{{Kind: "switchover", On: Primary}, {Kind: "redis-sentinel killed", On: Successor}}},
+		{6, []Step{{Kind: "sends to no other node", On: Primary, For: 4 * time.Second}}},
+		{7, []Step{{Kind: "agent killed", On: Primary}, {Kind: "redis-server killed", On: Successor}}},
+		{8, []Step{{Kind: "blackout", On: Everyone, For: time.Second}}},
+	}}
+}
+
+// Part is the rounds that a text like "20" (so many) or "7-9" asks for; n is how many
+// rounds a schedule needs to have them.
+func Part(text string) (from, n int, err error) {
+	first, last, isRange := strings.Cut(text, "-")
+	if !isRange {
+		first, last = "1", text
+	}
+	from, err1 := strconv.Atoi(first)
+	n, err2 := strconv.Atoi(last)
+	if err1 != nil || err2 != nil || from < 1 || n < from {
+		return 0, 0, fmt.Errorf("ROUNDS=%s: neither a number nor, like 7-9, a range", text)
+	}
+	return from, n, nil
+}
+
+// card is a kind of fault at a place.
+type card struct {
+	kind *kind
+	on   Place
+}
+
+// deck deals every card once before any comes again, so that a run of moderate
+// length has seen them all.
+type deck struct {
+	rng  *rand.Rand
+	left []card
+}
+
+// deal returns the next card that goes with another one; with nil any does.
+func (d *deck) deal(with *card) card {
+	for {
+		i := slices.IndexFunc(d.left, func(c card) bool { return with == nil || goTogether(*with, c) })
+		if i >= 0 {
+			c := d.left[i]
+			d.left = slices.Delete(d.left, i, i+1)
+			return c
+		}
+		more := cards()
+		d.rng.Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
+		d.left = append(d.left, more...)
+	}
+}
+
+func (d *deck) step(c card) Step {
+	s := Step{Kind: c.kind.name, On: c.on}
+	if k := c.kind; k.most > 0 {
+		s.For = k.least + upTo(d.rng, k.most-k.least)
+	}
+	return s
+}
+
+func upTo(rng *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(rng.Int64N(int64(most/grain)+1)) * grain
+}
+
+func cards() []card {
+	var all []card
+	for i := range kinds {
+		for _, on := range kinds[i].on {
+			all = append(all, card{&kinds[i], on})
+		}
+	}
+	return all
+}
+
+// goTogether: undoing the one does not undo the other, and neither takes away what
+// the other one needs.
+func goTogether(a, b card) bool {
+	switch {
+	case a.kind.alone || b.kind.alone:
+		return false
+	case a.on != b.on:
+		return true
+	}
+	return a.kind.touches != b.kind.touches && a.kind.touches != theHost && b.kind.touches != theHost
+}

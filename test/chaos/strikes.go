@@ -1,0 +1,280 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redisd/redisd/test/cluster"
+	"github.com/redisd/redisd/test/lab"
+)
+
+// StateDir has a disk of its own, to be filled and to hang.
+const StateDir = "/var/lib/redisd"
+
+// blow is a fault at a host, or at all, about to happen.
+type blow struct {
+	c     *cluster.Cluster
+	host  *lab.Host // the primary, where it is everyone's
+	lasts time.Duration
+	note  func(format string, args ...any) // for the story
+}
+
+// mend ends a fault; nil where there is nothing to end.
+type mend func(ctx context.Context) error
+
+// strike looks up what it needs and returns the fault itself, so that this takes no
+// time.
+type strike func(ctx context.Context, b blow) (func(ctx context.Context) (mend, error), error)
+
+// strikes are the kinds by their names.
+var strikes = map[string]strike{
+	"redis-server killed":   killed("redis-server"),
+	"redis-server hangs":    paused("redis-server"),
+	"busy script":           busyScript,
+	"redis-sentinel killed": killed("redis-sentinel"),
+	"redis-sentinel hangs":  paused("redis-sentinel"),
+	"agent killed":          killed("redisd"),
+	"agent hangs":           paused("redisd"),
+	"agent restarted":       command("systemctl", "restart", "redisd"),
+
+	"switchover":     switchover,
+	"stop and start": between(systemctl("stop"), systemctl("start")),
+	"reboot":         between((*lab.Host).Reboot, nil),
+
+	"power loss":                          between((*lab.Host).PowerOff, (*lab.Host).PowerOn),
+	"host paused":                         between((*lab.Host).Freeze, (*lab.Host).Thaw),
+	"blackout":                            blackout(false),
+	"blackout, the primary returns later": blackout(true),
+
+	"cable pulled":   between(pull, plug),
+	"link flaps":     flap,
+	"network silent": between((*lab.Host).Silence, (*lab.Host).Unsilence),
+	"cut from the other nodes": peers(
+		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.CutFrom(ctx, others...) },
+		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.HealFrom(ctx, others...) }),
+	"sends to no other node": peers(
+		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.CutTo(ctx, others...) },
+		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.HealTo(ctx, others...) }),
+	"hears no other node": peers(
+		func(ctx context.Context, h *lab.Host, others []lab.End) error {
+			return each(others, func(o lab.End) error { return o.(*lab.Host).CutTo(ctx, h) })
+		},
+		func(ctx context.Context, h *lab.Host, others []lab.End) error {
+			return each(others, func(o lab.End) error { return o.(*lab.Host).HealTo(ctx, h) })
+		}),
+	"UDP 7946 blocked": port("udp", 7946),
+	"TCP 7946 blocked": port("tcp", 7946),
+	"TCP 6379 blocked": port("tcp", 6379),
+	"5 % loss":         netem(lab.Impairment{Loss: 0.05}),
+	"50 ms delay":      netem(lab.Impairment{Delay: 50 * time.Millisecond}),
+
+	"disk full":        between(disk((*lab.Host).FillDisk), disk((*lab.Host).FreeDisk)),
+	"disk hangs":       between(disk((*lab.Host).FreezeDisk), disk((*lab.Host).ThawDisk)),
+	"processor hogged": hogged,
+}
+
+// process is the redis-server, redis-sentinel or agent of a host.
+func process(ctx context.Context, h *lab.Host, name string) (lab.Process, error) {
+	if name != "redisd" {
+		return h.Process(ctx, name)
+	}
+	// Its commands have its name, but came later.
+	all, err := h.Processes(ctx, name)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("%s has no process %s", h.Name(), name)
+	}
+	if err != nil {
+		return lab.Process{}, err
+	}
+	return all[0], nil
+}
+
+func killed(name string) strike {
+	return func(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+		p, err := process(ctx, b.host, name)
+		return func(context.Context) (mend, error) { return nil, p.Kill() }, err
+	}
+}
+
+func paused(name string) strike {
+	return func(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+		p, err := process(ctx, b.host, name)
+		resume := func(context.Context) error {
+			if !p.Alive() {
+				b.note("the %s that hung on %s is gone", name, b.host.Name())
+				return nil
+			}
+			return p.Resume()
+		}
+		return func(context.Context) (mend, error) { return resume, p.Pause() }, err
+	}
+}
+
+func command(args ...string) strike {
+	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+		return func(ctx context.Context) (mend, error) {
+			_, err := b.host.Run(ctx, args...)
+			return nil, err
+		}, nil
+	}
+}
+
+// between is a fault with a beginning and an end that a host has methods for.
+func between(begin, end func(*lab.Host, context.Context) error) strike {
+	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+		return func(ctx context.Context) (mend, error) {
+			if end == nil {
+				return nil, begin(b.host, ctx)
+			}
+			return func(ctx context.Context) error { return end(b.host, ctx) }, begin(b.host, ctx)
+		}, nil
+	}
+}
+
+func systemctl(verb string) func(*lab.Host, context.Context) error {
+	return func(h *lab.Host, ctx context.Context) error {
+		_, err := h.Run(ctx, "systemctl", verb, "redisd")
+		return err
+	}
+}
+
+func pull(h *lab.Host, _ context.Context) error { return h.Cut() }
+func plug(h *lab.Host, _ context.Context) error { return h.Heal() }
+
+func disk(do func(*lab.Host, string) error) func(*lab.Host, context.Context) error {
+	return func(h *lab.Host, _ context.Context) error { return do(h, StateDir) }
+}
+
+// switchover is asked for on another host than the primary: the longer way.
+func switchover(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+	on := b.c.Host(b.c.Others(b.host.Name())[0])
+	return func(ctx context.Context) (mend, error) {
+		out, err := on.Run(ctx, "redisd", "switchover")
+		b.note("redisd switchover: %s", out)
+		return nil, err
+	}, nil
+}
+
+// blackout takes the power from all hosts at once and gives it back to all, or to
+// the primary later than to the others.
+func blackout(late bool) strike {
+	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+		var others []*lab.Host
+		for _, name := range b.c.Others(b.host.Name()) {
+			others = append(others, b.c.Host(name))
+		}
+		all := append([]*lab.Host{b.host}, others...)
+		on := func(ctx context.Context) error {
+			return parallel(all, func(h *lab.Host) error { return h.PowerOn(ctx) })
+		}
+		return func(ctx context.Context) (mend, error) {
+			err := parallel(all, func(h *lab.Host) error { return h.PowerOff(ctx) })
+			if late {
+				err = errors.Join(err, parallel(others, func(h *lab.Host) error { return h.PowerOn(ctx) }))
+				on = b.host.PowerOn
+			}
+			return on, err
+		}, nil
+	}
+}
+
+// flap ends with the link up.
+func flap(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+	const period = 600 * time.Millisecond
+	return func(ctx context.Context) (mend, error) {
+		for end := time.Now().Add(b.lasts); time.Now().Before(end); {
+			if err := b.host.Cut(); err != nil {
+				return nil, err
+			}
+			pause(ctx, period/2)
+			if err := b.host.Heal(); err != nil {
+				return nil, err
+			}
+			pause(ctx, period/2)
+		}
+		return nil, nil
+	}, nil
+}
+
+func peers(begin, end func(context.Context, *lab.Host, []lab.End) error) strike {
+	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+		var others []lab.End
+		for _, name := range b.c.Others(b.host.Name()) {
+			others = append(others, b.c.Host(name))
+		}
+		return func(ctx context.Context) (mend, error) {
+			return func(ctx context.Context) error { return end(ctx, b.host, others) }, begin(ctx, b.host, others)
+		}, nil
+	}
+}
+
+func port(proto string, number int) strike {
+	return between(
+		func(h *lab.Host, ctx context.Context) error { return h.BlockPort(ctx, proto, number) },
+		func(h *lab.Host, ctx context.Context) error { return h.UnblockPort(ctx, proto, number) })
+}
+
+func netem(i lab.Impairment) strike {
+	return between(
+		func(h *lab.Host, _ context.Context) error { return h.Netem(i) },
+		func(h *lab.Host, _ context.Context) error { return h.ClearNetem() })
+}
+
+// busyScript keeps redis-server from everything else, as a client of the
+// applications could. The clock is the processor's: on a busy machine it takes longer.
+func busyScript(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+	script := fmt.Sprintf("local s = os.clock() while os.clock() - s < %.1f do end return 1", b.lasts.Seconds())
+	return func(ctx context.Context) (mend, error) {
+		cmd := b.c.Lab.Command(ctx, "redis-cli", "-h", b.host.Addr().String(), "EVAL", script, "0")
+		cmd.Env = append(cmd.Environ(), "REDISCLI_AUTH="+b.c.Password())
+		out, err := cmd.CombinedOutput()
+		b.note("the script answered %q", out)
+		return nil, err
+	}, nil
+}
+
+// hogged has as many loops on the host as this machine is likely to have processors.
+func hogged(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+	const loops = 2
+	return func(ctx context.Context) (mend, error) {
+		var wg sync.WaitGroup
+		for range loops {
+			wg.Go(func() {
+				// The loop ends when its time is over, which is an error to whoever ran it.
+				_, _ = b.host.Run(ctx, "timeout", fmt.Sprintf("%.1f", b.lasts.Seconds()), "sh", "-c", "while :; do :; done")
+			})
+		}
+		wg.Wait()
+		return nil, nil
+	}, nil
+}
+
+func each[E any](list []E, do func(E) error) error {
+	var errs []error
+	for _, e := range list {
+		errs = append(errs, do(e))
+	}
+	return errors.Join(errs...)
+}
+
+func parallel[E any](list []E, do func(E) error) error {
+	errs := make([]error, len(list))
+	var wg sync.WaitGroup
+	for i, e := range list {
+		wg.Go(func() { errs[i] = do(e) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

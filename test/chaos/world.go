@@ -1,0 +1,338 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/test/cluster"
+	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/lab/writer"
+)
+
+const (
+	volumeSize = 192 << 20
+	// healthLimit is how long a cluster may take to become whole again.
+	healthLimit = 60 * time.Second
+	strikeLimit = 90 * time.Second
+	warmUp      = 500 * time.Millisecond // of writing before a fault
+	coolDown    = 500 * time.Millisecond // of writing after the last one
+	agreeLimit  = 15 * time.Second       // for the replicas to have what the primary has
+	keepOlder   = 3                      // earlier rounds whose writes are looked for again, beside the first one's
+)
+
+// world is a cluster under a schedule.
+type world struct {
+	c       *cluster.Cluster
+	vip     *sampler
+	story   *story
+	older   []past
+	minKeys int64
+}
+
+// past is an earlier round's client, and how many of its writes were missing then.
+type past struct {
+	round int
+	w     *writer.Writer
+	lost  int
+}
+
+func newWorld(t *testing.T, nodes int) *world {
+	t.Helper()
+	var names []string
+	for i := range nodes {
+		names = append(names, string(rune('a'+i)))
+	}
+	c := cluster.New(t, cluster.Lab(t), cluster.Options{Nodes: names, Host: []lab.HostOption{lab.WithVolume(StateDir, volumeSize)}})
+	w := &world{c: c}
+	var hosts []*lab.Host
+	for _, name := range names {
+		hosts = append(hosts, c.Host(name))
+	}
+	w.vip = startSampler(context.Background(), hosts, c.VIP)
+	t.Cleanup(w.vip.close)
+	c.Start(t.Context())
+	return w
+}
+
+// round has the faults of a round befall the cluster.
+func (w *world) round(ctx context.Context, r Round) (Seen, error) {
+	var s Seen
+	w.story = newStory()
+	before, err := w.healthy(ctx, healthLimit)
+	if err != nil {
+		return s, fmt.Errorf("not whole before the round: %w", err)
+	}
+	s.Before, s.Nodes = cluster.Primary(before), nodes(before)
+	hosts, err := w.places(before)
+	if err != nil {
+		return s, err
+	}
+	client := w.client(ctx)
+	defer client.Stop()
+	if err := awaitAck(ctx, client); err != nil {
+		return s, err
+	}
+	pause(ctx, warmUp)
+
+	s.Struck = w.strike(ctx, r, hosts)
+	over := time.Now()
+	w.restore(ctx)
+	w.story.add(over, "", "every fault is over")
+	ackErr := awaitAck(ctx, client)
+	after, err := w.healthy(ctx, healthLimit-time.Since(over))
+	s.TimeToHealth, s.Healthy = time.Since(over), err == nil && ackErr == nil
+	if !s.Healthy {
+		s.Health = errors.Join(err, ackErr).Error()
+	}
+	w.story.add(time.Now(), "", "healthy: %v %s", s.Healthy, s.Health)
+	pause(ctx, coolDown)
+	report := client.Stop()
+	w.take(&s, report)
+	s.After, s.Then = cluster.Primary(after), nodes(after)
+	if s.Healthy {
+		err = w.verify(ctx, &s, r.Number, client, report, after)
+	}
+	s.Held, s.Overlaps = w.vip.between(w.story.began, time.Now())
+	w.story.seen(s, report)
+	return s, err
+}
+
+// places says which host is at which place.
+func (w *world) places(s agent.Status) (map[Place]*lab.Host, error) {
+	replicas := slices.DeleteFunc(slices.Clone(s.Nodes), func(n agent.NodeStatus) bool { return n.Role != "replica" })
+	slices.SortStableFunc(replicas, func(a, b agent.NodeStatus) int {
+		rank := func(n agent.NodeStatus) int {
+			if n.Successor == 0 {
+				return len(replicas) + 1
+			}
+			return n.Successor
+		}
+		return rank(a) - rank(b)
+	})
+	if len(replicas) < 2 {
+		return nil, fmt.Errorf("%d replicas: two are needed", len(replicas))
+	}
+	return map[Place]*lab.Host{
+		Primary:   w.c.Host(cluster.Primary(s)),
+		Everyone:  w.c.Host(cluster.Primary(s)),
+		Successor: w.c.Host(replicas[0].Name),
+		Replica:   w.c.Host(replicas[len(replicas)-1].Name),
+	}, nil
+}
+
+// client writes through the VIP, and to each node itself: these tell whether two
+// acknowledge at once.
+func (w *world) client(ctx context.Context) *writer.Writer {
+	return w.c.Writer(ctx, func(o *writer.Options) {
+		o.Workers, o.Pause = 2, 2*time.Millisecond
+		for _, name := range w.c.Names() {
+			o.Direct = append(o.Direct, w.c.Host(name).Addr().String()+":6379")
+		}
+	})
+}
+
+func awaitAck(ctx context.Context, c *writer.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, healthLimit)
+	defer cancel()
+	return c.AwaitAck(ctx)
+}
+
+// strike does all steps, each at its time, and undoes them.
+func (w *world) strike(ctx context.Context, r Round, hosts map[Place]*lab.Host) []Struck {
+	struck := make([]Struck, len(r.Steps))
+	var wg sync.WaitGroup
+	for i, step := range r.Steps {
+		wg.Go(func() {
+			pause(ctx, step.After)
+			struck[i] = w.step(ctx, step, hosts[step.On])
+		})
+	}
+	wg.Wait()
+	return struck
+}
+
+func (w *world) step(ctx context.Context, step Step, h *lab.Host) Struck {
+	ctx, cancel := context.WithTimeout(ctx, strikeLimit)
+	defer cancel()
+	name := h.Name()
+	b := blow{c: w.c, host: h, lasts: step.For, note: func(format string, args ...any) {
+		w.story.add(time.Now(), name, format, args...)
+	}}
+	s := Struck{Step: step, Host: name}
+	if step.On == Everyone {
+		s.Host = ""
+	}
+	do, err := strikes[step.Kind](ctx, b)
+	s.Begin = time.Now()
+	s.Done = s.Begin
+	if err != nil {
+		s.Err = err
+		b.note("FAULT %s did not come about: %v", step.Kind, err)
+		return s
+	}
+	undo, err := do(ctx)
+	s.Done, s.Err = time.Now(), err
+	w.story.add(s.Begin, name, "FAULT %s (took %v) %s", step.Kind, s.Done.Sub(s.Begin).Round(time.Millisecond), problem(err))
+	if undo == nil {
+		return s
+	}
+	pause(ctx, step.For)
+	s.Mending = time.Now()
+	err = undo(ctx)
+	s.Mended = time.Now()
+	s.Err = errors.Join(s.Err, err)
+	w.story.add(s.Mending, name, "END of %s (took %v) %s", step.Kind, s.Mended.Sub(s.Mending).Round(time.Millisecond), problem(err))
+	return s
+}
+
+func problem(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "ERROR: " + err.Error()
+}
+
+// restore undoes what a step that failed may have left.
+func (w *world) restore(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, strikeLimit)
+	defer cancel()
+	if err := w.c.Lab.HealAll(ctx); err != nil {
+		w.story.add(time.Now(), "", "heal all: %v", err)
+	}
+	for _, name := range w.c.Names() {
+		h := w.c.Host(name)
+		err := h.Thaw(ctx)
+		if !h.Running() {
+			err = errors.Join(err, h.PowerOn(ctx))
+		}
+		if err != nil {
+			w.story.add(time.Now(), name, "restore: %v", err)
+		}
+	}
+}
+
+// healthy waits until every node says that all is well, and all of the same cluster.
+func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(limit, time.Second))
+	defer cancel()
+	var found agent.Status
+	err := lab.Await(ctx, 100*time.Millisecond, func() error {
+		var primary string
+		for i, name := range w.c.Names() {
+			s, err := w.c.Status(ctx, name)
+			switch {
+			case err != nil:
+				return err
+			case s.Health != "healthy" || len(s.Nodes) < len(w.c.Names()) || s.Primary == nil:
+				return fmt.Errorf("%s says: %s, %d nodes: %s", name, s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
+			case i > 0 && s.Primary.Name != primary:
+				return fmt.Errorf("%s says that %s is the primary, others say %s", name, s.Primary.Name, primary)
+			}
+			primary, found = s.Primary.Name, s
+		}
+		return nil
+	})
+	return found, err
+}
+
+func nodes(s agent.Status) []Node {
+	var out []Node
+	for _, n := range s.Nodes {
+		out = append(out, Node{Name: n.Name, PID: n.RedisPID, Keys: n.Keys})
+	}
+	return out
+}
+
+// take has the record of the client's say.
+func (w *world) take(s *Seen, r *writer.Report) {
+	s.Acked, s.Standstill = r.Acked(), r.Standstill().Length()
+	if d := r.LongestDual(); d.Length() > 0 {
+		s.Dual = d.Length()
+		for _, n := range d.Nodes {
+			s.DualNodes = append(s.DualNodes, w.hostOf(n))
+		}
+	}
+}
+
+// hostOf is the host of a redis-server as the report names it; "" if it is not known.
+func (w *world) hostOf(node string) string {
+	_, addr, _ := strings.Cut(node, "@")
+	for _, name := range w.c.Names() {
+		if addr == w.c.Host(name).Addr().String()+":6379" {
+			return name
+		}
+	}
+	return ""
+}
+
+// verify looks for the writes of this round and of earlier ones.
+func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.Writer, r *writer.Report, after agent.Status) error {
+	address := after.Primary.Address
+	v, err := client.Verify(ctx, address)
+	if err != nil {
+		return err
+	}
+	spans := r.Spans()
+	for _, l := range v.Lost {
+		lost := LostWrite{At: r.Started.Add(l.Acked), Until: r.Started.Add(l.Acked)}
+		if l.Node != 0 {
+			lost.By = w.hostOf(r.Nodes[l.Node])
+			for _, span := range spans {
+				if span.Node == r.Nodes[l.Node] && span.To >= l.Acked {
+					lost.Until = r.Started.Add(span.To)
+					break
+				}
+			}
+		}
+		s.Lost = append(s.Lost, lost)
+	}
+	for _, p := range w.older {
+		v, err := p.w.Verify(ctx, address)
+		if err != nil {
+			return err
+		}
+		if len(v.Lost) > p.lost {
+			s.Older = append(s.Older, fmt.Sprintf("of round %d, %d writes are missing now that were there after it", p.round, len(v.Lost)-p.lost))
+		}
+	}
+	w.older = append(w.older, past{round, client, len(v.Lost)})
+	if len(w.older) > keepOlder+1 {
+		w.older = slices.Delete(w.older, 1, 2)
+	}
+	if keys := cluster.Node(after, cluster.Primary(after)).Keys; keys < w.minKeys {
+		s.Older = append(s.Older, fmt.Sprintf("the primary has %d keys, it had %d", keys, w.minKeys))
+	} else {
+		w.minKeys = keys
+	}
+	s.Differ = w.differ(ctx, client, v, after)
+	return nil
+}
+
+// differ waits for the replicas to have what the primary has.
+func (w *world) differ(ctx context.Context, client *writer.Writer, want writer.Verdict, after agent.Status) (differ []string) {
+	for _, n := range after.Nodes {
+		if n.Name == cluster.Primary(after) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, agreeLimit)
+		err := lab.Await(ctx, 200*time.Millisecond, func() error {
+			v, err := client.Verify(ctx, w.c.Host(n.Name).Addr().String()+":6379")
+			if err == nil && (len(v.Lost) != len(want.Lost) || v.Unacked != want.Unacked) {
+				err = fmt.Errorf("%d writes missing and %d too many; on the primary %d and %d", len(v.Lost), v.Unacked, len(want.Lost), want.Unacked)
+			}
+			return err
+		})
+		cancel()
+		if err != nil {
+			differ = append(differ, fmt.Sprintf("%s does not have what the primary has: %v", n.Name, err))
+		}
+	}
+	return differ
+}
