@@ -80,7 +80,8 @@ type Agent struct {
 	held          bool
 	lastFailure   string
 	lastFailureAt time.Duration
-	unanswered    int // the redis-server process that may yet carry out an unfencing
+	noted         []byte // what the renewals of this node carry
+	unanswered    int    // the redis-server process that may yet carry out an unfencing
 }
 
 // New prepares an agent: it reads the secret and this node's state, and takes
@@ -112,7 +113,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.self = a.state.ID
-	a.paused.Store(a.state.Paused)
+	a.paused.Store(a.state.Pause.On)
 	a.log = o.Log.With("node", cfg.Node.Name)
 	if err := a.adopt(cfg, o.Lines); err != nil {
 		return nil, err

@@ -60,6 +60,15 @@ func (a *Agent) listen() (*api, error) {
 		res, err := a.Switchover(r.Context(), req)
 		reply(w, res, err)
 	})
+	mux.HandleFunc("POST /v1/pause", func(w http.ResponseWriter, r *http.Request) {
+		var p Pause
+		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+			reply(w, nil, err)
+			return
+		}
+		res, err := a.SetPause(r.Context(), p.On)
+		reply(w, res, err)
+	})
 	return &api{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: l}, nil
 }
 

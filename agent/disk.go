@@ -35,7 +35,7 @@ type identity struct {
 type stateFile struct {
 	identity
 	Election election.State `json:"election"`
-	Paused   bool           `json:"paused,omitempty"`
+	Pause    Pause          `json:"pause"`
 }
 
 // record says what the local dataset is worth.

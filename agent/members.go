@@ -27,7 +27,7 @@ func (a *Agent) join(context.Context) error {
 	}
 	g, err := gossip.Start(gossip.Config{
 		ID: a.self, Cluster: cfg.Cluster.Name, Key: a.secret.Key("gossip", 32),
-		Bind: a.bindAddr(uint16(cfg.Cluster.GossipPort)), Advertise: a.gossipAddr,
+		Bind: a.gossipAddr, Advertise: a.gossipAddr, // its own address, so that the VIP is never spoken from
 		Join: cfg.Cluster.Join, Peers: peers, Meta: a.meta, Accept: a.accept,
 		Discovery: len(cfg.Cluster.Join) == 0 && !cfg.Node.Address.IsLoopback(),
 	}, a.log)
@@ -59,18 +59,6 @@ func (a *Agent) accept(m gossip.Meta) error {
 		return fmt.Errorf("it belongs to cluster %s, this node to %s", m.ClusterID, own)
 	}
 	return nil
-}
-
-// bindAddr is where this node listens: everywhere, or on its loopback address
-// alone when it has one, so that several nodes fit on one machine.
-func (a *Agent) bindAddr(port uint16) netip.AddrPort {
-	if a.gossipAddr.Addr().IsLoopback() {
-		return netip.AddrPortFrom(a.gossipAddr.Addr(), port)
-	}
-	if a.gossipAddr.Addr().Is6() {
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), port)
-	}
-	return netip.AddrPortFrom(netip.IPv4Unspecified(), port)
 }
 
 // currentMeta is what this node says about itself.

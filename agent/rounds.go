@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -61,6 +62,7 @@ func (a *Agent) rounds(ctx context.Context) error {
 func (a *Agent) round(ctx context.Context) bool {
 	o, d := a.observe(), a.desired()
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), a.learners()) })
+	a.readNote(a.ballot.view())
 	a.announce(o)
 	a.keepLease(o)
 	actions := reconcile.Plan(o, d)
@@ -104,12 +106,14 @@ func (a *Agent) announce(o reconcile.Observed) {
 	if o.Redis.Known && o.Redis.Role == reconcile.Primary {
 		primary = a.redisAddr.String()
 	}
-	if primary == o.Election.Primary {
+	note := a.ownNote()
+	if primary == o.Election.Primary && bytes.Equal(note, a.noted) {
 		return
 	}
+	a.noted = note
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope {
 		i := e.Announced()
-		i.Primary = primary
+		i.Primary, i.Note = primary, note
 		return e.Announce(now(), i, a.learners())
 	})
 }

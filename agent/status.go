@@ -365,6 +365,7 @@ func (a *Agent) remember(o reconcile.Observed, d reconcile.Desired, actions []re
 const (
 	opStatus     = "status"
 	opSwitchover = "switchover"
+	opPause      = "pause"
 )
 
 // serve answers another agent's call.
@@ -378,6 +379,12 @@ func (a *Agent) serve(ctx context.Context, op string, body json.RawMessage) (any
 			return nil, err
 		}
 		return a.switchoverHere(ctx, req)
+	case opPause:
+		var p Pause
+		if err := json.Unmarshal(body, &p); err != nil {
+			return nil, err
+		}
+		return true, a.adoptPause(p)
 	}
 	return nil, fmt.Errorf("this redisd (%s) does not know the operation %q", a.version, op)
 }

@@ -100,8 +100,11 @@ func (a *Agent) awaitHolder(ctx context.Context, res SwitchoverResult, began tim
 // checkTarget says why the primary cannot move, before anything is done.
 func (a *Agent) checkTarget(name string) (id string, err error) {
 	v := a.ballot.view()
-	if !v.Lease {
+	switch {
+	case !v.Lease:
 		return "", errors.New("this node is not the primary")
+	case a.paused.Load():
+		return "", errPaused
 	}
 	if len(v.Successors) == 0 {
 		return "", errors.New("no replica is in sync, so nobody can take over without losing data; see `redisd status`")

@@ -179,7 +179,7 @@ func denied(s *server) (commands []string) {
 // client or file notices, not even where a Sentinel chooses another one.
 func TestPublish(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes 5 s")
+		t.Skip("takes 3 s")
 	}
 	t.Parallel()
 	c := startTrio(t)
@@ -289,6 +289,7 @@ func (c *trio) restart(t *testing.T, primary netip.AddrPort) {
 // TestSentinelUser tries what a Sentinel may say to a redis-server, and says what it
 // says to demote a primary: nothing comes of it.
 func TestSentinelUser(t *testing.T) {
+	t.Parallel()
 	dir, addr := t.TempDir(), loopback(t, 3)
 	conf := write(t, filepath.Join(dir, confgen.RedisConfName), confgen.RedisConf(redisFacts(dir, addr)))
 	write(t, filepath.Join(dir, confgen.ACLFileName), acl)

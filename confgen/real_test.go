@@ -19,6 +19,7 @@ import (
 // TestRealProgramsAcceptTheGoldenFiles starts redis-server and redis-sentinel with
 // every golden file, moved to a loopback address and a folder of the test.
 func TestRealProgramsAcceptTheGoldenFiles(t *testing.T) {
+	t.Parallel()
 	for _, path := range goldens(t) {
 		a := readArchive(t, path)
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
@@ -185,7 +186,8 @@ func redisFacts(dir string, addr netip.AddrPort) confgen.RedisFacts {
 // TestMergeAfterConfigRewrite lets a real redis-server rewrite its file, merges and
 // starts it again.
 func TestMergeAfterConfigRewrite(t *testing.T) {
-	dir, addr := t.TempDir(), loopback(t, 1)
+	t.Parallel()
+	dir, addr := t.TempDir(), loopback(t, 4)
 	facts := redisFacts(dir, addr)
 	facts.MaxMemory = "100mb"
 	facts.Directives = map[string]string{"timeout": "600", "save": "900 1\n300 10"}
@@ -242,7 +244,8 @@ func TestMergeAfterConfigRewrite(t *testing.T) {
 
 // TestDefaultsAreSpelledAsRedisDoes holds for all defaults what Merge relies on.
 func TestDefaultsAreSpelledAsRedisDoes(t *testing.T) {
-	dir, addr := t.TempDir(), loopback(t, 1)
+	t.Parallel()
+	dir, addr := t.TempDir(), loopback(t, 5)
 	conf := write(t, filepath.Join(dir, confgen.RedisConfName), confgen.RedisConf(redisFacts(dir, addr)))
 	write(t, filepath.Join(dir, confgen.ACLFileName), acl)
 	s := start(t, "redis-server", conf, addr)
@@ -258,7 +261,8 @@ func TestDefaultsAreSpelledAsRedisDoes(t *testing.T) {
 // TestDirectivesTable compares the table of directives with this redis-server: each
 // is known, and CONFIG SET agrees on which can change.
 func TestDirectivesTable(t *testing.T) {
-	dir, addr := t.TempDir(), loopback(t, 1)
+	t.Parallel()
+	dir, addr := t.TempDir(), loopback(t, 6)
 	conf := write(t, filepath.Join(dir, confgen.RedisConfName), confgen.RedisConf(redisFacts(dir, addr)))
 	write(t, filepath.Join(dir, confgen.ACLFileName), acl)
 	s := start(t, "redis-server", conf, addr)

@@ -139,8 +139,8 @@ func (s *server) get(directive string) string {
 	return value
 }
 
-// loopback returns an address on which this test process is alone, n being a
-// number within the test, with a port that was free just now.
+// loopback returns an address on which this test is alone, n being one number of those
+// that no test beside it uses, with a port that was free just now.
 func loopback(t *testing.T, n int) netip.AddrPort {
 	t.Helper()
 	host := fmt.Sprintf("127.88.%d.%d", os.Getpid()%250+1, n)

@@ -89,6 +89,9 @@ func New(self NodeID, st State, now Time) *Elector {
 	}
 	if st.Holder == self {
 		e.becomeHolder()
+		if st.Released { // perhaps nobody was told
+			e.resendUntil = now + BootstrapFor
+		}
 	}
 	return e
 }

@@ -330,8 +330,11 @@ func TestReleaseIsForGood(t *testing.T) {
 	}
 	st, _ := e.Unsaved()
 	e = election.New("h", st, 10)
-	if renewed(e, 10, "x", 5, 2); len(e.Tick(20, nil)) > 0 {
-		t.Error("renews a released lease after a restart")
+	renewed(e, 10, "x", 5, 2)
+	for _, env := range e.Tick(10+election.RenewEvery, nil) {
+		if _, ok := env.Message.(election.Release); !ok {
+			t.Errorf("after a restart says %+v, want the release said again", env)
+		}
 	}
 }
 

@@ -82,6 +82,26 @@ func (e *Elector) learn(r Roster) {
 	}
 }
 
+// learnHolder takes over what a voter knows of the last holder: a later one, or
+// that it has released. The next claim says so to voters that do not know.
+func (e *Elector) learnHolder(now Time, m ClaimReply) {
+	switch {
+	case e.st.ClusterID == "" || m.Holder == "" || m.Holder == e.self:
+	case m.HolderTerm == e.st.HolderTerm && m.Released && !e.st.Released:
+		e.open(now, e.successors)
+	case m.HolderTerm > e.st.HolderTerm:
+		e.st.Holder, e.st.HolderTerm, e.st.Released = m.Holder, m.HolderTerm, m.Released
+		if e.st.Term < m.HolderTerm {
+			e.st.Term, e.st.Vote = m.HolderTerm, m.Holder
+		}
+		e.openedAt = now
+		e.unsaved = true
+		if e.claim != nil && e.claim.msg.Term <= m.HolderTerm {
+			e.claim = nil // over, like every term up to that one
+		}
+	}
+}
+
 func (e *Elector) onRenewReply(now Time, m RenewReply) {
 	e.highest = max(e.highest, m.Highest)
 	e.ahead = max(e.ahead, m.Highest)
@@ -114,7 +134,7 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	} else {
 		if m.Released && m.ClusterID == e.st.ClusterID && m.HolderTerm == e.st.HolderTerm {
 			// The release itself may have been lost, and its sender with it.
-			e.onRelease(now, Release{ClusterID: m.ClusterID, Term: m.HolderTerm, Holder: e.st.Holder})
+			e.onRelease(now, Release{ClusterID: m.ClusterID, Term: m.HolderTerm, Holder: e.st.Holder, Successors: e.successors})
 		}
 		reply.Denied = e.refuse(now, m, local)
 	}
@@ -138,6 +158,7 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 		e.nudged = true
 	}
 	reply.Highest = e.st.Term
+	reply.Holder, reply.HolderTerm, reply.Released = e.st.Holder, e.st.HolderTerm, e.st.Released
 	return reply
 }
 
@@ -252,6 +273,7 @@ func (e *Elector) mayWrite(m Claim) bool {
 
 func (e *Elector) onClaimReply(now Time, m ClaimReply) []Envelope {
 	e.highest = max(e.highest, m.Highest)
+	e.learnHolder(now, m)
 	if e.claim == nil || m.Term != e.claim.msg.Term || m.Sent != e.claim.msg.Sent || !e.claim.msg.Roster.Has(m.From) {
 		return nil
 	}

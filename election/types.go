@@ -181,6 +181,11 @@ type ClaimReply struct {
 	Sent    Time   `json:"sent"`
 	Denied  Denied `json:"denied,omitempty"`
 	Highest Term   `json:"highest"`
+	// Holder is the last holder that the voter knows, of HolderTerm; Released: it
+	// has given its lease back.
+	Holder     NodeID `json:"holder,omitempty"`
+	HolderTerm Term   `json:"holder_term,omitempty"`
+	Released   bool   `json:"released,omitempty"`
 	// Roster is sent when the candidate's is older.
 	Roster *Roster `json:"roster,omitempty"`
 }

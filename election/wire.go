@@ -86,6 +86,9 @@ type wireClaimReply struct {
 	Sent    Time        `json:"s"`
 	Denied  Denied      `json:"y,omitempty"`
 	Highest Term        `json:"x"`
+	Holder  NodeID      `json:"h,omitempty"`
+	Last    Term        `json:"l,omitempty"`
+	Done    bool        `json:"q,omitempty"`
 	Roster  *wireRoster `json:"r,omitempty"`
 }
 
@@ -127,7 +130,7 @@ func Encode(m Message) ([]byte, error) {
 	case ClaimReply:
 		w := wireClaimReply{
 			Tag: string(tagClaimReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
-			Denied: m.Denied, Highest: m.Highest,
+			Denied: m.Denied, Highest: m.Highest, Holder: m.Holder, Last: m.HolderTerm, Done: m.Released,
 		}
 		if m.Roster != nil {
 			r := toWire(*m.Roster)
@@ -192,6 +195,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		}
 		m := ClaimReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent, Denied: w.Denied, Highest: w.Highest,
+			Holder: w.Holder, HolderTerm: w.Last, Released: w.Done,
 		}
 		if w.Roster == nil {
 			return m, nil
@@ -291,7 +295,7 @@ func check(m Message) error {
 			checkTerm(max(m.HolderTerm, 1)))
 	case ClaimReply:
 		err := errors.Join(checkTerm(m.Term), checkID("sender", string(m.From)), checkTime(m.Sent),
-			checkTerm(max(m.Highest, 1)), checkText(string(m.Denied)))
+			checkTerm(max(m.Highest, 1)), checkText(string(m.Denied)), checkTerm(max(m.HolderTerm, 1)), checkID("holder", string(m.Holder)+"x"))
 		if m.Granted == (m.Denied != "") {
 			err = errors.Join(err, errors.New("granted and denied at once, or neither"))
 		}

@@ -333,8 +333,8 @@ func (p *plan) priority() {
 		want = PriorityNever
 	case o.leased():
 		want = PriorityPrimary
-	case !o.holderHeard() && !o.Election.EverHeard && o.At >= o.Started+Lapse && r.Priority == PriorityNever && r.Data.Term > 0 && !r.Syncing:
-		want = PriorityReplica // a cold start: whoever wins must have been seen to be eligible
+	case p.coldCandidate():
+		want = PriorityReplica // whoever wins must have been seen to be eligible
 	case !o.holderHeard() || o.Election.Primary != r.PrimaryAddr:
 		// The primary is not known to be alive: leave what it was.
 	case !r.LinkUp || r.Syncing:
@@ -349,4 +349,12 @@ func (p *plan) priority() {
 	if want != r.Priority {
 		p.do(SetPriority{N: want})
 	}
+}
+
+// coldCandidate: after a cold start this node may become primary, and Sentinel
+// does not know yet.
+func (p *plan) coldCandidate() bool {
+	o, r := p.o, p.o.Redis
+	return !o.Paused && !o.Election.EverHeard && o.At >= o.Started+Lapse && !o.holds() &&
+		r.Priority == PriorityNever && r.Data.Term > 0 && !r.Syncing
 }

@@ -43,95 +43,121 @@ func drawTime(t *rapid.T, at time.Duration, what string) time.Duration {
 	return at + rapid.SampledFrom(near).Draw(t, what)
 }
 
-// drawObserved draws any situation, also those that cannot be.
-func drawObserved(t *rapid.T) (reconcile.Observed, reconcile.Desired) {
-	var o reconcile.Observed
-	flag := func(what string) bool { return rapid.Bool().Draw(t, what) }
-	seldom := func(what string) bool { return rapid.IntRange(0, 7).Draw(t, what) == 0 }
-	node := rapid.SampledFrom(append([]string{""}, nodes...))
-	priority := rapid.SampledFrom([]int{reconcile.Unknown, 0, 1, 10, 100})
-	addr := rapid.Custom(func(t *rapid.T) string {
-		if id := node.Draw(t, "at"); id != "" {
-			return redisOf(id)
-		}
-		return ""
-	})
-	data := rapid.Custom(func(t *rapid.T) reconcile.Data {
-		return reconcile.Data{Term: rapid.Uint64Range(0, 3).Draw(t, "term"), Offset: rapid.Int64Range(0, 3).Draw(t, "offset"), Keys: rapid.Int64Range(0, 2).Draw(t, "keys")}
-	})
-	o.At = 100 * time.Second
-	at := func(what string) time.Duration { return drawTime(t, o.At, what) }
-	o.Self = rapid.SampledFrom(nodes[:3]).Draw(t, "self")
-	o.Started, o.FenceAfter = at("started"), at("fence after")
-	o.Stopping, o.Paused = seldom("stopping"), seldom("paused")
-	o.Handover, o.HandoverTo, o.HandoverAt = seldom("handover"), node.Draw(t, "handover to"), at("handover at")
-	o.HandoverFailures = rapid.IntRange(0, reconcile.HandOverTries).Draw(t, "failures")
-	o.HolderSeen, o.RemoteFenced = at("holder seen"), rapid.Uint64Range(0, 3).Draw(t, "remote fenced")
+// draws are the generators of one situation.
+type draws struct {
+	*rapid.T
+	at time.Duration
+}
 
-	e := &o.Election
-	e.ClusterID = rapid.SampledFrom([]string{"c1", "c1", "c1", ""}).Draw(t, "cluster")
-	e.Settled, e.Holder, e.Term = flag("settled"), node.Draw(t, "holder"), rapid.Uint64Range(0, 3).Draw(t, "holder's term")
-	e.Released, e.OpenedAt = flag("released"), at("opened")
-	e.HeardAt, e.EverHeard = at("heard"), flag("ever heard")
-	e.Primary, e.Successors = addr.Draw(t, "primary"), rapid.SliceOfNDistinct(rapid.SampledFrom(nodes), 0, 3, rapid.ID).Draw(t, "successors")
-	e.Lease, e.LeaseUntil = flag("lease"), at("lease until")
-	e.Claiming, e.ClaimedAt, e.Nudged, e.Overtaken = seldom("claiming"), at("claimed"), seldom("nudged"), seldom("overtaken")
-	for _, id := range nodes[:rapid.IntRange(0, 5).Draw(t, "voters")] {
+func (t draws) flag(what string) bool                 { return rapid.Bool().Draw(t.T, what) }
+func (t draws) seldom(what string) bool               { return t.below(8, what) == 0 }
+func (t draws) below(n int, what string) int          { return rapid.IntRange(0, n-1).Draw(t.T, what) }
+func (t draws) time(what string) time.Duration        { return drawTime(t.T, t.at, what) }
+func (t draws) of(what string, from ...string) string { return rapid.SampledFrom(from).Draw(t.T, what) }
+func (t draws) node(what string) string               { return t.of(what, append([]string{""}, nodes...)...) }
+func (t draws) number(what string, from ...int) int   { return rapid.SampledFrom(from).Draw(t.T, what) }
+
+func (t draws) addr(what string) string {
+	if id := t.node(what); id != "" {
+		return redisOf(id)
+	}
+	return ""
+}
+
+func (t draws) data(what string) reconcile.Data {
+	return reconcile.Data{Term: uint64(t.below(4, what+" term")), Offset: int64(t.below(4, what+" offset")), Keys: int64(t.below(3, what+" keys"))}
+}
+
+// drawObserved draws any situation, also those that cannot be.
+func drawObserved(r *rapid.T) (reconcile.Observed, reconcile.Desired) {
+	t := draws{r, 100 * time.Second}
+	o := reconcile.Observed{
+		At: t.at, Self: t.of("self", nodes[:3]...), Started: t.time("started"), FenceAfter: t.time("fence after"),
+		Stopping: t.seldom("stopping"), Paused: t.seldom("paused"),
+		Handover: t.seldom("handover"), HandoverTo: t.node("handover to"), HandoverAt: t.time("handover at"),
+		HandoverFailures: t.below(reconcile.HandOverTries+1, "failures"),
+		HolderSeen:       t.time("holder seen"), RemoteFenced: uint64(t.below(4, "remote fenced")),
+	}
+	o.Election = t.election(o.Self)
+	o.Redis, o.Sentinel = t.redis(), t.sentinel()
+	o.VIPs = []reconcile.VIP{
+		{Address: "vip", Held: t.flag("vip held"), RenewedAt: t.time("vip renewed")},
+		{Address: "vip of replicas", Replica: true, Held: t.flag("replicas' vip held"), RenewedAt: t.time("replicas' vip renewed")},
+	}
+	for _, id := range nodes {
+		if !t.seldom("no member " + id) {
+			o.Members = append(o.Members, t.member(id, o.Election.ClusterID))
+		}
+	}
+	return o, reconcile.Desired{
+		Redis: !t.seldom("no redis"), Sentinel: !t.seldom("no sentinel"), RedisAddr: redisOf(o.Self), Expect: 3,
+		Priority: t.number("priority", 0, 1, 100), MinReplicas: t.number("operator's min replicas", reconcile.Unknown, 0, 2),
+		DownAfter: 3 * time.Second, FailoverTimeout: 15 * time.Second,
+	}
+}
+
+func (t draws) election(self string) reconcile.Election {
+	e := reconcile.Election{
+		ClusterID: t.of("cluster", "c1", "c1", "c1", ""), Settled: t.flag("settled"),
+		Holder: t.node("holder"), Term: uint64(t.below(4, "holder's term")), Released: t.flag("released"), OpenedAt: t.time("opened"),
+		HeardAt: t.time("heard"), EverHeard: t.flag("ever heard"), Primary: t.addr("primary"),
+		Successors: rapid.SliceOfNDistinct(rapid.SampledFrom(nodes), 0, 3, rapid.ID).Draw(t.T, "successors"),
+		Lease:      t.flag("lease"), LeaseUntil: t.time("lease until"),
+		Claiming: t.seldom("claiming"), ClaimedAt: t.time("claimed"), Nudged: t.seldom("nudged"), Overtaken: t.seldom("overtaken"),
+	}
+	for _, id := range nodes[:t.below(6, "voters")] {
 		e.Voters = append(e.Voters, reconcile.Voter{ID: id, Addr: "10.0.0." + id[1:] + ":7946"})
 	}
-
-	switch rapid.SampledFrom([]string{"anything", "holder", "follower"}).Draw(t, "as") {
+	switch t.of("as", "anything", "holder", "follower") {
 	case "holder":
-		e.ClusterID, e.Holder, e.Released, e.Lease, e.LeaseUntil = "c1", o.Self, false, true, o.At+500*time.Millisecond
+		e.ClusterID, e.Holder, e.Released, e.Lease, e.LeaseUntil = "c1", self, false, true, t.at+500*time.Millisecond
 	case "follower":
 		e.ClusterID, e.Holder, e.Released, e.Primary, e.Lease = "c1", "n5", false, redisOf("n5"), false
 	}
+	return e
+}
 
-	r := &o.Redis
-	r.Running, r.StartAfter, r.Known = !seldom("stopped"), at("start after"), !seldom("unknown")
-	if seldom("silent") {
-		r.SilentSince = at("silent since")
+func (t draws) redis() reconcile.Redis {
+	r := reconcile.Redis{
+		Running: !t.seldom("stopped"), StartAfter: t.time("start after"), Known: !t.seldom("unknown"),
+		Stuck: t.flag("stuck"), Dying: t.seldom("dying"), Loading: t.seldom("loading"), Syncing: t.seldom("syncing"),
+		Role:   rapid.SampledFrom([]reconcile.Role{reconcile.RoleUnknown, reconcile.Primary, reconcile.Replica}).Draw(t.T, "role"),
+		LinkUp: t.flag("link up"), PrimaryAddr: t.addr("follows"),
+		MinReplicas: t.number("min replicas", reconcile.Unknown, 0, 1, reconcile.Fence),
+		Priority:    t.number("replica priority", reconcile.Unknown, 0, 1, 10, 100),
+		Good:        t.below(4, "good"), Data: t.data("data"),
 	}
-	r.Stuck, r.Dying = flag("stuck"), seldom("dying")
-	r.Role = rapid.SampledFrom([]reconcile.Role{reconcile.RoleUnknown, reconcile.Primary, reconcile.Replica}).Draw(t, "role")
-	r.Loading, r.Syncing, r.LinkUp, r.PrimaryAddr = seldom("loading"), seldom("syncing"), flag("link up"), addr.Draw(t, "follows")
-	r.MinReplicas = rapid.SampledFrom([]int{reconcile.Unknown, 0, 1, reconcile.Fence}).Draw(t, "min replicas")
-	r.Priority, r.Good, r.Data = priority.Draw(t, "replica priority"), rapid.IntRange(0, 3).Draw(t, "good"), data.Draw(t, "data")
-	for _, id := range nodes {
-		if flag("replica " + id) {
-			r.Replicas = append(r.Replicas, reconcile.Link{Addr: redisOf(id), Online: !seldom("offline"), Lag: time.Duration(rapid.IntRange(0, 3).Draw(t, "lag")) * time.Second})
-		}
-	}
-
-	s := &o.Sentinel
-	s.Running, s.Known, s.Configured, s.Tuned, s.Failover = flag("sentinel"), flag("sentinel known"), flag("configured"), flag("tuned"), seldom("failover")
-	s.StartAfter, s.WrongSince, s.PublishedAt = at("sentinel start after"), at("wrong since"), at("published")
-	s.Monitors, s.Choice = addr.Draw(t, "monitors"), addr.Draw(t, "choice")
-	s.Quorum, s.Peers = rapid.IntRange(0, 3).Draw(t, "quorum"), rapid.IntRange(0, 4).Draw(t, "peers")
-	s.DownAfter, s.FailoverTimeout = 3*time.Second, time.Duration(rapid.IntRange(14, 15).Draw(t, "failover timeout"))*time.Second
-
-	o.VIPs = []reconcile.VIP{
-		{Address: "vip", Held: flag("vip held"), RenewedAt: at("vip renewed")},
-		{Address: "vip of replicas", Replica: true, Held: flag("replicas' vip held"), RenewedAt: at("replicas' vip renewed")},
+	if t.seldom("silent") {
+		r.SilentSince = t.time("silent since")
 	}
 	for _, id := range nodes {
-		if seldom("no member " + id) {
-			continue
+		if t.flag("replica " + id) {
+			lag := time.Duration(t.below(4, "lag")) * time.Second
+			r.Replicas = append(r.Replicas, reconcile.Link{Addr: redisOf(id), Online: !t.seldom("offline"), Lag: lag})
 		}
-		m := reconcile.Member{ID: id, Gossip: "10.0.0." + id[1:] + ":7946", Alive: !seldom("dead"), Ready: !seldom("not ready"), Data: data.Draw(t, "data of "+id)}
-		m.ClusterID = rapid.SampledFrom([]string{e.ClusterID, e.ClusterID, ""}).Draw(t, "its cluster")
-		m.Priority = priority.Draw(t, "its priority")
-		if !seldom("without redis") {
-			m.Redis, m.Sentinel = redisOf(id), "10.0.0."+id[1:]+":26379"
-		}
-		o.Members = append(o.Members, m)
 	}
-	d := reconcile.Desired{
-		Redis: !seldom("no redis"), Sentinel: !seldom("no sentinel"), RedisAddr: redisOf(o.Self), Expect: 3,
-		Priority: rapid.SampledFrom([]int{0, 1, 100}).Draw(t, "priority"), MinReplicas: rapid.SampledFrom([]int{reconcile.Unknown, 0, 2}).Draw(t, "operator's min replicas"),
-		DownAfter: 3 * time.Second, FailoverTimeout: 15 * time.Second,
+	return r
+}
+
+func (t draws) sentinel() reconcile.Sentinel {
+	return reconcile.Sentinel{
+		Running: t.flag("sentinel"), Known: t.flag("sentinel known"), Configured: t.flag("configured"), Tuned: t.flag("tuned"),
+		Failover: t.seldom("failover"), StartAfter: t.time("sentinel start after"),
+		WrongSince: t.time("wrong since"), PublishedAt: t.time("published"), Monitors: t.addr("monitors"), Choice: t.addr("choice"),
+		Quorum: t.below(4, "quorum"), Peers: t.below(5, "peers"),
+		DownAfter: 3 * time.Second, FailoverTimeout: time.Duration(t.number("failover timeout", 14, 15)) * time.Second,
 	}
-	return o, d
+}
+
+func (t draws) member(id, cluster string) reconcile.Member {
+	m := reconcile.Member{
+		ID: id, Gossip: "10.0.0." + id[1:] + ":7946", Alive: !t.seldom("dead"), Ready: !t.seldom("not ready"),
+		ClusterID: t.of("its cluster", cluster, cluster, ""), Data: t.data("its"), Priority: t.number("its priority", 0, 1, 10, 100),
+	}
+	if !t.seldom("without redis") {
+		m.Redis, m.Sentinel = redisOf(id), "10.0.0."+id[1:]+":26379"
+	}
+	return m
 }
 
 // TestAnySituation holds what must be true of every plan.

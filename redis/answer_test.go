@@ -140,6 +140,7 @@ func TestProbeReturns(t *testing.T) {
 }
 
 func TestProbeTimeout(t *testing.T) {
+	t.Parallel()
 	p, s := newServer(t, placeholder)
 	p.signal(syscall.SIGSTOP)
 	defer p.signal(syscall.SIGCONT)

@@ -141,6 +141,7 @@ func TestSentinelViews(t *testing.T) {
 
 // The agents promote, one Sentinel publishes, and nothing else is touched.
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.steer(t, 1)
 	reader := client(t, c.processes[2].addr, "default")
@@ -171,6 +172,7 @@ func TestPublish(t *testing.T) {
 
 // The same with the old primary alive: fenced, then demoted.
 func TestPublishPlanned(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.steer(t, 2)
 	writer := client(t, c.processes[0].addr, "default")

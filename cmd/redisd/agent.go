@@ -3,22 +3,23 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/supervisor"
 )
 
 func (a *app) agentCommand() *cobra.Command {
-	var debug bool
+	var debug, untilEOF bool
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this node (what redisd.service does)",
@@ -28,27 +29,29 @@ SIGHUP reads the configuration again. SIGTERM stops the node in order: the
 primary moves to another node, redis-sentinel and redis-server are stopped, and
 the other members are told. When systemd restarts the service, and when the agent
 dies, Redis runs on and the next agent takes it over.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), debug) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), debug, untilEOF) },
 	}
 	c.Flags().BoolVar(&debug, "debug", false, "log every action of every round")
+	c.Flags().BoolVar(&untilEOF, "until-eof", false, "stop in order once standard input ends, as at the end of the demo")
+	_ = c.Flags().MarkHidden("until-eof")
 	return c
 }
 
-func (a *app) runAgent(parent context.Context, debug bool) error {
+func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
 	// redis-server and redis-sentinel write their files, which hold passwords and
 	// data, with the umask they inherit.
 	syscall.Umask(0o077)
 	log := newLogger(a.err, debug)
 	cfg, lastGood, err := a.startConfig(parent, log)
 	if err != nil {
-		return err
+		return notYet(parent, err)
 	}
 	node, err := agent.New(agent.Options{
 		Config: cfg, ConfigPath: a.configPath, LastGood: lastGood, Load: a.loadConfig, Log: log, Version: version,
 		Lines: func(process string) func(supervisor.Line) { return supervisor.Journal(process, a.err) },
 	})
 	if err != nil {
-		return usageError{err}
+		return notYet(parent, hostError{err})
 	}
 	// The parent context ends with the first SIGTERM, which here means: stop in
 	// order. Only a second one, or a hand-over to a new agent, ends Run early.
@@ -60,7 +63,53 @@ func (a *app) runAgent(parent context.Context, debug bool) error {
 	done := make(chan struct{})
 	defer close(done)
 	go handleSignals(ctx, cancel, node, log, signals, done)
+	if untilEOF {
+		go func() { // ends with the process at the latest: a read cannot be called off
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			node.Stop()
+		}()
+	}
 	return node.Run(ctx)
+}
+
+// hostError is what the host lacks, as far as the configuration goes: it may be
+// there a moment later, as an address is after a boot.
+type hostError struct{ error }
+
+func (e hostError) Unwrap() error { return e.error }
+
+// hostRetry is the pace at which systemd starts an agent again that the host is
+// not ready for.
+const hostRetry = 2 * time.Second
+
+// notYet makes of an error before the start what systemd is to do: exit code 2 is
+// not started again; everything else is, but not in a tight loop.
+func notYet(ctx context.Context, err error) error {
+	if _, usage := errors.AsType[usageError](err); usage {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(hostRetry):
+	}
+	return err
+}
+
+// preflight finds everything that would keep the agent from starting, before
+// anything is touched.
+func preflight(ctx context.Context, cfg config.Config, file string, log *slog.Logger) error {
+	found := inspect(ctx, cfg, file, service{})
+	for _, w := range found.of(warning) {
+		log.Warn("the configuration was not checked in full", "error", w)
+	}
+	mistakes, obstacles := found.of(mistake), found.of(obstacle)
+	switch all := errors.Join(append(mistakes, obstacles...)...); {
+	case len(mistakes) > 0:
+		return usageError{all}
+	case len(obstacles) > 0:
+		return hostError{all}
+	}
+	return nil
 }
 
 // handleSignals turns signals into calls until done is closed.
@@ -94,20 +143,4 @@ func reload(ctx context.Context, node *agent.Agent) {
 	agent.NotifyReloading()
 	_ = node.Reload(ctx) // logged by the agent, which goes on with what it had
 	agent.NotifyReady()
-}
-
-// newLogger writes for the journal, which adds time and priority itself, and for
-// people otherwise.
-func newLogger(w io.Writer, debug bool) *slog.Logger {
-	level := slog.LevelInfo
-	if debug {
-		level = slog.LevelDebug
-	}
-	return slog.New(newHandler(w, level, os.Getenv("JOURNAL_STREAM") != ""))
-}
-
-var errNoAgent = errors.New("no agent answers on this host")
-
-func noAgent(err error) error {
-	return fmt.Errorf("%w (%w): is it running? `systemctl status redisd`", errNoAgent, err)
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -10,34 +14,70 @@ import (
 	"github.com/redisd/redisd/agent"
 )
 
+// member is a line of `redisd members`.
+type member struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	State   string `json:"state"` // "alive", "unreachable" or "left"
+	Voter   bool   `json:"voter"`
+	Version string `json:"version"` // of redisd
+}
+
 func (a *app) membersCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "members",
 		Short: "List the members, alive or not, and whether they vote",
+		Long: `List the members of the cluster, as the agent on this host knows them, and
+whether their votes count when a primary is elected.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var s agent.Status
 			if err := a.get(cmd.Context(), "/v1/status", &s); err != nil {
 				return err
 			}
-			t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NODE\tID\tADDRESS\tSTATE\tVOTER\tREDISD")
-			for _, n := range s.Nodes {
-				state := "alive"
-				if n.State == "unreachable" || n.State == "left" {
-					state = n.State
-				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.ID, n.Address, state, yes(n.Voter), dash(n.Versions.Redisd))
+			if asJSON {
+				return printJSON(a.out, membersOf(s))
 			}
-			return t.Flush()
+			return writeMembers(a.out, s)
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
-func yes(b bool) string {
-	if b {
-		return "yes"
+func membersOf(s agent.Status) []member {
+	list := []member{}
+	for _, n := range s.Nodes {
+		m := member{ID: n.ID, Name: n.Name, Address: n.Address, State: "alive", Voter: n.Voter, Version: n.Versions.Redisd}
+		if n.State == "unreachable" || n.State == "left" {
+			m.State = n.State
+		}
+		list = append(list, m)
 	}
-	return "no"
+	return list
+}
+
+// writeMembers ends with what the votes mean for the next loss.
+func writeMembers(w io.Writer, s agent.Status) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tADDRESS\tSTATE\tVOTES\tREDISD\tID")
+	here := 0
+	for _, m := range membersOf(s) {
+		votes := "no"
+		if m.Voter {
+			votes = "yes"
+		}
+		if m.Voter && m.State == "alive" {
+			here++
+		}
+		fmt.Fprintln(t, strings.Join([]string{m.Name, m.Address, m.State, votes, cmp.Or(m.Version, "-"), m.ID}, "\t"))
+	}
+	if err := t.Flush(); err != nil || s.Voters == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%d of %d voters are here; a primary needs %d\n", here, s.Voters, s.Majority)
+	return err
 }
 
 func (a *app) primaryCommand() *cobra.Command {
@@ -95,6 +135,10 @@ func (a *app) eventsCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(a.out, list)
 			}
+			if len(list) == 0 {
+				_, err := fmt.Fprintln(a.out, "nothing has happened since the agent started")
+				return err
+			}
 			for _, e := range list {
 				fmt.Fprintf(a.out, "%s  %-16s %s\n", e.At.Format("2006-01-02 15:04:05.000"), e.Kind, e.Text)
 			}
@@ -110,18 +154,42 @@ func (a *app) switchoverCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "switchover",
 		Short: "Move the primary to another node without losing a write",
+		Long: `Move the primary to another node without losing a write. Writes stand still for
+some milliseconds; when no replica can take over in time, they go on where they are,
+and the exit code is 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if req.Timeout <= 0 {
+				return usageError{fmt.Errorf("--timeout: found %v, allowed is a time above zero, such as 10s", req.Timeout)}
+			}
 			var res agent.SwitchoverResult
-			if err := a.post(cmd.Context(), "/v1/switchover", req, &res); err != nil {
+			if err := a.post(cmd.Context(), req.Timeout, "/v1/switchover", req, &res); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(a.out, "the primary moved from %s to %s in %v; no write was lost\n", res.From, res.To, res.Took.Round(100*time.Microsecond))
 			return err
 		},
 	}
-	c.Flags().StringVar(&req.To, "to", "", "the `node` to move to (default: the standing successor)")
+	c.Flags().StringVar(&req.To, "to", "", "the `node` to move to (default: the one that status shows as next)")
 	c.Flags().DurationVar(&req.Timeout, "timeout", 10*time.Second, "give up, and let writes go on where they are, after this `time`")
+	_ = c.RegisterFlagCompletionFunc("to", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return a.replicas(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+	})
 	return c
+}
+
+// replicas are the names that the shell completes.
+func (a *app) replicas(ctx context.Context) []string {
+	var s agent.Status
+	if err := a.get(ctx, "/v1/status", &s); err != nil {
+		return nil
+	}
+	var names []string
+	for _, n := range s.Nodes {
+		if n.Role == "replica" {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -4,128 +4,100 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
-	"github.com/redisd/redisd/internal/secret"
-	"github.com/redisd/redisd/supervisor"
-	"github.com/redisd/redisd/vip"
 )
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and this host; every finding comes with its cure",
-		Long: `Check the configuration file and this host without touching anything.
+		Long: `Check the configuration file and this host without touching anything. As root, it
+also checks what the user that the service runs as may read and write.
 
 Exit codes: 0 nothing would keep the agent from starting (warnings may be shown),
 2 something would.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.loadConfig()
-			if err != nil {
-				return err
-			}
-			if err := preflight(cmd.Context(), cfg); err != nil {
-				return usageError{err}
-			}
-			warnings := hostWarnings("/proc/sys", "/sys")
-			for _, w := range warnings {
-				fmt.Fprintln(a.out, "warning:", w)
-			}
-			_, err = fmt.Fprintf(a.out, "%s: no errors, %d warnings; this node would be %s (%s) of the cluster %q\n",
-				a.configPath, len(warnings), cfg.Node.Name, cfg.Node.Address, cfg.Cluster.Name)
-			return err
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.check(cmd.Context()) },
 	}
 }
 
-// preflight finds everything that would keep the agent from starting, before
-// anything is touched.
-func preflight(ctx context.Context, cfg config.Config) error {
-	var errs []error
-	if _, err := secret.Load(cfg.Cluster.SecretFile); err != nil {
-		errs = append(errs, fmt.Errorf("cluster.secret_file: %w", err))
+func (a *app) check(ctx context.Context) error {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return usageError{err}
 	}
-	if cfg.Redis.PasswordFile != "" {
-		if _, err := secret.LoadPassword(cfg.Redis.PasswordFile); err != nil {
-			errs = append(errs, fmt.Errorf("redis.password_file: %w", err))
-		}
+	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx))
+	warnings := found.of(warning)
+	for _, w := range hostWarnings("/proc/sys", "/sys") {
+		warnings = append(warnings, errors.New(w))
 	}
-	if cfg.HasRole("redis") {
-		if err := program("redis.binary", cfg.Redis.Binary, "redis-server"); err != nil {
-			errs = append(errs, err)
-		} else if err := agent.Trial(ctx, cfg); err != nil {
-			errs = append(errs, err)
-		}
+	for _, w := range warnings {
+		fmt.Fprintln(a.out, "warning:", w)
 	}
-	if cfg.HasRole("sentinel") {
-		errs = append(errs, program("sentinel.binary", cfg.Sentinel.Binary, "redis-sentinel"))
+	if err := errors.Join(append(found.of(mistake), found.of(obstacle)...)...); err != nil {
+		return usageError{err}
 	}
-	for i, v := range cfg.VIPs {
-		if v.Interface != "" {
-			continue
-		}
-		if _, err := vip.FindInterface(v.Address); err != nil {
-			errs = append(errs, fmt.Errorf("vip[%d].address: %w", i, err))
-		}
-	}
-	return errors.Join(append(errs, portsFree(cfg)...)...)
+	_, err = fmt.Fprintf(a.out, "%s: no errors, %s; this node would be %s (%s) of the cluster %q\n",
+		a.configPath, count(len(warnings), "warning"), cfg.Node.Name, cfg.Node.Address, cfg.Cluster.Name)
+	return err
 }
 
-func program(key, name, pkg string) error {
-	if _, err := exec.LookPath(name); err != nil {
-		return fmt.Errorf("%s: no program %s on this host: install it (apt-get install %s), or set %s to where it is", key, name, pkg, key)
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
 	}
-	return nil
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// portsFree finds ports that something else listens on. What an earlier agent
-// left running is not something else.
-func portsFree(cfg config.Config) []error {
-	if c, err := net.Dial("unix", filepath.Join(cfg.Node.RunDir, agent.SocketName)); err == nil {
-		c.Close()
-		return nil // an agent runs here: `redisd check` on a working node
-	}
-	var errs []error
-	busy := func(key, proc string, port int) {
-		if proc != "" && runs(cfg, proc) {
-			return
-		}
-		l, err := net.Listen("tcp", netip.AddrPortFrom(cfg.Node.Address, uint16(port)).String())
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: cannot listen on %s:%d (%w): stop what uses the port (ss -ltnp 'sport = :%d' names it), or set another one on every node",
-				key, cfg.Node.Address, port, errors.Unwrap(err), port))
-			return
-		}
-		l.Close()
-	}
-	busy("cluster.gossip_port", "", cfg.Cluster.GossipPort)
-	if cfg.HasRole("redis") {
-		busy("redis.port", "redis-server", cfg.Redis.Port)
-	}
-	if cfg.HasRole("sentinel") {
-		busy("sentinel.port", "redis-sentinel", cfg.Sentinel.Port)
-	}
-	return errs
+// gravity says what a finding means for a start of the agent.
+type gravity int
+
+const (
+	// warning does not keep it from starting.
+	warning gravity = iota
+	// obstacle is the host's, and may go away by itself: an address that is not
+	// there yet, a port that is still in use.
+	obstacle
+	// mistake stays until somebody corrects it.
+	mistake
+)
+
+// finding is something that is not as the agent needs it.
+type finding struct {
+	gravity
+	err error
 }
 
-// runs reports that the process of an earlier agent is there to be taken over.
-func runs(cfg config.Config, name string) bool {
-	p := supervisor.New(slog.New(slog.NewTextHandler(io.Discard, nil)), filepath.Join(cfg.Node.StateDir, "supervisor"), name, nil)
-	defer p.Close()
-	ok, err := p.Adopt()
-	return ok && err == nil
+// findings are all there are about one configuration.
+type findings struct {
+	cfg  config.Config
+	file string
+	list []finding
+}
+
+// add says about a key of the configuration what is wrong, and the cure.
+func (f *findings) add(g gravity, key, format string, args ...any) {
+	where := f.cfg.Where(key)
+	if where == "default" {
+		where, key = f.file, key+" (not set there)"
+	}
+	f.list = append(f.list, finding{g, &config.Mistake{Where: where, Key: key, Problem: fmt.Sprintf(format, args...)}})
+}
+
+func (f *findings) of(g gravity) []error {
+	var out []error
+	for _, x := range f.list {
+		if x.gravity == g {
+			out = append(out, x.err)
+		}
+	}
+	return out
 }
 
 // hostWarnings compares the kernel's settings with what Redis asks for. They are
@@ -139,7 +111,7 @@ func hostWarnings(proc, sys string) []string {
 		out = append(out, fmt.Sprintf("vm.swappiness is %d: Redis may be swapped out; `sysctl vm.swappiness=1`", v))
 	}
 	if v := number(filepath.Join(proc, "net/core/somaxconn")); v >= 0 && v < 511 {
-		out = append(out, fmt.Sprintf("net.core.somaxconn is %d: less than Redis' tcp-backlog of 511; `sysctl net.core.somaxconn=1024`", v))
+		out = append(out, fmt.Sprintf("net.core.somaxconn is %d: less than Redis' tcp-backlog of 511; `sysctl net.core.somaxconn=4096`", v))
 	}
 	thp, err := os.ReadFile(filepath.Join(sys, "kernel/mm/transparent_hugepage/enabled"))
 	if err == nil && strings.Contains(string(thp), "[always]") {

@@ -130,11 +130,11 @@ func (a *app) readConfig() (config.Config, error) {
 // resolve fills in what the file leaves to detection.
 func resolve(cfg config.Config) (config.Config, error) {
 	facts, err := hostFacts()
-	if err != nil {
-		return cfg, err
+	if err == nil {
+		err = config.Resolve(&cfg, facts)
 	}
-	if err := config.Resolve(&cfg, facts); err != nil {
-		return cfg, usageError{err}
+	if err != nil {
+		return cfg, hostError{err}
 	}
 	return cfg, nil
 }

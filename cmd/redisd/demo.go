@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -35,10 +38,13 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: `Run three nodes on loopback addresses of this machine, with real redis-servers
 and redis-sentinels in a temporary directory; write to them all the time, kill the
 primary's redis-server, and count what that cost. The nodes then stay up, with
-` + "`redisd status`" + ` working, until Ctrl-C.`,
+` + "`redisd status`" + ` working, until Ctrl-C. At the end everything is stopped and removed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// A closed terminal ends the demo like Ctrl-C.
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+			defer stop()
 			d := &demo{app: a, dir: demoDir(), once: once}
-			return d.run(cmd.Context())
+			return d.run(ctx)
 		},
 	}
 	c.Flags().BoolVar(&once, "once", false, "end after the failover instead of waiting for Ctrl-C")
@@ -49,7 +55,12 @@ primary's redis-server, and count what that cost. The nodes then stay up, with
 // and two demos do not get in each other's way.
 func demoDir() string { return filepath.Join(os.TempDir(), fmt.Sprintf("redisd-demo-%d", os.Getuid())) }
 
-func demoSocket() string { return filepath.Join(demoDir(), "node1", "run", agent.SocketName) }
+// demoSocket is where `redisd status` asks when no agent runs on this host.
+func demoSocket() string { return nodeSocket(1) }
+
+func nodeDir(i int) string    { return filepath.Join(demoDir(), fmt.Sprintf("node%d", i)) }
+func nodeState(i int) string  { return filepath.Join(nodeDir(i), "state") }
+func nodeSocket(i int) string { return filepath.Join(nodeDir(i), "run", agent.SocketName) }
 
 // demo is three agents in processes of their own.
 type demo struct {
@@ -61,22 +72,66 @@ type demo struct {
 
 type demoNode struct {
 	name   string
+	dir    string
 	addr   netip.Addr
 	config string
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd // nil until it runs
+	input  io.Closer
 	exited chan struct{}
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	if err := os.Mkdir(d.dir, 0o700); err != nil {
-		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s exists: another demo runs, or was killed; end it and remove that directory", d.dir)
+	for _, program := range []string{"redis-server", "redis-sentinel"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("there is no program %s on this machine: `apt-get install %s`", program, program)
 		}
+	}
+	if err := d.makeDir(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.cleanUp()) }()
+	switch err := d.show(ctx); {
+	case ctx.Err() != nil:
+		d.say("\nstopping")
+		return errInterrupted
+	case err != nil || d.once:
+		return err
+	}
+	d.say("\nThe cluster stays up until Ctrl-C. In another terminal: redisd status")
+	<-ctx.Done()
+	d.say("\nstopping")
+	return nil
+}
+
+// makeDir makes the demo's directory, also in place of one whose demo was killed.
+func (d *demo) makeDir(ctx context.Context) error {
+	err := os.Mkdir(d.dir, 0o700)
+	if !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if !ownedByMe(d.dir) {
+		return fmt.Errorf("%s is in the way: it is not a demo's", d.dir)
+	}
+	for i := 1; i <= demoNodes; i++ {
+		if dial(nodeSocket(i)) == nil {
+			return fmt.Errorf("another demo runs below %s: `redisd status` shows it; end it with Ctrl-C where it was started", d.dir)
+		}
+	}
+	for i := 1; i <= demoNodes; i++ {
+		if err := stopLeftovers(ctx, nodeState(i)); err != nil {
+			return fmt.Errorf("clean up after a demo that was killed: %w", err)
+		}
+	}
+	if err := os.RemoveAll(d.dir); err != nil {
+		return fmt.Errorf("clean up after a demo that was killed: %w", err)
+	}
+	return os.Mkdir(d.dir, 0o700)
+}
+
+// show forms a cluster and has it lose its primary.
+func (d *demo) show(ctx context.Context) error {
 	began := time.Now()
-	if err := d.start(); err != nil {
+	if err := d.start(ctx); err != nil {
 		return err
 	}
 	d.say("started %d nodes, each with its own redis-server and redis-sentinel, below %s", demoNodes, d.dir)
@@ -88,22 +143,13 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := writeStatus(d.out, s); err != nil {
 		return err
 	}
-	if err := d.failover(ctx, s); err != nil {
-		return err
-	}
-	if d.once {
-		return nil
-	}
-	d.say("\nThe cluster stays up until Ctrl-C. In another terminal: redisd status")
-	<-ctx.Done()
-	d.say("\nstopping")
-	return nil
+	return d.failover(ctx, s)
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
 // start writes three configurations and runs an agent on each.
-func (d *demo) start() error {
+func (d *demo) start(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -112,26 +158,58 @@ func (d *demo) start() error {
 	if err := os.WriteFile(secretFile, []byte(secret.Generate()+"\n"), 0o600); err != nil {
 		return err
 	}
+	addrs, err := freeAddresses(ctx)
+	if err != nil {
+		return err
+	}
 	var join []string
-	for i := 1; i <= demoNodes; i++ {
-		n := &demoNode{name: fmt.Sprintf("node%d", i), addr: netip.AddrFrom4([4]byte{127, 77, 0, byte(i)}), exited: make(chan struct{})}
-		d.nodes = append(d.nodes, n)
-		join = append(join, fmt.Sprintf("%q", n.addr))
+	for i, addr := range addrs {
+		d.nodes = append(d.nodes, &demoNode{name: fmt.Sprintf("node%d", i+1), dir: nodeDir(i + 1), addr: addr, exited: make(chan struct{})})
+		join = append(join, fmt.Sprintf("%q", addr))
 	}
 	for _, n := range d.nodes {
-		if err := d.startNode(self, secretFile, strings.Join(join, ", "), n); err != nil {
-			return err
+		if err := n.start(self, secretFile, strings.Join(join, ", ")); err != nil {
+			return fmt.Errorf("start %s: %w", n.name, err)
 		}
 	}
 	return nil
 }
 
-func (d *demo) startNode(self, secretFile, join string, n *demoNode) error {
-	dir := filepath.Join(d.dir, n.name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+// freeAddresses returns loopback addresses on which no node of another demo
+// listens: 127.77.0.1 to .3, or else those of the next network.
+func freeAddresses(ctx context.Context) ([]netip.Addr, error) {
+	var err error
+	for third := range 256 {
+		var addrs []netip.Addr
+		for i := 1; i <= demoNodes; i++ {
+			addrs = append(addrs, netip.AddrFrom4([4]byte{127, 77, byte(third), byte(i)}))
+		}
+		if err = allFree(ctx, addrs); err == nil {
+			return addrs, nil
+		}
+	}
+	return nil, fmt.Errorf("no loopback address is free for the demo: %w", err)
+}
+
+func allFree(ctx context.Context, addrs []netip.Addr) error {
+	cfg := config.Default()
+	for _, addr := range addrs {
+		for _, port := range []int{cfg.Redis.Port, cfg.Sentinel.Port, cfg.Cluster.GossipPort} {
+			if err := listen(ctx, "tcp", netip.AddrPortFrom(addr, uint16(port))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// start runs the node's agent. It stops in order when the demo ends, however that
+// ends: its standard input is closed then.
+func (n *demoNode) start(self, secretFile, join string) error {
+	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		return err
 	}
-	n.config = filepath.Join(dir, "redisd.toml")
+	n.config = filepath.Join(n.dir, "redisd.toml")
 	text := fmt.Sprintf(`[cluster]
 name        = "demo"
 secret_file = %q
@@ -143,28 +221,34 @@ name      = %q
 address   = %q
 state_dir = %q
 run_dir   = %q
-`, secretFile, demoNodes, join, n.name, n.addr, filepath.Join(dir, "state"), filepath.Join(dir, "run"))
+`, secretFile, demoNodes, join, n.name, n.addr, filepath.Join(n.dir, "state"), filepath.Join(n.dir, "run"))
 	if err := os.WriteFile(n.config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.Create(n.log())
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	n.cmd = exec.Command(self, "agent", "--config", n.config)
+	n.cmd = exec.Command(self, "agent", "--config", n.config, "--until-eof")
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	// Ctrl-C is for the demo alone, which then stops the agents in order.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := n.cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", n.name, err)
+	if n.input, err = n.cmd.StdinPipe(); err != nil {
+		return err
 	}
-	go func() {
+	if err := n.cmd.Start(); err != nil {
+		n.cmd = nil
+		return err
+	}
+	go func() { // ended by cleanUp, which waits for exited
 		_ = n.cmd.Wait()
 		close(n.exited)
 	}()
 	return nil
 }
+
+func (n *demoNode) log() string { return filepath.Join(n.dir, "log") }
 
 // await asks the nodes until one of them sees what is waited for.
 func (d *demo) await(ctx context.Context, what string, ok func(agent.Status) bool) (agent.Status, error) {
@@ -180,8 +264,8 @@ func (d *demo) await(ctx context.Context, what string, ok func(agent.Status) boo
 			}
 			select {
 			case <-n.exited:
-				log, _ := os.ReadFile(filepath.Join(d.dir, n.name, "log"))
-				return agent.Status{}, fmt.Errorf("the agent of %s ended:\n%s", n.name, log)
+				log, _ := os.ReadFile(n.log())
+				return agent.Status{}, fmt.Errorf("the agent of %s ended:\n%s", n.name, bytes.TrimSpace(log))
 			default:
 			}
 		}
@@ -194,7 +278,7 @@ func (d *demo) await(ctx context.Context, what string, ok func(agent.Status) boo
 }
 
 func (d *demo) at(n *demoNode) *app {
-	return &app{out: d.out, err: d.err, socket: filepath.Join(d.dir, n.name, "run", agent.SocketName)}
+	return &app{out: d.out, err: d.err, socket: filepath.Join(n.dir, "run", agent.SocketName)}
 }
 
 // failover kills the primary under a stream of writes and says what that cost.
@@ -234,8 +318,20 @@ func (d *demo) failover(ctx context.Context, before agent.Status) error {
 	}
 	d.say("writes stood still for %v and went on at %s; %d writes acknowledged, %d of them lost",
 		w.standstill().Round(100*time.Microsecond), after.Primary.Name, w.count(), lost)
+	if after, err = d.await(ctx, "all nodes to have all keys", func(s agent.Status) bool { return s.Health == "healthy" && sameKeys(s.Nodes) }); err != nil {
+		return err
+	}
 	d.say("%s came back as a replica by itself:\n", victim.Name)
 	return writeStatus(d.out, after)
+}
+
+func sameKeys(nodes []agent.NodeStatus) bool {
+	for _, n := range nodes {
+		if n.Keys != nodes[0].Keys {
+			return false
+		}
+	}
+	return true
 }
 
 func primaryOf(s agent.Status) agent.NodeStatus {
@@ -249,23 +345,24 @@ func primaryOf(s agent.Status) agent.NodeStatus {
 
 // cleanUp stops the nodes in order and removes everything.
 func (d *demo) cleanUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), demoStop)
+	defer cancel()
+	var running []*demoNode
 	for _, n := range d.nodes {
-		if n.cmd != nil && n.cmd.Process != nil {
-			_ = n.cmd.Process.Signal(syscall.SIGTERM)
+		if n.cmd != nil {
+			running = append(running, n)
+			_ = n.input.Close()
 		}
 	}
-	deadline := time.After(demoStop)
-	for _, n := range d.nodes {
-		if n.cmd == nil || n.cmd.Process == nil {
-			continue
-		}
+	var errs []error
+	for _, n := range running {
 		select {
 		case <-n.exited:
-		case <-deadline:
+		case <-ctx.Done():
 			_ = n.cmd.Process.Kill()
 			<-n.exited
 		}
-		_ = stopLeftovers(context.Background(), filepath.Join(d.dir, n.name, "state"))
+		errs = append(errs, stopLeftovers(context.Background(), filepath.Join(n.dir, "state")))
 	}
-	return os.RemoveAll(d.dir)
+	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
 }

@@ -15,7 +15,7 @@ import (
 // redis-server runs: there the last configuration that worked is used, until the
 // file is put right and reloaded.
 func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Config, lastGood bool, err error) {
-	cfg, err = a.checkedConfig(ctx, a.configPath)
+	cfg, err = checkedConfig(ctx, a.configPath, log)
 	if err == nil {
 		return cfg, false, nil
 	}
@@ -23,8 +23,8 @@ func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Con
 	if _, missing := os.Stat(good); missing != nil {
 		return cfg, false, err
 	}
-	last, lastErr := a.checkedConfig(ctx, good)
-	if lastErr != nil || !runs(last, "redis-server") {
+	last, lastErr := checkedConfig(ctx, good, log)
+	if lastErr != nil || !leftRunning(last, "redis-server") {
 		return cfg, false, err
 	}
 	log.Error("the configuration is refused; this node goes on with the last one that worked", "file", a.configPath, "error", err,
@@ -33,7 +33,7 @@ func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Con
 }
 
 // checkedConfig reads a configuration and checks it against this host.
-func (a *app) checkedConfig(ctx context.Context, path string) (config.Config, error) {
+func checkedConfig(ctx context.Context, path string, log *slog.Logger) (config.Config, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
 		return cfg, usageError{err}
@@ -41,10 +41,7 @@ func (a *app) checkedConfig(ctx context.Context, path string) (config.Config, er
 	if cfg, err = resolve(cfg); err != nil {
 		return cfg, err
 	}
-	if err := preflight(ctx, cfg); err != nil {
-		return cfg, usageError{err}
-	}
-	return cfg, nil
+	return cfg, preflight(ctx, cfg, path, log)
 }
 
 // stateDir is where the state is when the file that says so cannot be read.

@@ -34,8 +34,8 @@ and where they are, every node, and under the table, after a "!", what is wrong.
             primary), fenced (it refuses writes), hung, stopped, unreachable, left
   LINK LAG  a replica's link to the primary, and how far it is behind: in bytes,
             and in time once its acknowledgements stay away
-  SENTINEL  how many Sentinels must agree that a primary is down (the quorum), of
-            how many that this one knows
+  SENTINEL  the quorum (how many Sentinels must agree that a primary is down), and
+            how many Sentinels this one knows
 
 Exit codes: 0 the cluster accepts writes (it may be degraded), 1 it does not, or no
 agent answers, 2 wrong usage. With --watch: 0, after Ctrl-C.`,

@@ -7,6 +7,9 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
+// systemdPatience bounds each question to systemd.
+const systemdPatience = time.Second
+
 // unitName is the service that runs the agent.
 const unitName = "redisd.service"
 
@@ -23,7 +26,7 @@ func stoppingUnit(ctx context.Context) bool { return unitJob(ctx) == "stop" }
 // unitJob is what systemd is doing with the service: "stop", "restart" and so on;
 // empty when nothing, or when there is no systemd to ask.
 func unitJob(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, systemdPatience)
 	defer cancel()
 	conn, err := dbus.NewSystemConnectionContext(ctx)
 	if err != nil {

@@ -36,7 +36,7 @@ func writeStatus(w io.Writer, s agent.Status) error {
 		fmt.Fprintln(w)
 	}
 	for _, p := range s.Problems {
-		fmt.Fprintln(w, "!", p)
+		fmt.Fprintln(w, "!", strings.ReplaceAll(p, "\n", "\n  "))
 	}
 	if s.ClusterID == "" {
 		fmt.Fprintln(w, foundingHint)
@@ -125,7 +125,7 @@ func replication(n agent.NodeStatus) (link, lag string) {
 func sentinel(n agent.NodeStatus) string {
 	switch n.Sentinel.State {
 	case "running":
-		return fmt.Sprintf("%d of %d", n.Sentinel.Quorum, n.Sentinel.Known)
+		return fmt.Sprintf("quorum %d/%d", n.Sentinel.Quorum, n.Sentinel.Known)
 	case "none":
 		return "-"
 	case "unknown":

@@ -1,7 +1,10 @@
 package bench
 
 import (
+	"cmp"
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,23 +22,54 @@ type bench struct {
 }
 
 func TestBench(t *testing.T) {
+	if old := os.Getenv("BENCH_RENDER"); old != "" {
+		render(t, old)
+		return
+	}
 	if os.Getenv("REDISD_BENCH") == "" {
 		t.Skip("a measurement, not a test: make bench")
 	}
 	b := newBench(t)
 	began := time.Now()
 	t.Logf("raw results go to %s", b.dir)
-	if b.wants("matrix") {
-		t.Run("matrix", b.matrix)
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T)
+	}{{"matrix", b.matrix}, {"bootstrap", b.bootstraps}, {"throughput", b.throughput}, {"footprint", b.footprint}} {
+		if slices.Contains(b.parts, part.name) {
+			t.Run(part.name, part.run)
+		}
 	}
 	b.Took = time.Since(began).Seconds()
-	if err := b.save(b.dir); err != nil {
+	docs := os.Getenv("BENCH_DOCS")
+	if docs == "" || b.Partial || t.Failed() {
+		docs = b.dir
+	}
+	if err := errors.Join(b.save(b.dir), publish(&b.results, docs)); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("took %v; tables and picture are in %s", time.Since(began).Round(time.Second), docs)
+}
+
+// render writes the tables and the picture of an earlier run anew.
+func render(t *testing.T, path string) {
+	r, err := load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := os.Getenv("BENCH_DOCS")
+	if docs == "" {
+		docs = filepath.Dir(path)
+	}
+	if err := publish(r, docs); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("tables and picture are in %s", docs)
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{dir: os.Getenv("BENCH_OUT")}
+	command := cmp.Or(os.Getenv("BENCH_COMMAND"), "make bench")
+	b := &bench{dir: os.Getenv("BENCH_OUT"), results: results{Machine: describe(command)}}
 	var err error
 	if b.dir == "" {
 		b.dir, err = os.MkdirTemp("", "redisd-bench-")
@@ -78,8 +112,6 @@ func choose[T any](t *testing.T, variable string, all []T, id func(T) string) (c
 	return chosen
 }
 
-func (b *bench) wants(part string) bool { return slices.Contains(b.parts, part) }
-
 // job is one fault to be measured once.
 type job struct {
 	fault fault
@@ -108,8 +140,15 @@ func (b *bench) matrix(t *testing.T) {
 	}
 }
 
-func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
+// open sets a way up on fresh hosts.
+func (b *bench) open(t *testing.T, w way) *running {
 	r := w.open(t)
+	b.Machine.addVersions(t.Context(), r.nodes[0])
+	return r
+}
+
+func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
+	r := b.open(t, w)
 	for len(*jobs) > 0 && t.Context().Err() == nil {
 		j := (*jobs)[0]
 		*jobs = (*jobs)[1:]
@@ -123,11 +162,63 @@ func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
 		t.Logf("%-10s %-13s %d: stood still %.1f ms, %.1f after it was mended (own %.1f); %d acknowledged, %d lost (%d late), dual %.0f ms, whole after %.0f ms, %s>%s; took %v %s",
 			w.id, o.Fault, o.Run, o.Standstill, o.AfterMend, o.OwnStall, o.Acked, o.Lost, o.LostLate, o.Dual, o.Whole, o.Primary, o.Then,
 			time.Since(began).Round(100*time.Millisecond), o.Error)
+		if w.id == "redisd" {
+			keepsItsWord(t, o)
+		}
 		if o.Error != "" {
-			if o.report != nil {
-				t.Logf("%s", o.report)
-			}
+			t.Logf("%s", o.Record)
 			return
 		}
+	}
+}
+
+// keepsItsWord fails the test, and so keeps the hosts' journals, where redisd does what
+// it must never do. The hand-made ways may do as they like.
+func keepsItsWord(t *testing.T, o outcome) {
+	const mayLose = 100 // with a primary that is gone: what had not reached a replica
+	inOrder := slices.Contains([]string{"stop", "reboot", "switchover", "agent-kill", "agent-restart"}, o.Fault)
+	switch {
+	case o.Error != "":
+		t.Errorf("redisd, %s: %s", o.Fault, o.Error)
+	case o.Dual > 0:
+		t.Errorf("redisd, %s: two nodes acknowledged at once\n%s", o.Fault, o.Record)
+	case o.Lost > mayLose, inOrder && o.Lost > 0, o.LostLate > 0:
+		t.Errorf("redisd, %s: %d acknowledged writes are lost, %d of them late\n%s", o.Fault, o.Lost, o.LostLate, o.Record)
+	}
+}
+
+func (b *bench) bootstraps(t *testing.T) {
+	for run := range b.Runs {
+		t.Run(strconv.Itoa(run+1), func(t *testing.T) {
+			one, err := measureBootstrap(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			one.Run = run + 1
+			t.Logf("first write after %.0f ms, whole after %.0f; a fourth in sync after %.0f, whole after %.0f", one.FirstWrite, one.Whole, one.InSync, one.Joined)
+			b.Bootstrap = append(b.Bootstrap, one)
+		})
+	}
+}
+
+func (b *bench) throughput(t *testing.T) {
+	found, err := measureThroughput(t.Context(), b.open(t, ways[0]))
+	b.Throughput = found
+	for _, one := range found {
+		t.Logf("%-10s %s %d: %.0f/s, p50 %.2f ms, p99 %.2f ms", one.Target, one.Test, one.Round, one.RPS, one.P50, one.P99)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func (b *bench) footprint(t *testing.T) {
+	found, err := measureFootprint(t.Context(), b.open(t, ways[0]))
+	b.Footprint = found
+	for _, f := range found {
+		t.Logf("%s (%s), %s: %.1f MiB, %.2f %% of one CPU over %.0f s", f.Node, f.Role, f.Phase, f.RSS, f.CPU, f.Over)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -41,12 +41,13 @@ type outcome struct {
 	Whole float64 `json:"whole_ms"`
 	Error string  `json:"error,omitempty"` // why it is not whole, or what could not be measured
 
-	report *writer.Report
+	// Record is the client's own summary, for a look into a figure that surprises.
+	Record string `json:"record,omitempty"`
 }
 
 // measured says whether the figures mean anything; a cluster that never gets whole
 // again has some that do.
-func (o outcome) measured() bool { return o.report != nil || o.Acked > 0 }
+func (o outcome) measured() bool { return o.Record != "" }
 
 // ms is a duration as the results have it.
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -149,7 +150,7 @@ func (o *outcome) recover(ctx context.Context, r *running, w *writer.Writer, t t
 
 // take reads the times from the client's record.
 func (o *outcome) take(rep *writer.Report, t times) {
-	o.report, o.Acked = rep, rep.Acked()
+	o.Record, o.Acked = rep.String(), rep.Acked()
 	var before, after writer.Gap
 	for _, g := range rep.Gaps(0) {
 		late := t.mendable && g.From >= t.mended

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -232,6 +233,9 @@ func busyScript(_ context.Context, b blow) (func(context.Context) (mend, error),
 		cmd.Env = append(cmd.Environ(), "REDISCLI_AUTH="+b.c.Password())
 		out, err := cmd.CombinedOutput()
 		b.note("the script answered %q", out)
+		if err == nil && strings.TrimSpace(string(out)) != "1" {
+			err = fmt.Errorf("run a script: %s", out) // redis-cli itself is content with any answer
+		}
 		return nil, err
 	}, nil
 }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"syscall"
+
+	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/supervisor"
+)
+
+// ports finds those that something else listens on. What an agent, or one before
+// it, runs is not something else.
+func (f *findings) ports(ctx context.Context) {
+	switch err := dial(filepath.Join(f.cfg.Node.RunDir, agent.SocketName)); {
+	case err == nil:
+		return // an agent runs here: `redisd check` on a working node
+	case errors.Is(err, fs.ErrPermission):
+		f.add(warning, "node.run_dir", "ports not checked, an agent may be using them: run `redisd check` as root")
+		return
+	}
+	if !f.address(ctx) {
+		return
+	}
+	f.port(ctx, "cluster.gossip_port", f.cfg.Cluster.GossipPort, "tcp", "udp")
+	if f.cfg.HasRole(config.RoleRedis) && !leftRunning(f.cfg, "redis-server") {
+		f.port(ctx, "redis.port", f.cfg.Redis.Port, "tcp")
+	}
+	if f.cfg.HasRole(config.RoleSentinel) && !leftRunning(f.cfg, "redis-sentinel") {
+		f.port(ctx, "sentinel.port", f.cfg.Sentinel.Port, "tcp")
+	}
+}
+
+// address reports that this host has the node's address.
+func (f *findings) address(ctx context.Context) bool {
+	err := listen(ctx, "tcp", netip.AddrPortFrom(f.cfg.Node.Address, 0))
+	if err != nil {
+		f.add(obstacle, "node.address", "found %s, which this host does not have (%v): set one of its own, or take the key out to have it detected",
+			f.cfg.Node.Address, err)
+	}
+	return err == nil
+}
+
+// leftRunning reports that an agent before this one has left the process running,
+// for the next one to take over.
+func leftRunning(cfg config.Config, process string) bool {
+	pid, err := supervisor.Look(filepath.Join(cfg.Node.StateDir, "supervisor"), process)
+	return err == nil && pid != 0
+}
+
+// port tries to listen where the node will: on all addresses, IPv4 and IPv6, or on
+// its loopback address alone.
+func (f *findings) port(ctx context.Context, key string, port int, protocols ...string) {
+	addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	if f.cfg.Node.Address.IsLoopback() {
+		addrs = []netip.Addr{f.cfg.Node.Address}
+	}
+	for _, protocol := range protocols {
+		for _, addr := range addrs {
+			at := netip.AddrPortFrom(addr, uint16(port))
+			err := listen(ctx, protocol, at)
+			switch {
+			case errors.Is(err, syscall.EADDRINUSE):
+				f.add(obstacle, key, "%s port %d is in use (%s): stop what uses it (`ss -lnp 'sport = :%d'` names it), or set another port, the same on every node",
+					protocol, port, at, port)
+				return
+			case errors.Is(err, fs.ErrPermission):
+				f.add(mistake, key, "may not listen on %s port %d: ports below 1024 are for root; set another port, the same on every node", protocol, port)
+				return
+			case err != nil && addr.Is4():
+				f.add(obstacle, key, "cannot listen on %s port %d (%v)", protocol, port, err)
+				return
+			} // a host without IPv6 does without
+		}
+	}
+}
+
+// listen tries an address of one family, and stops again at once.
+func listen(ctx context.Context, protocol string, at netip.AddrPort) error {
+	network := protocol + "4"
+	if at.Addr().Is6() {
+		network = protocol + "6"
+	}
+	var lc net.ListenConfig
+	var err error
+	if protocol == "udp" {
+		c, e := lc.ListenPacket(ctx, network, at.String())
+		if err = e; e == nil {
+			return c.Close()
+		}
+	} else {
+		l, e := lc.Listen(ctx, network, at.String())
+		if err = e; e == nil {
+			return l.Close()
+		}
+	}
+	if no, is := errors.AsType[syscall.Errno](err); is {
+		return no // its text alone: the caller names the rest
+	}
+	return fmt.Errorf("listen on %s: %w", at, err)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// patience is how long a test waits for what must come; it is reached only by a failure.
+const patience = 60 * time.Second
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestMain lets the scripts, and the demo, run this test binary as redisd.
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"redisd": main}) }
+
+// TestScript is the command line as its user sees it, see testdata/script. Beside
+// testscript's own commands there are:
+//
+//	exits CODE PROGRAM [ARG...]      runs it, and its exit code must be this one
+//	await PATTERN PROGRAM [ARG...]   runs it until what it prints matches
+//	occupy NETWORK ADDRESS           listens there until the script ends
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Setup: setup, UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "occupy": occupy},
+	})
+}
+
+// setup makes a script independent of the host's own redisd, gives it a good
+// secret, and puts its directory into its configurations.
+func setup(env *testscript.Env) error {
+	env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(env.WorkDir, "no-bus"))
+	files, err := filepath.Glob(filepath.Join(env.WorkDir, "*.toml"))
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "$WORK", env.WorkDir)), 0o600); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(env.WorkDir, "secret"), []byte(strings.Repeat("secret", 6)+"\n"), 0o600)
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, is := errors.AsType[*exec.ExitError](err)
+		if !is {
+			ts.Fatalf("run %s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await PATTERN PROGRAM [ARG...]")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for limit := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if pattern.MatchString(ts.ReadFile("stdout") + ts.ReadFile("stderr")) {
+			return
+		}
+		if time.Now().After(limit) {
+			ts.Fatalf("not matched in %v: %s (%v)", patience, args[0], err)
+		}
+	}
+}
+
+func occupy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: occupy NETWORK ADDRESS")
+	}
+	if strings.HasPrefix(args[0], "udp") {
+		c, err := net.ListenPacket(args[0], args[1])
+		ts.Check(err)
+		ts.Defer(func() { c.Close() })
+		return
+	}
+	l, err := net.Listen(args[0], args[1])
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+}

@@ -1,0 +1,121 @@
+package chaos
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestScheduleIsTheSeeds(t *testing.T) {
+	for seed := range uint64(50) {
+		long := New(seed, 80)
+		if d := cmp.Diff(long, New(seed, 80)); d != "" {
+			t.Fatalf("seed %d: two schedules:\n%s", seed, d)
+		}
+		if d := cmp.Diff(long.Rounds[:10], New(seed, 10).Rounds); d != "" {
+			t.Fatalf("seed %d: more rounds change the first ones:\n%s", seed, d)
+		}
+	}
+	if cmp.Equal(New(1, 10), New(2, 10)) {
+		t.Error("two seeds, one schedule")
+	}
+}
+
+func TestScheduleHasEverything(t *testing.T) {
+	sizes, singles, pairs := map[int]int{}, 0, 0
+	for seed := range uint64(60) {
+		s := New(seed, 60)
+		sizes[s.Nodes]++
+		seen := map[string]bool{}
+		for _, r := range s.Rounds {
+			for _, step := range r.Steps {
+				seen[step.Kind] = true
+				if k := kindOf(step.Kind); k == nil || step.For < k.least || step.For > k.most || !slices.Contains(k.on, step.On) {
+					t.Errorf("seed %d round %d: %+v is not as the catalogue has it", seed, r.Number, step)
+				}
+			}
+			switch {
+			case len(r.Steps) == 1:
+				singles++
+			case kindOf(r.Steps[0].Kind).alone || kindOf(r.Steps[1].Kind).alone:
+				t.Errorf("seed %d round %d: %s: one of them is to be alone", seed, r.Number, r)
+			default:
+				pairs++
+			}
+		}
+		if len(seen) != len(kinds) {
+			t.Errorf("seed %d: %d of %d kinds in 60 rounds", seed, len(seen), len(kinds))
+		}
+	}
+	if sizes[3] < sizes[4]+sizes[5] || sizes[4] == 0 || sizes[5] == 0 {
+		t.Errorf("nodes of clusters: %v", sizes)
+	}
+	if pairs == 0 || singles < pairs {
+		t.Errorf("%d rounds of one fault, %d of two", singles, pairs)
+	}
+}
+
+func TestEveryKindCanBeDone(t *testing.T) {
+	for _, k := range kinds {
+		if strikes[k.name] == nil {
+			t.Errorf("nobody knows how to do %q", k.name)
+		}
+	}
+	if len(strikes) != len(kinds) {
+		t.Errorf("%d ways to do %d kinds", len(strikes), len(kinds))
+	}
+	for _, r := range Short().Rounds {
+		for _, step := range r.Steps {
+			if k := kindOf(step.Kind); k == nil || !slices.Contains(k.on, step.On) {
+				t.Errorf("the short schedule has %+v, the catalogue has not", step)
+			}
+		}
+	}
+}
+
+func TestGoTogether(t *testing.T) {
+	on := func(name string, place Place) card { return card{kindOf(name), place} }
+	for _, c := range []struct {
+		a, b card
+		want bool
+	}{
+		{on("redis-server killed", Primary), on("agent killed", Primary), true},
+		{on("redis-server killed", Primary), on("redis-server hangs", Primary), false},
+		{on("redis-server killed", Primary), on("redis-server killed", Successor), true},
+		{on("power loss", Primary), on("agent killed", Primary), false},
+		{on("power loss", Primary), on("power loss", Replica), true},
+		{on("disk full", Primary), on("disk hangs", Primary), false}, // filling it would hang this process
+		{on("blackout", Everyone), on("agent killed", Primary), false},
+		{on("switchover", Primary), on("reboot", Primary), false},
+		{on("switchover", Primary), on("disk full", Primary), true},
+	} {
+		if got := goTogether(c.a, c.b); got != c.want {
+			t.Errorf("%s on the %s and %s on the %s: %v", c.a.kind.name, c.a.on, c.b.kind.name, c.b.on, got)
+		}
+		if goTogether(c.b, c.a) != c.want {
+			t.Errorf("%s and %s: the order makes a difference", c.a.kind.name, c.b.kind.name)
+		}
+	}
+}
+
+func TestPart(t *testing.T) {
+	for text, want := range map[string][2]int{"20": {1, 20}, "7-9": {7, 9}, "3-3": {3, 3}, "": {}, "0": {}, "9-7": {}, "x": {}, "-3": {}} {
+		from, n, err := Part(text)
+		if [2]int{from, n} != want || (err != nil) != (want == [2]int{}) {
+			t.Errorf("Part(%q) = %d, %d, %v", text, from, n, err)
+		}
+	}
+}
+
+func TestStepString(t *testing.T) {
+	r := Round{Steps: []Step{
+		{Kind: "power loss", On: Primary, For: 2 * time.Second},
+		{Kind: "agent killed", On: Successor, After: 300 * time.Millisecond},
+	}}
+	const want = "power loss on the primary for 2s; and agent killed on the successor, 300ms later"
+	if got := r.String(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
