@@ -90,7 +90,7 @@ func (a *Agent) applyRedis(ctx context.Context, action reconcile.Action) error {
 	case reconcile.KillRedis:
 		a.log.Warn("redis-server hangs and is killed", "why", act.Why)
 		a.events.add("redis_killed", act.Why)
-		return a.redis.Kill()
+		return a.redisW.kill()
 	case reconcile.Promote:
 		if err := a.letIn(ctx, func(ctx context.Context) error { return server.Promote(ctx, act.MinReplicas) }); err != nil {
 			return err
@@ -149,7 +149,7 @@ func (a *Agent) fence(ctx context.Context, why string) error {
 	}
 	a.log.Warn("redis-server does not answer and must not accept writes: killed", "error", err, "why", why)
 	a.events.add("redis_killed", "could not be fenced: "+err.Error())
-	return a.redis.Kill()
+	return a.redisW.kill()
 }
 
 // fenceRemote fences the holder's redis-server, whose own agent is silent.
@@ -240,7 +240,7 @@ func (a *Agent) applyElection(ctx context.Context, o reconcile.Observed, action 
 		})
 	case reconcile.Claim:
 		local := a.local(ctx)
-		fenced := election.Term(a.probe.fencedIn())
+		fenced := election.Term(a.probe.fencedLately(election.FenceAge))
 		a.log.Info("claiming the lease", "why", act.Why)
 		return a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Claim(now(), local, fenced) })
 	case reconcile.Release:

@@ -185,6 +185,11 @@ func (a *Agent) holderAddr() netip.AddrPort {
 			return netip.AddrPortFrom(m.Addr.Addr(), m.RedisPort)
 		}
 	}
+	// Not heard of since this agent started: the roster knows its host, and the
+	// configuration, which is the same everywhere, its port.
+	if addr, ok := a.address(string(v.Holder)); ok {
+		return netip.AddrPortFrom(addr.Addr(), a.redisAddr.Port())
+	}
 	return netip.AddrPort{}
 }
 

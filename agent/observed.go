@@ -79,7 +79,7 @@ func (a *Agent) local(ctx context.Context) election.Local {
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
 		Known:     !r.Running || r.Known && !r.Loading,
 		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable || returns),
-		Reachable: o.HolderSeen > 0 && o.At < o.HolderSeen+reconcile.SilentRedis,
+		Reachable: o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
 		Paused:    o.Paused,
 		Founder:   election.NodeID(reconcile.Founder(o, d)),
 	}

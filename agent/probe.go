@@ -21,11 +21,12 @@ type probe struct {
 	target func() netip.AddrPort // invalid: nobody to ask
 	wake   func()
 
-	mu     sync.Mutex
-	addr   netip.AddrPort
-	server *redis.Server
-	seen   time.Duration
-	fenced uint64 // the term in which this node fenced it
+	mu       sync.Mutex
+	addr     netip.AddrPort
+	server   *redis.Server
+	seen     time.Duration
+	fenced   uint64 // the term in which this node fenced it last
+	fencedAt time.Duration
 }
 
 func (p *probe) run(ctx context.Context) error {
@@ -91,5 +92,15 @@ func (p *probe) fencedIn() uint64 {
 func (p *probe) setFenced(term uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fenced = term
+	p.fenced, p.fencedAt = term, now()
+}
+
+// fencedLately is the term in which this node fenced it within the last age.
+func (p *probe) fencedLately(age time.Duration) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now() > p.fencedAt+age {
+		return 0
+	}
+	return p.fenced
 }

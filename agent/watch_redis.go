@@ -45,6 +45,7 @@ type redisWatch struct {
 	saved       record
 	synced      record
 	lost        bool
+	killed      int // the process that was sent SIGKILL
 	lastErr     error
 }
 
@@ -120,11 +121,10 @@ func (w *redisWatch) forget() bool {
 func (w *redisWatch) silent(began time.Duration, st supervisor.State, err error) bool {
 	w.lastErr = err
 	if w.pid != st.PID {
-		// Just started: it is not listening yet.
-		w.known, w.stuck, w.silentSince = false, false, 0
-		if time.Since(st.StartedAt) < hangOnDisk {
-			return false
-		}
+		w.pid, w.known, w.stuck, w.silentSince = st.PID, false, false, 0
+	}
+	if !w.known && time.Since(st.StartedAt) < hangOnDisk {
+		return false // just started: it is not listening yet
 	}
 	p, perr := w.proc.Proc()
 	if perr != nil {
@@ -144,6 +144,8 @@ func (w *redisWatch) silent(began time.Duration, st supervisor.State, err error)
 		w.stuck = true
 	case p.State == 'D':
 		w.stuck = quiet > hangOnDisk
+	case p.State == 'R':
+		w.stuck = false // it computes, or would if it got the processor
 	default:
 		w.stuck = idle
 	}
@@ -206,6 +208,18 @@ func (w *redisWatch) recordSaved(r record, sync bool) {
 	}
 }
 
+// kill ends the process, whatever it does; it is not gone before its exit is seen.
+func (w *redisWatch) kill() error {
+	pid := w.proc.State().PID
+	if err := w.proc.Kill(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.killed = pid
+	return nil
+}
+
 // observed turns the newest answer into what reconcile reads.
 func (w *redisWatch) observed() reconcile.Redis {
 	st := w.proc.State()
@@ -213,6 +227,7 @@ func (w *redisWatch) observed() reconcile.Redis {
 	defer w.mu.Unlock()
 	r := reconcile.Redis{Running: st.Status == supervisor.Running, MinReplicas: reconcile.Unknown, Priority: reconcile.Unknown}
 	r.Data = reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys}
+	r.Dying = r.Running && w.killed == st.PID
 	if !r.Running || w.pid != 0 && w.pid != st.PID {
 		return r
 	}

@@ -75,14 +75,15 @@ func (a *app) render(diff bool) error {
 // diff prints the lines that only one of the two has.
 func (a *app) diff(f agent.File) error {
 	old, err := os.ReadFile(f.Path)
+	use := "in use"
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		old = nil
+		use = "there is none"
 	case err != nil:
 		return err
 	}
 	was, is := lines(agent.Redact(string(old))), lines(f.Text)
-	fmt.Fprintf(a.out, "--- %s (in use)\n+++ %s (rendered)\n", f.Path, f.Path)
+	fmt.Fprintf(a.out, "--- %s (%s)\n+++ %s (rendered)\n", f.Path, use, f.Path)
 	for _, l := range missing(was, is) {
 		fmt.Fprintln(a.out, "-"+l)
 	}
@@ -119,8 +120,16 @@ func (a *app) loadConfig() (config.Config, error) {
 }
 
 // readConfig reads the file alone.
-func (a *app) readConfig() (config.Config, error) {
-	cfg, err := config.Load(a.configPath)
+func (a *app) readConfig() (config.Config, error) { return readConfig(a.configPath) }
+
+func readConfig(path string) (config.Config, error) {
+	cfg, err := config.Load(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = fmt.Errorf("%s: there is no such file: the package brings %s, and --config names another one", path, defaultConfig)
+	case errors.Is(err, os.ErrPermission):
+		err = fmt.Errorf("%s: %w: run this as root, or as a member of the group redis", path, os.ErrPermission)
+	}
 	if err != nil {
 		return cfg, usageError{err}
 	}

@@ -34,9 +34,9 @@ func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Con
 
 // checkedConfig reads a configuration and checks it against this host.
 func checkedConfig(ctx context.Context, path string, log *slog.Logger) (config.Config, error) {
-	cfg, err := config.Load(path)
+	cfg, err := readConfig(path)
 	if err != nil {
-		return cfg, usageError{err}
+		return cfg, err
 	}
 	if cfg, err = resolve(cfg); err != nil {
 		return cfg, err

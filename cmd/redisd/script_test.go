@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,10 +33,12 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"redisd": mai
 //	exits CODE PROGRAM [ARG...]      runs it, and its exit code must be this one
 //	await PATTERN PROGRAM [ARG...]   runs it until what it prints matches
 //	occupy NETWORK ADDRESS           listens there until the script ends
+//	json [NAME=]PATH...              these are in the JSON on standard output; NAME is set
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: setup, UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "occupy": occupy},
+		Condition: condition,
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "occupy": occupy, "json": jsonCmd},
 	})
 }
 
@@ -41,6 +46,9 @@ func TestScript(t *testing.T) {
 // secret, and puts its directory into its configurations.
 func setup(env *testscript.Env) error {
 	env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(env.WorkDir, "no-bus"))
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // for a test binary with the race detector
+	env.Setenv("DEMO", filepath.Join(env.WorkDir, ".tmp", filepath.Base(demoDir())))
+	env.Setenv("REDISD_TEST_ADDRESS", ownAddress())
 	files, err := filepath.Glob(filepath.Join(env.WorkDir, "*.toml"))
 	if err != nil {
 		return err
@@ -55,6 +63,28 @@ func setup(env *testscript.Env) error {
 		}
 	}
 	return os.WriteFile(filepath.Join(env.WorkDir, "secret"), []byte(strings.Repeat("secret", 6)+"\n"), 0o600)
+}
+
+// condition knows [outside]: this host has an address in a network, which is then
+// in $REDISD_TEST_ADDRESS.
+func condition(name string) (bool, error) {
+	if name != "outside" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return ownAddress() != "", nil
+}
+
+func ownAddress() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			return p.Addr().String()
+		}
+	}
+	return ""
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {
@@ -106,4 +136,30 @@ func occupy(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := net.Listen(args[0], args[1])
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
+}
+
+func jsonCmd(ts *testscript.TestScript, neg bool, args []string) {
+	var doc any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &doc))
+	for _, arg := range args {
+		name, path, named := strings.Cut(arg, "=")
+		if !named {
+			path = arg
+		}
+		v := doc
+		for key := range strings.SplitSeq(path, ".") {
+			list, _ := v.([]any)
+			table, _ := v.(map[string]any)
+			i, err := strconv.Atoi(key)
+			there := err == nil && i < len(list)
+			if there {
+				v = list[i]
+			} else if v, there = table[key]; !there {
+				ts.Fatalf("there is no %s in the JSON", path)
+			}
+		}
+		if named {
+			ts.Setenv(name, fmt.Sprint(v))
+		}
+	}
 }

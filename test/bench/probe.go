@@ -62,7 +62,7 @@ func fields(answer any) (map[string]string, error) {
 
 const (
 	manyKeys   = 1_000_000
-	fillScript = `for i=0,99 do redis.call('SET','many:'..ARGV[1]..':'..i,string.rep('x',100)) end`
+	fillScript = `for i=0,99 do redis.call('SET','many:'..ARGV[1]..':'..i,string.rep('x',100)) end return 1`
 	fillBatch  = 50 // scripts at once: five thousand keys
 )
 

@@ -48,26 +48,23 @@ func wholeRedisd(ctx context.Context, c *cluster.Cluster, nodes []*lab.Host) (*l
 			errs = append(errs, err)
 			continue
 		}
-		return wholeStatus(s, nodes)
+		if err := wholeStatus(s, len(nodes)); err != nil {
+			return nil, err
+		}
+		return c.Host(s.Primary.Name), nil
 	}
 	return nil, errors.Join(errs...)
 }
 
-func wholeStatus(s agent.Status, nodes []*lab.Host) (*lab.Host, error) {
-	if s.Health != "healthy" || s.Primary == nil || len(s.Nodes) != len(nodes) {
-		return nil, fmt.Errorf("%s with %d nodes: %s", s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
-	}
-	var primary *lab.Host
-	for _, h := range nodes {
-		if h.Name() == s.Primary.Name {
-			primary = h
-		}
+// wholeStatus returns what is not as it should be.
+func wholeStatus(s agent.Status, nodes int) error {
+	if s.Health != "healthy" || s.Primary == nil || len(s.Nodes) != nodes {
+		return fmt.Errorf("%s with %d nodes: %s", s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
 	}
 	for _, n := range s.Nodes {
-		isPrimary := n.Name == s.Primary.Name
-		if !n.Voter || isPrimary != (len(n.VIPs) > 0) {
-			return nil, fmt.Errorf("%s: voter %v, VIPs %v", n.Name, n.Voter, n.VIPs)
+		if !n.Voter || (n.Name == s.Primary.Name) != (len(n.VIPs) > 0) {
+			return fmt.Errorf("%s: voter %v, VIPs %v", n.Name, n.Voter, n.VIPs)
 		}
 	}
-	return primary, nil
+	return nil
 }

@@ -26,6 +26,13 @@ const (
 	// lifetime is the same where the agent can do nothing: the kernel's own patience
 	// (5 s, a second late at most), and ours.
 	lifetime = 8 * time.Second
+	// stillLimit is for how long writes may stand still where one fault leaves a
+	// majority of nodes, a replica and the clients in touch. It is there to find a
+	// cluster that waits for the fault to go away; how fast it is, benchmarks measure.
+	stillLimit = 5 * time.Second
+	// awake is the same where writes stand still as long as the fault lasts; a cold
+	// start may wait ten seconds for a node that is missing.
+	awake = 20 * time.Second
 	// thawed is how long a host that was paused may take to see that time has passed.
 	thawed = time.Second
 )
@@ -58,6 +65,8 @@ type LostWrite struct {
 	By string    // the host that did; "" if not known
 	// Until is when that redis-server acknowledged for the last time before another one did.
 	Until time.Time
+	// Since is the host that had acknowledged writes after By did, and before this one.
+	Since string
 }
 
 // Node is a node of the cluster as it says of itself.
@@ -106,6 +115,7 @@ func Check(s Seen) []string {
 	checkVIP(s, violated)
 	checkProcesses(s, violated)
 	checkMoved(s, violated)
+	checkStill(s, violated)
 	for _, k := range s.Struck {
 		// Where two things happen at once, the one may well keep the other from happening.
 		if k.Err != nil && len(s.Struck) == 1 {
@@ -120,8 +130,16 @@ func Check(s Seen) []string {
 
 func checkLost(s Seen, violated func(string, ...any)) {
 	var worst *LostWrite
-	n := 0
+	n, overtaken := 0, 0
 	for i, l := range s.Lost {
+		if l.Since != "" {
+			overtaken++
+			if overtaken == 1 {
+				violated("S1: %s acknowledged a write %v after the round began and after %s had done so, and it is lost",
+					l.By, l.At.Sub(s.Struck[0].Begin).Round(time.Millisecond), l.Since)
+			}
+			continue
+		}
 		if s.mayLose(l) {
 			continue
 		}
@@ -250,4 +268,18 @@ func checkMoved(s Seen, violated func(string, ...any)) {
 		return
 	}
 	violated("false failover: the primary moved from %s to %s", s.Before, s.After)
+}
+
+// checkStill: one fault at a time is survived, not sat out.
+func checkStill(s Seen, violated func(string, ...any)) {
+	if len(s.Struck) != 1 {
+		return
+	}
+	k, limit := s.Struck[0], stillLimit
+	if k.harm().stills {
+		limit = k.end().Sub(k.Begin) + awake
+	}
+	if s.Standstill > limit {
+		violated("writes stood still for %v", s.Standstill.Round(time.Millisecond))
+	}
 }

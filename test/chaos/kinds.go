@@ -38,6 +38,8 @@ type harm struct {
 	slow bool
 	// moves: the primary may be another one afterwards, though this one is well.
 	moves bool
+	// stills: writes may stand still as long as it lasts; nothing else could be done.
+	stills bool
 }
 
 // kind is a kind of fault. How it is done is in strikes, under the same name.
@@ -64,7 +66,7 @@ const sec = time.Second
 var kinds = []kind{
 	{name: "redis-server killed", on: anyone, touches: theRedis, harm: harm{loses: true, ends: true}},
 	{name: "redis-server hangs", on: thePair, least: sec, most: 20 * sec, touches: theRedis, harm: harm{loses: true, ends: true}},
-	{name: "busy script", on: primary, least: 3 * sec, most: 3 * sec, touches: theRedis},
+	{name: "busy script", on: primary, least: 3 * sec, most: 3 * sec, touches: theRedis, harm: harm{stills: true}},
 	{name: "redis-sentinel killed", on: thePair, touches: theSentinel},
 	{name: "redis-sentinel hangs", on: thePair, least: 2 * sec, most: 10 * sec, touches: theSentinel},
 
@@ -78,8 +80,8 @@ var kinds = []kind{
 
 	{name: "power loss", on: anyone, least: sec, most: 10 * sec, touches: theHost, harm: harm{loses: true, ends: true}},
 	{name: "host paused", on: thePair, least: sec, most: 8 * sec, touches: theHost, harm: harm{loses: true, ends: true, mute: true, frozen: true}},
-	{name: "blackout", on: everybody, least: sec, most: 5 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true}},
-	{name: "blackout, the primary returns later", on: everybody, least: 2 * sec, most: 20 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true}},
+	{name: "blackout", on: everybody, least: sec, most: 5 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true, stills: true}},
+	{name: "blackout, the primary returns later", on: everybody, least: 2 * sec, most: 20 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true, stills: true}},
 
 	{name: "cable pulled", on: thePair, least: 2 * sec, most: 12 * sec, touches: theCable, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "link flaps", on: thePair, least: 2 * sec, most: 5 * sec, touches: theCable, harm: harm{loses: true, isolates: true, ends: true, lingers: true}},
@@ -89,12 +91,12 @@ var kinds = []kind{
 	{name: "hears no other node", on: thePair, least: 2 * sec, most: 12 * sec, touches: thePeers, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "UDP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
 	{name: "TCP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
-	{name: "TCP 6379 blocked", on: thePair, least: 3 * sec, most: 12 * sec, touches: thePort, harm: harm{loses: true, moves: true}},
+	{name: "TCP 6379 blocked", on: thePair, least: 3 * sec, most: 12 * sec, touches: thePort, harm: harm{loses: true, moves: true, stills: true}},
 	{name: "5 % loss", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true, moves: true}},
 	{name: "50 ms delay", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true, moves: true}},
 
-	{name: "disk full", on: thePair, least: 3 * sec, most: 10 * sec, touches: theDisk, harm: harm{moves: true}},
-	{name: "disk hangs", on: thePair, least: sec, most: 10 * sec, touches: theDisk, harm: harm{loses: true, ends: true, lingers: true, mute: true}},
+	{name: "disk full", on: thePair, least: 3 * sec, most: 10 * sec, touches: theDisk, harm: harm{ends: true, moves: true}},
+	{name: "disk hangs", on: thePair, least: sec, most: 10 * sec, touches: theDisk, harm: harm{loses: true, ends: true, mute: true}},
 	{name: "processor hogged", on: thePair, least: 10 * sec, most: 20 * sec, touches: theCPU, harm: harm{slow: true, moves: true}},
 }
 

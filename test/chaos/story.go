@@ -54,6 +54,7 @@ func (s *story) seen(seen Seen, r *writer.Report) {
 	for _, span := range spans[:min(len(spans), 200)] {
 		s.add(at(span.From), "", "%s acknowledges: %d writes until %v later", span.Node, span.Acks, (span.To - span.From).Round(100*time.Microsecond))
 	}
+	s.add(at(r.Ended), "", "the client's errors: %v", r.Errors)
 	for _, d := range r.Duals() {
 		s.add(at(d.From), "", "DUAL: %v acknowledge at once for %v, %d changes", d.Nodes, d.Length(), d.Changes)
 	}

@@ -225,9 +225,10 @@ func netem(i lab.Impairment) strike {
 }
 
 // busyScript keeps redis-server from everything else, as a client of the
-// applications could. The clock is the processor's: on a busy machine it takes longer.
+// applications could.
 func busyScript(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
-	script := fmt.Sprintf("local s = os.clock() while os.clock() - s < %.1f do end return 1", b.lasts.Seconds())
+	script := fmt.Sprintf("local function now() local t = redis.call('TIME') return t[1] + t[2] / 1e6 end "+
+		"local s = now() repeat until now() - s >= %.1f return 1", b.lasts.Seconds())
 	return func(ctx context.Context) (mend, error) {
 		cmd := b.c.Lab.Command(ctx, "redis-cli", "-h", b.host.Addr().String(), "EVAL", script, "0")
 		cmd.Env = append(cmd.Environ(), "REDISCLI_AUTH="+b.c.Password())

@@ -281,17 +281,7 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 	}
 	spans := r.Spans()
 	for _, l := range v.Lost {
-		lost := LostWrite{At: r.Started.Add(l.Acked), Until: r.Started.Add(l.Acked)}
-		if l.Node != 0 {
-			lost.By = w.hostOf(r.Nodes[l.Node])
-			for _, span := range spans {
-				if span.Node == r.Nodes[l.Node] && span.To >= l.Acked {
-					lost.Until = r.Started.Add(span.To)
-					break
-				}
-			}
-		}
-		s.Lost = append(s.Lost, lost)
+		s.Lost = append(s.Lost, w.lostWrite(r, spans, l))
 	}
 	for _, p := range w.older {
 		v, err := p.w.Verify(ctx, address)
@@ -313,6 +303,30 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 	}
 	s.Differ = w.differ(ctx, client, v, after)
 	return nil
+}
+
+// lostWrite says of a lost write who had acknowledged it, and when.
+func (w *world) lostWrite(r *writer.Report, spans []writer.Span, l writer.Lost) LostWrite {
+	lost := LostWrite{At: r.Started.Add(l.Acked), Until: r.Started.Add(l.Acked)}
+	if l.Node == 0 {
+		return lost
+	}
+	lost.By = w.hostOf(r.Nodes[l.Node])
+	began, since := false, ""
+	for _, span := range spans {
+		switch {
+		case span.Node != r.Nodes[l.Node]:
+			if began && span.From < l.Acked {
+				since = w.hostOf(span.Node)
+			}
+		case span.To >= l.Acked:
+			lost.Until, lost.Since = r.Started.Add(span.To), since
+			return lost
+		default:
+			began = true
+		}
+	}
+	return lost
 }
 
 // differ waits for the replicas to have what the primary has.

@@ -137,7 +137,8 @@ func (a *agent) claim(now election.Time, fenced election.Term) []election.Envelo
 // still answers anyone.
 func (a *agent) standFor(now election.Time, v election.View) []election.Envelope {
 	asked := slices.Contains(slices.Collect(values(v.Denials)), election.DeniedReachable)
-	if v.Released || !a.reachable(now) && !asked || v.Holder == "" {
+	hasty := a.h.w.one(0.2) // does not fence: the voters must refuse
+	if v.Released || !a.reachable(now) && !asked || v.Holder == "" || hasty {
 		return a.claim(now, 0)
 	}
 	a.nextClaim = now + 20*ms + a.h.w.upTo(a.h.w.f.eager)

@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/redisd/redisd/election"
+)
+
+func TestStateSurvives(t *testing.T) {
+	d := disk{dir: t.TempDir(), run: t.TempDir()}
+	first, err := d.loadState("cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.ID == "" {
+		t.Fatal("a new node has no id")
+	}
+	first.Election = election.State{ClusterID: "c1", Term: 7, Vote: "a", Roster: election.NewRoster(3, []election.Voter{{ID: "a", Addr: "10.0.0.1:7946"}})}
+	if err := d.saveState(first); err != nil {
+		t.Fatal(err)
+	}
+	again, err := d.loadState("cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, again, cmp.AllowUnexported(stateFile{}, identity{})); diff != "" {
+		t.Errorf("the state changed on disk (-saved +loaded):\n%s", diff)
+	}
+}
+
+// TestStateOfAnotherCluster: a directory never changes its cluster silently.
+func TestStateOfAnotherCluster(t *testing.T) {
+	d := disk{dir: t.TempDir()}
+	if _, err := d.loadState("cache"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.loadState("queue")
+	for _, want := range []string{`"cache"`, `"queue"`, d.dir} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not name %s", err, want)
+		}
+	}
+}
+
+// TestClonedDisk: a copy of another machine's disk starts as a node of its own.
+func TestClonedDisk(t *testing.T) {
+	d := disk{dir: t.TempDir()}
+	s, err := d.loadState("cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Machine, s.Election.Term, s.Election.Vote = "another machine", 5, "a"
+	if err := d.saveState(s); err != nil {
+		t.Fatal(err)
+	}
+	clone, err := d.loadState("cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if clone.ID == s.ID || clone.Election.Term != 0 || clone.Election.Vote != "" {
+		t.Errorf("the clone goes on as the original: %+v", clone)
+	}
+}
+
+func TestBrokenState(t *testing.T) {
+	d := disk{dir: t.TempDir()}
+	if err := os.WriteFile(d.path("state.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.loadState("cache"); err == nil || !strings.Contains(err.Error(), "state.json") {
+		t.Errorf("a broken state is not named: %v", err)
+	}
+}
+
+func TestLeaseFile(t *testing.T) {
+	d := disk{run: t.TempDir()}
+	if got := d.leaseUntil(); got != 0 {
+		t.Errorf("a lease of %v without a file", got)
+	}
+	if err := d.saveLease(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.leaseUntil(); got != 5*time.Second {
+		t.Errorf("lease until %v, want 5s", got)
+	}
+	// The same file after a reboot says nothing: the clock started anew.
+	path := filepath.Join(d.run, "lease")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(string(b), bootID(), "another boot", 1)
+	if err := os.WriteFile(path, []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.leaseUntil(); got != 0 {
+		t.Errorf("a lease of %v from before the reboot", got)
+	}
+}
+
+func TestRecordSurvives(t *testing.T) {
+	d := disk{dir: t.TempDir()}
+	for _, sync := range []bool{false, true} {
+		want := record{Term: 3, Offset: 1234, Keys: 5, RunID: "r"}
+		if err := d.saveRecord(want, sync); err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.loadRecord()
+		if err != nil || got != want {
+			t.Errorf("sync %v: record %+v, %v; want %+v", sync, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// healthyStatus is three nodes, all well.
+func healthyStatus() Status {
+	node := func(name, address, role string) NodeStatus {
+		return NodeStatus{
+			ID: name, Name: name, Address: address, Role: role, State: "running", Voter: true,
+			Replication: &Replication{Link: "up"},
+			Sentinel:    SentinelStatus{State: "running", Primary: "10.0.0.1:6379", Quorum: 2, Known: 3},
+		}
+	}
+	return Status{
+		Cluster: "cache", ClusterID: "c1", Voters: 3, Majority: 2,
+		Primary: &Primary{Name: "a", Address: "10.0.0.1:6379"},
+		Nodes:   []NodeStatus{node("a", "10.0.0.1", "primary"), node("b", "10.0.0.2", "replica"), node("c", "10.0.0.3", "replica")},
+	}
+}
+
+func TestJudge(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Status)
+		health string
+		says   string // in a problem; empty: no problem at all
+	}{
+		{"well", func(*Status) {}, "healthy", ""},
+		{"not founded", func(s *Status) { s.ClusterID, s.Primary = "", nil }, "down", "not founded yet: 3 of 3"},
+		{"no primary", func(s *Status) { s.Primary = nil }, "down", "no primary"},
+		{"fenced", func(s *Status) { s.Nodes[0].State = "fenced" }, "down", "accepts no writes"},
+		{"replica away", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "c (10.0.0.3) is unreachable"},
+		{"just the majority", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "one more loss stops all writes"},
+		{"link down", func(s *Status) { s.Nodes[1].Replication.Link = "down" }, "degraded", "b does not replicate"},
+		{"nobody in sync", func(s *Status) {
+			s.Nodes[1].Replication.Link, s.Nodes[2].Replication.Link = "down", "down"
+		}, "degraded", "no replica is in sync"},
+		{"sentinel wrong", func(s *Status) { s.Nodes[1].Sentinel.Primary = "10.0.0.3:6379" }, "degraded", "the sentinel on b names 10.0.0.3:6379"},
+		{"sentinel stopped", func(s *Status) { s.Nodes[1].Sentinel.State = "stopped" }, "degraded", "redis-sentinel on b is stopped"},
+		{"sentinel lonely", func(s *Status) { s.Nodes[1].Sentinel.Known = 1 }, "degraded", "knows 1 of 3"},
+		{"paused", func(s *Status) { s.Paused = true }, "degraded", "paused"},
+		{"exit", func(s *Status) { s.Nodes[1].State, s.Nodes[1].LastExit = "stopped", "exit status 1" }, "degraded", "stopped (exit status 1)"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := healthyStatus()
+			test.change(&s)
+			var primary *NodeStatus
+			if s.Primary != nil {
+				primary = &s.Nodes[0]
+			}
+			s.judge(primary, 3)
+			if s.Health != test.health {
+				t.Errorf("health %q, want %q: %v", s.Health, test.health, s.Problems)
+			}
+			found := slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, test.says) })
+			if test.says == "" && len(s.Problems) > 0 || test.says != "" && !found {
+				t.Errorf("problems %q, want %q", s.Problems, test.says)
+			}
+		})
+	}
+}
+
+func TestRedact(t *testing.T) {
+	const text = `# a comment with masterauth word
+masterauth secret1
+user default reset on #0123456789abcdef ~* &* +@all
+user x on >secret2 ~*
+sentinel auth-pass cache secret3
+sentinel sentinel-pass secret4
+maxmemory 1gb
+`
+	got := Redact(text)
+	for _, secret := range []string{"secret1", "secret2", "secret3", "secret4", "0123456789abcdef"} {
+		if strings.Contains(got, secret) {
+			t.Errorf("%q is shown:\n%s", secret, got)
+		}
+	}
+	for _, keep := range []string{"masterauth word", "maxmemory 1gb", "~* &* +@all"} {
+		if !strings.Contains(got, keep) {
+			t.Errorf("%q is gone:\n%s", keep, got)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package chaos
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) time.Time { return noon.Add(d) }
+
+const ms = time.Millisecond
+
+// struckAt is a step that was done at noon in 10 ms, and undone when its time was over.
+func struckAt(kind string, on Place, host string, lasts time.Duration) Struck {
+	k := Struck{Step: Step{Kind: kind, On: on, For: lasts}, Host: host, Begin: noon, Done: at(10 * ms)}
+	if lasts > 0 {
+		k.Mending, k.Mended = at(lasts), at(lasts+10*ms)
+	}
+	return k
+}
+
+// fine is a round in which nothing went wrong: a was primary, and still is.
+func fine(struck ...Struck) Seen {
+	return Seen{
+		Struck: struck, Before: "a", After: "a", Healthy: true, Standstill: 100 * ms, Acked: 1000,
+		Nodes: []Node{{Name: "a", PID: 1}, {Name: "b", PID: 2}, {Name: "c", PID: 3}},
+		Then:  []Node{{Name: "a", PID: 1}, {Name: "b", PID: 2}, {Name: "c", PID: 3}},
+	}
+}
+
+func TestCheck(t *testing.T) {
+	crash := struckAt("redis-server killed", Primary, "a", 0)
+	power := struckAt("power loss", Primary, "a", 5*sec)
+	split := struckAt("cut from the other nodes", Primary, "a", 9*sec)
+	agent := struckAt("agent killed", Primary, "a", 0)
+	hang := struckAt("agent hangs", Primary, "a", 9*sec)
+	move := struckAt("switchover", Primary, "a", 0)
+	slow := struckAt("5 % loss", Primary, "a", 9*sec)
+	dark := struckAt("blackout", Everyone, "", 2*sec)
+	lost := func(by string, acked, last time.Duration) func(*Seen) {
+		return func(s *Seen) { s.Lost = append(s.Lost, LostWrite{At: at(acked), By: by, Until: at(last)}) }
+	}
+	held := func(host string, from, to time.Duration) func(*Seen) {
+		return func(s *Seen) { s.Held = append(s.Held, Held{host, at(from), at(to)}) }
+	}
+	overlap := func(when time.Duration) func(*Seen) {
+		return func(s *Seen) { s.Overlaps = append(s.Overlaps, Overlap{at(when), []string{"a", "b"}}) }
+	}
+	moved := func(s *Seen) { s.After = "b" }
+	restarted := func(s *Seen) { s.Then[0].PID = 9 }
+	for _, c := range []struct {
+		name   string
+		struck []Struck
+		seen   func(*Seen)
+		want   string // how the violations begin, "" for none
+	}{
+		{"nothing", []Struck{crash}, func(*Seen) {}, ""},
+		{"two primaries", []Struck{crash}, func(s *Seen) { s.Dual = ms }, "S1"},
+		{"an older round", []Struck{crash}, func(s *Seen) { s.Older = []string{"x"} }, "S2"},
+		{"a replica", []Struck{crash}, func(s *Seen) { s.Differ = []string{"x"} }, "S2"},
+		{"not whole", []Struck{crash}, func(s *Seen) { s.Healthy = false }, "not whole"},
+		{"an error", []Struck{{Step: move.Step, Host: "a", Begin: noon, Err: errors.New("no")}}, func(*Seen) {}, "switchover"},
+		{"an error beside another fault", []Struck{crash, {Step: move.Step, Host: "a", Begin: noon, Err: errors.New("no")}}, func(*Seen) {}, ""},
+
+		{"crash, last moments", []Struck{crash}, lost("a", -150*ms, 5*ms), ""},
+		{"crash, earlier", []Struck{crash}, lost("a", -210*ms, -20*ms), "S1/S3"},
+		{"crash, but it went on for long", []Struck{crash}, lost("a", -100*ms, 150*ms), "S1/S3"},
+		{"crash, another node's", []Struck{crash}, lost("b", -100*ms, 0), "S1/S3"},
+		{"crash, who knows whose", []Struck{crash}, lost("", -100*ms, 0), ""},
+		{"crash, much later", []Struck{crash}, lost("a", sec, sec), "S1/S3"},
+		{"power, last moments", []Struck{power}, lost("a", -100*ms, 0), ""},
+		{"power, while off", []Struck{power}, lost("a", 3*sec, 3*sec), "S1/S3"},
+		{"power, but another one was primary meanwhile", []Struck{power}, func(s *Seen) {
+			s.Lost = []LostWrite{{At: at(0), By: "a", Until: at(0), Since: "b"}}
+		}, "S1: "},
+		{"blackout", []Struck{dark}, lost("b", -100*ms, 0), ""},
+		{"cut, until the lease lapses", []Struck{split}, lost("a", 700*ms, 701*ms), ""},
+		{"cut, after that", []Struck{split}, lost("a", 720*ms, 721*ms), "S1/S3"},
+		{"slow network and a crash", []Struck{slow, crash}, lost("a", -600*ms, 0), ""},
+		{"slow network alone", []Struck{slow}, lost("a", -100*ms, 0), "S3"},
+		{"agent", []Struck{agent}, lost("a", 0, 0), "S3"},
+		{"switchover", []Struck{move}, lost("a", -ms, 0), "S3"},
+
+		{"VIP twice", []Struck{crash}, overlap(sec), "S4"},
+		{"VIP twice, one cut off with its agent alive", []Struck{split}, overlap(sec), "S4"},
+		{"VIP twice, one cut off and its agent hangs", []Struck{split, hang}, overlap(2 * sec), ""},
+		{"VIP twice, one cut off and its agent killed, healed", []Struck{split, agent}, overlap(11 * sec), "S4"},
+		{"VIP twice, agent hangs", []Struck{hang}, overlap(2 * sec), "S4"},
+		{"VIP kept", []Struck{split}, held("a", -sec, 4*sec), "S4"},
+		{"VIP let go", []Struck{split}, held("a", -sec, 2*sec), ""},
+		{"VIP kept, agent hangs", []Struck{split, hang}, held("a", -sec, 6*sec), ""},
+		{"VIP back after healing", []Struck{split}, held("a", 9100*ms, 12*sec), ""},
+		{"VIP held by another", []Struck{split}, held("b", sec, 12*sec), ""},
+
+		{"redis-server ended with its agent", []Struck{agent}, restarted, "S5"},
+		{"redis-server ended by the fault", []Struck{crash}, restarted, ""},
+		{"redis-server ended elsewhere", []Struck{struckAt("redis-server killed", Successor, "b", 0)}, restarted, "S5"},
+
+		{"false failover", []Struck{agent}, moved, "false failover"},
+		{"false failover for a replica", []Struck{struckAt("power loss", Replica, "c", sec)}, moved, "false failover"},
+		{"failover", []Struck{crash}, moved, ""},
+		{"failover with a second fault", []Struck{agent, struckAt("redis-server killed", Successor, "b", 0)}, moved, ""},
+		{"switched over", []Struck{move}, moved, ""},
+
+		{"sat out", []Struck{split}, func(s *Seen) { s.Standstill = 9 * sec }, "writes stood still"},
+		{"blackout sat out", []Struck{dark}, func(s *Seen) { s.Standstill = 14 * sec }, ""},
+		{"blackout, too long", []Struck{dark}, func(s *Seen) { s.Standstill = 40 * sec }, "writes stood still"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := fine(c.struck...)
+			c.seen(&s)
+			got := strings.Join(Check(s), "\n")
+			if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestTable(t *testing.T) {
+	var table Table
+	one := Round{Number: 1, Steps: []Step{{Kind: "power loss", On: Primary}}}
+	for _, still := range []time.Duration{700 * ms, 900 * ms, 2 * sec} {
+		table.Add(one, Seen{Before: "a", After: "b", Standstill: still, Healthy: true, TimeToHealth: sec, Acked: 10, Lost: make([]LostWrite, 2)}, 0)
+	}
+	table.Add(Round{Steps: []Step{{Kind: "agent killed"}, {Kind: "agent killed"}}}, Seen{Before: "a", After: "a"}, 1)
+	for _, want := range []string{
+		"| power loss (primary) | 3 | 900 ms | 2.0 s | 6 | 30 | 0 ms | 3 | 1.0 s | 1.0 s | 0 |",
+		"| two of these at once | 1 | 0 ms | 0 ms | 0 | 0 | 0 ms | 0 | 0 ms | 0 ms | 1 |",
+	} {
+		if !strings.Contains(table.String(), want+"\n") {
+			t.Errorf("no line %s in\n%s", want, &table)
+		}
+	}
+}
