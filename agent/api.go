@@ -60,6 +60,16 @@ func (a *Agent) listen() (*api, error) {
 		res, err := a.Switchover(r.Context(), req)
 		reply(w, res, err)
 	})
+	mux.HandleFunc("GET /v1/failover", func(w http.ResponseWriter, r *http.Request) { reply(w, a.PlanFailover(), nil) })
+	mux.HandleFunc("POST /v1/failover", func(w http.ResponseWriter, r *http.Request) {
+		var req FailoverRequest
+		if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+			reply(w, nil, err)
+			return
+		}
+		res, err := a.Failover(r.Context(), req)
+		reply(w, res, err)
+	})
 	mux.HandleFunc("POST /v1/pause", func(w http.ResponseWriter, r *http.Request) {
 		var p Pause
 		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {

@@ -366,6 +366,7 @@ const (
 	opStatus     = "status"
 	opSwitchover = "switchover"
 	opPause      = "pause"
+	opFailover   = "failover"
 )
 
 // serve answers another agent's call.
@@ -379,6 +380,12 @@ func (a *Agent) serve(ctx context.Context, op string, body json.RawMessage) (any
 			return nil, err
 		}
 		return a.switchoverHere(ctx, req)
+	case opFailover:
+		var req FailoverRequest
+		if err := json.Unmarshal(body, &req); err != nil {
+			return nil, err
+		}
+		return a.failoverHere(ctx, req)
 	case opPause:
 		var p Pause
 		if err := json.Unmarshal(body, &p); err != nil {

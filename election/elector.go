@@ -42,6 +42,7 @@ type Elector struct {
 	claim     *claim
 	claimedAt Time // when the last claim ended
 	denials   map[NodeID]Denied
+	votedAt   Time // when it last voted for another
 
 	resentAt    Time
 	resendUntil Time
@@ -77,7 +78,7 @@ var ErrUnsettled = errors.New("the last change of the roster is not with a major
 // New returns the elector of node self with what its disk remembers. A grant
 // given before the restart still binds: it is counted from now.
 func New(self NodeID, st State, now Time) *Elector {
-	e := &Elector{self: self, st: st, highest: st.Term, openedAt: now, claimedAt: now - Lapse}
+	e := &Elector{self: self, st: st, highest: st.Term, openedAt: now, claimedAt: now - Lapse, votedAt: now - Lapse}
 	if st.Vote != "" && st.ClusterID == "" {
 		e.founder = grant{to: st.Vote, term: 1, at: now}
 	}

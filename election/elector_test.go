@@ -381,6 +381,9 @@ func TestClaimReplies(t *testing.T) {
 		{name: "with a newer roster, lost", replies: []election.ClaimReply{
 			{From: "x", Denied: election.DeniedRoster, Roster: &election.Roster{Term: 5, Version: 3}}, {From: "y", Denied: election.DeniedLease},
 		}, holder: "h", roster: 3},
+		{name: "with a newer roster, undecided", replies: []election.ClaimReply{
+			{From: "x", Denied: election.DeniedRoster, Roster: &election.Roster{Term: 5, Version: 3}},
+		}, holder: "h", claims: true, roster: 2},
 		{name: "with a newer roster, won", replies: []election.ClaimReply{
 			{From: "x", Denied: election.DeniedRoster, Roster: &election.Roster{Term: 5, Version: 3}}, {From: "y", Granted: true}, {From: "h", Granted: true},
 		}, holder: "v"},
@@ -450,6 +453,10 @@ func TestPropose(t *testing.T) {
 	if e.View(at).Settled {
 		t.Error("settled by an answer with the old roster")
 	}
+	e.Step(at, election.RenewReply{From: "z", Term: 5, Granted: true, Sent: at, RosterTerm: 4, RosterVersion: 9}, election.Local{})
+	if e.View(at).Settled {
+		t.Error("settled by an answer with another holder's roster")
+	}
 	renewed(e, at, "z", 5, 3)
 	if until, _ := e.LeaseUntil(at); !e.View(at).Settled || until != at+election.Lease {
 		t.Errorf("settled %v, lease until %v", e.View(at).Settled, until)
@@ -479,6 +486,37 @@ func TestReleaseFreesOnlyItsTerm(t *testing.T) {
 		if v := e.View(2); v.Released != tt.free || tt.free && v.OpenedAt != 1 {
 			t.Errorf("after %+v: released %v, opened at %v", tt.release, v.Released, v.OpenedAt)
 		}
+	}
+}
+
+// TestNudgedLearnsRoster: a voter that denies for its data can claim itself, even
+// if it had not heard yet that it is a voter.
+func TestNudgedLearnsRoster(t *testing.T) {
+	st := member()
+	st.Roster = roster(5, 1, "h", "x", "y")
+	e := election.New("v", st, 0)
+	local := election.Local{Data: data(5, 9), Known: true, Candidate: true}
+	at := election.Time(2 * time.Second)
+	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: roster(5, 2, "h", "v", "x", "y"), Data: data(5, 1), HolderTerm: 5}
+	if r := e.Step(at, c, local)[0].Message.(election.ClaimReply); r.Denied != election.DeniedData {
+		t.Fatalf("denied %q", r.Denied)
+	}
+	if out := e.Claim(at, local, 0); len(out) != 3 {
+		t.Errorf("claims with %+v, want three messages", out)
+	}
+}
+
+// TestOvertakenByLearner: a node that left the roster while it was ahead would
+// follow nobody any more.
+func TestOvertakenByLearner(t *testing.T) {
+	e := holder(t, "h", "x", "y")
+	e.Step(1, election.RenewReply{From: "learner", Term: 5, Sent: 1, Highest: 8}, election.Local{})
+	if !e.View(1).Overtaken {
+		t.Error("a learner is ahead, but the holder is not overtaken")
+	}
+	out := e.Claim(1, election.Local{Known: true, Data: data(5, 1)}, 0)
+	if m := out[0].Message.(election.Claim); m.Term != 9 || !m.Holding {
+		t.Errorf("claims %+v, want term 9, holding", m)
 	}
 }
 

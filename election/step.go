@@ -176,6 +176,9 @@ func (e *Elector) grantVote(now Time, m Claim) {
 	}
 	e.learn(m.Roster)
 	e.voted = grant{to: m.Candidate, term: m.Term, at: now}
+	if m.Candidate != e.self {
+		e.votedAt = now
+	}
 	if e.holding() && m.Candidate != e.self {
 		e.open(now, e.info.Successors)
 		e.resendUntil = now + BootstrapFor
@@ -235,6 +238,8 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 	case m.Holding && m.Candidate == e.st.Holder && m.HolderTerm == e.st.HolderTerm && !e.st.Released:
 		// It writes all the time, so this node may have read a later offset of the
 		// same data than the claim carries.
+		return ""
+	case m.Forced:
 		return ""
 	case local.Candidate && !local.Known:
 		return DeniedUnfinished

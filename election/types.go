@@ -171,6 +171,8 @@ type Claim struct {
 	Fenced Term `json:"fenced,omitempty"`
 	// Founding: the cluster does not exist yet.
 	Founding bool `json:"founding,omitempty"`
+	// Forced: a person has accepted that data is lost.
+	Forced bool `json:"forced,omitempty"`
 }
 
 // ClaimReply answers a Claim.

@@ -39,6 +39,9 @@ type View struct {
 	// Claiming: a claim is under way; ClaimedAt is when the last one ended.
 	Claiming  bool
 	ClaimedAt Time
+	// VotedAt is when this node last voted for another: it leaves that one some
+	// time, at random, else three candidates can go round for ever.
+	VotedAt Time
 	// Denials of the claim under way, or of the last one.
 	Denials map[NodeID]Denied
 	// Nudged: this node has more data than a candidate it denied.
@@ -54,7 +57,7 @@ func (e *Elector) View(now Time) View {
 		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Founding: e.st.Founding,
 		Holder: e.st.Holder, HolderTerm: e.st.HolderTerm, Released: e.st.Released, OpenedAt: e.openedAt,
 		HeardAt: e.heardAt, EverHeard: e.everHeard, Successors: e.successors,
-		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, Nudged: e.nudged,
+		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged,
 	}
 	if e.heard.Term == e.st.HolderTerm && e.heard.Holder == e.st.Holder {
 		v.Primary, v.Note = e.heard.Primary, e.heard.Note

@@ -76,6 +76,7 @@ type wireClaim struct {
 	Holding    bool       `json:"w,omitempty"`
 	Fenced     Term       `json:"z,omitempty"`
 	Founding   bool       `json:"b,omitempty"`
+	Forced     bool       `json:"u,omitempty"`
 }
 
 type wireClaimReply struct {
@@ -125,7 +126,7 @@ func Encode(m Message) ([]byte, error) {
 			Tag: string(tagClaim), ClusterID: m.ClusterID, Term: m.Term, Candidate: m.Candidate, Sent: m.Sent,
 			Roster: toWire(m.Roster), DataTerm: m.Data.Term, Offset: m.Data.Offset,
 			HolderTerm: m.HolderTerm, Released: m.Released, Holding: m.Holding,
-			Fenced: m.Fenced, Founding: m.Founding,
+			Fenced: m.Fenced, Founding: m.Founding, Forced: m.Forced,
 		})
 	case ClaimReply:
 		w := wireClaimReply{
@@ -186,7 +187,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		return Claim{
 			ClusterID: w.ClusterID, Term: w.Term, Candidate: w.Candidate, Sent: w.Sent, Roster: r,
 			Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Released: w.Released,
-			Holding: w.Holding, Fenced: w.Fenced, Founding: w.Founding,
+			Holding: w.Holding, Fenced: w.Fenced, Founding: w.Founding, Forced: w.Forced,
 		}, err
 	case tagClaimReply:
 		var w wireClaimReply

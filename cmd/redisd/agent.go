@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -98,6 +99,9 @@ func notYet(ctx context.Context, err error) error {
 // preflight finds everything that would keep the agent from starting, before
 // anything is touched.
 func preflight(ctx context.Context, cfg config.Config, file string, log *slog.Logger) error {
+	if socket := cfg.SocketPath(); dial(socket) == nil {
+		return hostError{fmt.Errorf("another redisd agent runs on this node (it answers on %s): `redisd status` asks it", socket)}
+	}
 	found := inspect(ctx, cfg, file, service{})
 	for _, w := range found.of(warning) {
 		log.Warn("the configuration was not checked in full", "error", w)

@@ -99,7 +99,7 @@ func (a *app) socketPath() string {
 	}
 	socket := filepath.Join(defaultRunDir, agent.SocketName)
 	if cfg, err := a.readConfig(); err == nil {
-		socket = filepath.Join(cfg.Node.RunDir, agent.SocketName)
+		socket = cfg.SocketPath()
 	}
 	if demo := demoSocket(); dial(socket) != nil && ownedByMe(filepath.Dir(demo)) && dial(demo) == nil {
 		return demo // a demo runs, and no agent does

@@ -38,14 +38,13 @@ func (f *findings) files(ctx context.Context, svc service) {
 	cannotRead := func(path string) string {
 		return fmt.Sprintf("the user %s, which redisd.service runs as, cannot read %s: `chgrp redis %[2]s` and `chmod 0640 %[2]s`, in a directory that it may enter", svc.user, path)
 	}
-	if path := f.cfg.Cluster.SecretFile; true {
-		if _, err := secret.Load(path); err != nil {
-			f.add(mistake, "cluster.secret_file", "%v", err)
-		} else if !svc.may(ctx, "-r", path) {
-			f.add(mistake, "cluster.secret_file", "%s", cannotRead(path))
-		}
+	path := f.cfg.Cluster.SecretFile
+	if _, err := secret.Load(path); err != nil {
+		f.add(mistake, "cluster.secret_file", "%v", err)
+	} else if !svc.may(ctx, "-r", path) {
+		f.add(mistake, "cluster.secret_file", "%s", cannotRead(path))
 	}
-	if path := f.cfg.Redis.PasswordFile; path != "" {
+	if path = f.cfg.Redis.PasswordFile; path != "" {
 		_, err := secret.LoadPassword(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -56,7 +55,8 @@ func (f *findings) files(ctx context.Context, svc service) {
 			f.add(mistake, "redis.password_file", "%s", cannotRead(path))
 		}
 	}
-	if !svc.may(ctx, "-r", f.file) {
+	// Any other file may be one that is yet to be installed.
+	if f.file == defaultConfig && !svc.may(ctx, "-r", f.file) {
 		f.list = append(f.list, finding{mistake, fmt.Errorf("%s: %s", f.file, cannotRead(f.file))})
 	}
 }

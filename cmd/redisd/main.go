@@ -90,7 +90,7 @@ replace it when it fails, and keep a floating address (VIP) on it.`,
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
 	root.AddCommand(
-		a.agentCommand(), a.statusCommand(), a.membersCommand(), a.primaryCommand(), a.switchoverCommand(), a.pauseCommand(), a.resumeCommand(),
+		a.agentCommand(), a.statusCommand(), a.membersCommand(), a.primaryCommand(), a.switchoverCommand(), a.failoverCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.planCommand(), a.eventsCommand(), a.checkCommand(), a.configCommand(), a.keygenCommand(),
 		a.passwordCommand(), a.demoCommand(), a.releaseCommand(), a.versionCommand(),
 	)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/supervisor"
 )
@@ -18,7 +17,7 @@ import (
 // ports finds those that something else listens on. What an agent, or one before
 // it, runs is not something else.
 func (f *findings) ports(ctx context.Context) {
-	switch err := dial(filepath.Join(f.cfg.Node.RunDir, agent.SocketName)); {
+	switch err := dial(f.cfg.SocketPath()); {
 	case err == nil:
 		return // an agent runs here: `redisd check` on a working node
 	case errors.Is(err, fs.ErrPermission):

@@ -119,7 +119,7 @@ func (s service) may(ctx context.Context, permission, path string) bool {
 		mode := map[string]uint32{"-r": unix.R_OK, "-w": unix.W_OK, "-x": unix.X_OK}[permission]
 		return unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS) == nil
 	}
-	cmd := exec.CommandContext(ctx, "/usr/bin/test", permission, path)
+	cmd := exec.CommandContext(ctx, "/usr/bin/test", permission, path) // path is absolute: config sees to that
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential}
 	return cmd.Run() == nil

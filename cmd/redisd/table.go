@@ -68,12 +68,17 @@ func verdict(s agent.Status) string {
 // heldBy says which nodes have the VIP. More than one is for the operator to see.
 func heldBy(vip string, nodes []agent.NodeStatus) string {
 	var names []string
+	silent := false
 	for _, n := range nodes {
 		if slices.Contains(n.VIPs, vip) {
 			names = append(names, n.Name)
 		}
+		silent = silent || n.State == "unreachable"
 	}
-	if len(names) == 0 {
+	switch {
+	case len(names) == 0 && silent:
+		return "on no node that answers"
+	case len(names) == 0:
 		return "on no node"
 	}
 	return "on " + strings.Join(names, " and ")

@@ -79,18 +79,26 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Runs = 5
-	if text := os.Getenv("BENCH_RUNS"); text != "" {
-		if b.Runs, err = strconv.Atoi(text); err != nil || b.Runs < 1 {
-			t.Fatalf("BENCH_RUNS is %q", text)
-		}
-	}
+	b.Runs = number(t, "BENCH_RUNS", 5)
+	b.HandRuns = number(t, "BENCH_HAND_RUNS", min(b.Runs, 3))
 	b.ways = choose(t, "BENCH_WAYS", ways, func(w way) string { return w.id })
 	b.faults = choose(t, "BENCH_FAULTS", faults, func(f fault) string { return f.id })
 	all := []string{"matrix", "bootstrap", "throughput", "footprint"}
 	b.parts = choose(t, "BENCH_PARTS", all, func(p string) string { return p })
 	b.Partial = len(b.ways) < len(ways) || len(b.faults) < len(faults) || len(b.parts) < len(all)
 	return b
+}
+
+func number(t *testing.T, variable string, normal int) int {
+	text := os.Getenv(variable)
+	if text == "" {
+		return normal
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q", variable, text)
+	}
+	return n
 }
 
 // choose returns those of all that a variable names, all if it is not set.
@@ -123,8 +131,12 @@ type job struct {
 func (b *bench) matrix(t *testing.T) {
 	for _, w := range b.ways {
 		var jobs []job
+		runs := b.HandRuns
+		if w.id == "redisd" {
+			runs = b.Runs
+		}
 		for _, f := range b.faults {
-			for run := range b.Runs {
+			for run := range runs {
 				if f.applies(w) {
 					jobs = append(jobs, job{f, run + 1})
 				}

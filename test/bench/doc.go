@@ -10,7 +10,9 @@
 // TestBench is it; it runs only with REDISD_BENCH set, see `make bench`. What else
 // can be set:
 //
-//	BENCH_RUNS    runs of each fault (5)
+//	BENCH_RUNS    runs of each fault with redisd (5)
+//	BENCH_HAND_RUNS
+//	              with each hand-made way (3): they take the time, waiting for Sentinel
 //	BENCH_WAYS    which ways: redisd,address,keepalived,haproxy
 //	BENCH_FAULTS  which faults, by their short names in faults.go
 //	BENCH_PARTS   which parts: matrix,bootstrap,throughput,footprint

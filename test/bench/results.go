@@ -13,7 +13,8 @@ import (
 // results is all that a run of the benchmark has found; results.json.
 type results struct {
 	Machine    machine      `json:"machine"`
-	Runs       int          `json:"runs"`
+	Runs       int          `json:"runs"`      // of each fault, with redisd
+	HandRuns   int          `json:"hand_runs"` // with the others
 	Partial    bool         `json:"partial"` // not everything was measured
 	Took       float64      `json:"took_s"`
 	Outcomes   []outcome    `json:"outcomes"`

@@ -96,9 +96,7 @@ func (s *story) file(ctx context.Context, c *cluster.Cluster, dir, title string,
 	fmt.Fprintf(&b, "\nTimes are since %s, in seconds.\n\n", s.began.UTC().Format(stampForm))
 	s.mu.Lock()
 	slices.SortStableFunc(s.lines, func(a, b line) int { return a.at.Compare(b.at) })
-	for _, l := range s.lines {
-		fmt.Fprintf(&b, "%9.4f  %-2s %s\n", l.at.Sub(s.began).Seconds(), l.host, l.text)
-	}
+	s.write(&b)
 	s.mu.Unlock()
 	for _, name := range c.Names() {
 		for _, command := range [][]string{{"redisd", "status"}, {"redisd", "plan"}} {
@@ -112,7 +110,8 @@ func (s *story) file(ctx context.Context, c *cluster.Cluster, dir, title string,
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, strings.NewReplacer(" ", "-", ":", "", ",", "").Replace(title[:min(len(title), 40)])+".txt")
+	name := strings.NewReplacer(" ", "-", ":", "", ",", "", "%", "").Replace(title[:min(len(title), 40)])
+	path := filepath.Join(dir, name+"-"+s.began.Format("150405")+".txt")
 	return path, os.WriteFile(path, []byte(b.String()), 0o644)
 }
 
@@ -125,5 +124,28 @@ func (s *story) journal(host, text string) {
 			continue
 		}
 		s.add(at, host, "%s", rest)
+	}
+}
+
+// sameLines is how often a host may say the same in a row before the rest is counted.
+const sameLines = 3
+
+// write writes the lines; s.mu is held.
+func (s *story) write(b *strings.Builder) {
+	said := map[string]line{}
+	times := map[string]int{}
+	for _, l := range s.lines {
+		if last := said[l.host]; last.text == l.text {
+			times[l.host]++
+		} else {
+			if n := times[l.host]; n >= sameLines {
+				fmt.Fprintf(b, "%9.4f  %-2s (%d times more)\n", last.at.Sub(s.began).Seconds(), l.host, n-sameLines+1)
+			}
+			times[l.host] = 0
+		}
+		said[l.host] = l
+		if times[l.host] < sameLines {
+			fmt.Fprintf(b, "%9.4f  %-2s %s\n", l.at.Sub(s.began).Seconds(), l.host, l.text)
+		}
 	}
 }

@@ -24,8 +24,10 @@ func TestFaults(t *testing.T) {
 	t.Run("sentinel killed", func(t *testing.T) { sentinelKilled(t, c) })
 	t.Run("reload", func(t *testing.T) { reload(t, c) })
 	t.Run("bad file and a crashed agent", func(t *testing.T) { badFile(t, c) })
+	t.Run("pause", func(t *testing.T) { pause(t, c) })
 	t.Run("blackout", func(t *testing.T) { blackout(t, c) })
 	t.Run("all but the last primary return", func(t *testing.T) { withoutLastPrimary(t, c) })
+	t.Run("a majority is gone for good", func(t *testing.T) { forced(t, c) })
 }
 
 func hung(t *testing.T, c *cluster.Cluster) {
@@ -135,6 +137,73 @@ func run(t *testing.T, h *lab.Host, args ...string) string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// pause checks that a paused cluster does not replace its primary, shows that it is
+// paused on every node, survives the agents' restart, and goes on when it is resumed.
+func pause(t *testing.T, c *cluster.Cluster) {
+	fault(t, c, asyncWindow, func(ctx context.Context, primary string) {
+		run(t, c.Host(primary), "redisd", "pause")
+		for _, name := range c.Names() {
+			run(t, c.Host(name), "systemctl", "restart", "redisd")
+		}
+		kill(t, c, primary, "redis-server", unix.SIGKILL)
+		s := c.Await(ctx, "a status that shows it", func(s agent.Status) error {
+			if s.Primary != nil || len(s.Nodes) != len(c.Names()) {
+				return fmt.Errorf("primary %v", s.Primary)
+			}
+			for _, n := range s.Nodes {
+				if !n.Paused {
+					return fmt.Errorf("%s is not paused", n.Name)
+				}
+			}
+			return nil
+		})
+		if out, err := c.Host(primary).Run(ctx, "redisd", "switchover"); err == nil {
+			t.Errorf("a paused cluster switched over: %s", out)
+		}
+		time.Sleep(3 * time.Second) // nothing may happen: longer than any failover takes
+		if again, err := c.Status(ctx, primary); err != nil || again.Primary != nil || again.Term != s.Term {
+			t.Errorf("a paused cluster did something: %+v %v", again.Primary, err)
+		}
+		run(t, c.Host(c.Others(primary)[0]), "redisd", "resume")
+	})
+}
+
+// forced takes the primary's host and another one away for good, so that the one
+// that is left has no majority and must not become primary by itself. A person says
+// that it is to.
+func forced(t *testing.T, c *cluster.Cluster) {
+	var left string
+	_, after := fault(t, c, everySecond, func(ctx context.Context, primary string) {
+		left = c.Others(primary)[0]
+		gone := c.Others(left)
+		off(t, c, gone)
+		h := c.Host(left)
+		if out, err := h.Run(ctx, "redisd", "failover", "--allow-data-loss"); err == nil {
+			t.Errorf("done without being confirmed: %s", out)
+		}
+		err := lab.Await(ctx, 500*time.Millisecond, func() error {
+			out, err := h.Run(ctx, "redisd", "failover", "--allow-data-loss", "--yes")
+			if err == nil {
+				t.Log(out)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Await(ctx, "a primary", func(s agent.Status) error {
+			if cluster.Primary(s) != left {
+				return fmt.Errorf("the primary is %q", cluster.Primary(s))
+			}
+			return nil
+		})
+		on(t, c, gone)
+	})
+	if cluster.Primary(after) != left || after.Voters != 3 {
+		t.Errorf("primary %s with %d voters, want %s with 3", cluster.Primary(after), after.Voters, left)
+	}
 }
 
 // blackout takes the power from all hosts at once and gives it back. What was on

@@ -176,6 +176,9 @@ func (a *agent) step(now election.Time, m election.Message) []election.Envelope 
 	out := a.e.Step(now, m, local)
 	for _, env := range out {
 		if r, ok := env.Message.(election.ClaimReply); ok {
+			if r.Granted {
+				a.nextClaim = max(a.nextClaim, now+50*ms+a.h.w.upTo(250*ms))
+			}
 			a.h.w.check.voted(a, m.(election.Claim), r, local)
 		}
 	}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// forceAgain is the pause between two forced claims; a lease that still runs must
+// lapse first.
+const forceAgain = 300 * time.Millisecond
+
+// Candidate is a node that could be made primary by force.
+type Candidate struct {
+	Name   string `json:"name"`
+	Term   uint64 `json:"term"`
+	Offset int64  `json:"offset"`
+	Keys   int64  `json:"keys"`
+}
+
+// FailoverPlan says what a forced failover would do.
+type FailoverPlan struct {
+	// Primary is set when there is one: then nothing is to be forced.
+	Primary string `json:"primary,omitempty"`
+	// Candidates, the fullest first.
+	Candidates []Candidate `json:"candidates"`
+	// Away are voters that cannot be asked. Any of them may have more data.
+	Away []string `json:"away"`
+	// Majority: the voters that are here suffice for an election. If they do not, a
+	// forced failover takes those that are away out of the roster.
+	Majority bool `json:"majority"`
+}
+
+// FailoverRequest asks for a forced failover.
+type FailoverRequest struct {
+	To string `json:"to"`
+	// LeaveOut: the voters that are away no longer count.
+	LeaveOut bool `json:"leave_out"`
+}
+
+// PlanFailover looks what a forced failover would do.
+func (a *Agent) PlanFailover() FailoverPlan {
+	o := a.observe()
+	p := FailoverPlan{Candidates: []Candidate{}, Away: []string{}, Primary: a.primaryAddr()}
+	here := 0
+	for _, v := range o.Election.Voters {
+		i := slices.IndexFunc(o.Members, func(m reconcile.Member) bool { return m.ID == v.ID })
+		if i < 0 || !o.Members[i].Alive {
+			p.Away = append(p.Away, cmp.Or(a.nameOf(v.ID), v.ID)+" ("+v.Addr+")")
+			continue
+		}
+		here++
+		if m := o.Members[i]; m.Redis != "" {
+			d := m.Data
+			if m.ID == o.Self {
+				d = o.Redis.Data
+			}
+			p.Candidates = append(p.Candidates, Candidate{Name: m.Name, Term: d.Term, Offset: d.Offset, Keys: d.Keys})
+		}
+	}
+	slices.SortStableFunc(p.Candidates, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(b.Term, a.Term), cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.Keys, a.Keys))
+	})
+	p.Majority = here > len(o.Election.Voters)/2
+	return p
+}
+
+// Failover makes a node primary although data is lost.
+func (a *Agent) Failover(ctx context.Context, req FailoverRequest) (SwitchoverResult, error) {
+	p := a.PlanFailover()
+	switch {
+	case p.Primary != "":
+		return SwitchoverResult{}, fmt.Errorf("there is a primary, %s: `redisd switchover` moves it without losing anything", p.Primary)
+	case len(p.Candidates) == 0:
+		return SwitchoverResult{}, errors.New("no node with a redis-server is here")
+	case !p.Majority && !req.LeaveOut:
+		return SwitchoverResult{}, fmt.Errorf("a majority of the voters is away (%s)", strings.Join(p.Away, ", "))
+	}
+	to := cmp.Or(req.To, p.Candidates[0].Name)
+	for _, m := range a.gossip.Members() {
+		switch {
+		case m.Name != to && m.ID != to:
+		case m.ID == a.self:
+			return a.failoverHere(ctx, req)
+		default:
+			var res SwitchoverResult
+			err := a.ask(ctx, m.Addr, opFailover, FailoverRequest{To: m.ID, LeaveOut: req.LeaveOut}, &res)
+			return res, err
+		}
+	}
+	return SwitchoverResult{}, fmt.Errorf("there is no node %q", to)
+}
+
+// failoverHere claims the lease by force until it is held.
+func (a *Agent) failoverHere(ctx context.Context, req FailoverRequest) (SwitchoverResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
+	defer cancel()
+	began := now()
+	a.log.Warn("a person forces a failover to this node: data may be lost")
+	a.events.add("forced", "a person forces a failover to this node")
+	t := time.NewTicker(forceAgain)
+	defer t.Stop()
+	for {
+		local := a.local(ctx)
+		voters := a.votersHere(req.LeaveOut)
+		if err := a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Force(now(), local, voters) }); err != nil {
+			return SwitchoverResult{}, err
+		}
+		select {
+		case <-ctx.Done():
+			return SwitchoverResult{}, fmt.Errorf("the voters do not agree: %s; see `redisd status`", denials(a.ballot.view()))
+		case <-t.C:
+		}
+		if a.ballot.view().Lease {
+			a.wake()
+			return SwitchoverResult{To: a.cfg.Load().Node.Name, Took: now() - began}, nil
+		}
+	}
+}
+
+// votersHere are the voters, without those that are away if they are left out.
+func (a *Agent) votersHere(leaveOut bool) []election.Voter {
+	voters := a.ballot.view().Roster.Voters
+	if !leaveOut {
+		return voters
+	}
+	alive := map[string]bool{}
+	for _, m := range a.members() {
+		alive[m.ID] = m.Alive
+	}
+	return slices.DeleteFunc(slices.Clone(voters), func(v election.Voter) bool { return !alive[string(v.ID)] })
+}
+
+// denials says why a claim was not won.
+func denials(v election.View) string {
+	var out []string
+	for id, why := range v.Denials {
+		out = append(out, fmt.Sprintf("%s: %s", id, why))
+	}
+	slices.Sort(out)
+	if len(out) == 0 {
+		return "no answer"
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,27 @@
+package election
+
+// Force claims the lease because a person has decided so: whoever has more data
+// does not deny it, and voters that the person knows to be gone for good do not
+// count any more (voters is who is left). All else holds as ever: no lease of
+// anybody else may run, and nobody may reach the holder's redis-server.
+//
+// Leaving voters out is the one act that the arguments of DESIGN.md do not cover:
+// should those that were left out be alive somewhere, and be a majority of the
+// roster before, they can elect a holder of their own.
+func (e *Elector) Force(now Time, local Local, voters []Voter) []Envelope {
+	if _, leased := e.LeaseUntil(now); leased || e.st.ClusterID == "" || e.claim != nil {
+		return nil
+	}
+	next := NewRoster(e.st.Roster.Version, voters)
+	next.Term = e.st.Roster.Term
+	if difference(e.st.Roster, next) > 0 {
+		next.Version++
+	}
+	if !next.Has(e.self) {
+		return nil
+	}
+	return e.start(now, local, Claim{
+		ClusterID: e.st.ClusterID, Term: max(e.st.Term, e.highest) + 1, Candidate: e.self, Sent: now,
+		Roster: next, Data: local.Data, HolderTerm: e.st.HolderTerm, Released: e.st.Released, Forced: true,
+	})
+}
