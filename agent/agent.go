@@ -80,6 +80,7 @@ type Agent struct {
 	held          bool
 	lastFailure   string
 	lastFailureAt time.Duration
+	leaseNoted    time.Duration
 	noted         []byte // what the renewals of this node carry
 	unanswered    int    // the redis-server process that may yet carry out an unfencing
 }
@@ -157,7 +158,7 @@ func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line
 	}
 	a.redisW = &redisWatch{
 		server: redis.NewServer(a.redisAddr, a.agentCredentials()), proc: a.redis.Process, disk: a.disk,
-		poke: make(chan struct{}, 1), wake: a.wake, rec: rec, saved: rec,
+		wake: a.wake, rec: rec, saved: rec,
 	}
 	a.sentW = &sentinelWatch{
 		sentinel: redis.NewSentinel(a.sentinelAddr(), a.sentinelCredentials()), proc: a.sentinel.Process, name: cfg.Cluster.Name,

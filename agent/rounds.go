@@ -122,7 +122,8 @@ func (a *Agent) announce(o reconcile.Observed) {
 // it comes and goes.
 func (a *Agent) keepLease(o reconcile.Observed) {
 	held := o.Election.Lease
-	if held {
+	if held && o.Election.LeaseUntil > a.leaseNoted {
+		a.leaseNoted = o.Election.LeaseUntil
 		if err := a.disk.saveLease(o.Election.LeaseUntil); err != nil {
 			a.log.Debug("lease not noted for the next agent", "error", err)
 		}

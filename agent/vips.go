@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -235,17 +234,6 @@ func (s *vipSet) observed() []reconcile.VIP {
 	var out []reconcile.VIP
 	for _, f := range s.list {
 		out = append(out, reconcile.VIP{Address: f.cfg.Address.String(), Replica: f.cfg.Role == "replica", Held: f.held, RenewedAt: f.renewed})
-	}
-	return out
-}
-
-// addresses returns the configured addresses.
-func (s *vipSet) addresses() []netip.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []netip.Addr
-	for _, f := range s.list {
-		out = append(out, f.cfg.Address.Addr())
 	}
 	return out
 }

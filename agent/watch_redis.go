@@ -29,7 +29,6 @@ type redisWatch struct {
 	server *redis.Server
 	proc   *supervisor.Process
 	disk   disk
-	poke   chan struct{}
 	wake   func()
 
 	mu          sync.Mutex
@@ -58,19 +57,10 @@ func (w *redisWatch) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-		case <-w.poke:
 		}
 		if w.poll(ctx) {
 			w.wake()
 		}
-	}
-}
-
-// pokeNow has the watcher poll without waiting for its next tick.
-func (w *redisWatch) pokeNow() {
-	select {
-	case w.poke <- struct{}{}:
-	default:
 	}
 }
 

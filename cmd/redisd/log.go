@@ -45,9 +45,8 @@ func newHandler(w io.Writer, level slog.Level, journal bool) slog.Handler {
 // journalHandler puts systemd's priority (sd-daemon(3)) before each line.
 type journalHandler struct {
 	slog.Handler
-	mu     *sync.Mutex
-	w      io.Writer
-	prefix *string
+	mu *sync.Mutex
+	w  io.Writer
 }
 
 func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {

@@ -15,7 +15,7 @@ type results struct {
 	Machine    machine      `json:"machine"`
 	Runs       int          `json:"runs"`      // of each fault, with redisd
 	HandRuns   int          `json:"hand_runs"` // with the others
-	Partial    bool         `json:"partial"` // not everything was measured
+	Partial    bool         `json:"partial"`   // not everything was measured
 	Took       float64      `json:"took_s"`
 	Outcomes   []outcome    `json:"outcomes"`
 	Bootstrap  []bootstrap  `json:"bootstrap"`

@@ -190,10 +190,11 @@ func (a *agent) step(now election.Time, m election.Message) []election.Envelope 
 func (a *agent) saveAndSend(out []election.Envelope) {
 	st, unsaved := a.e.Unsaved()
 	if !unsaved {
-		a.send(out)
+		a.send(out, a.h.w.now)
 		return
 	}
 	w := a.h.w
+	said := w.now
 	d := 100*time.Microsecond + w.upTo(3*ms)
 	if w.f.slowDisk && w.one(0.1) {
 		d += w.upTo(400 * ms)
@@ -214,18 +215,19 @@ func (a *agent) saveAndSend(out []election.Envelope) {
 		a.e.Saved()
 		a.busy = false
 		if crash {
-			a.send(out[:w.rng.IntN(len(out)+1)])
+			a.send(out[:w.rng.IntN(len(out)+1)], said)
 			a.h.crash("after its state is on disk")
 			return
 		}
-		a.send(out)
+		a.send(out, said)
 		a.work()
 	})
 }
 
-func (a *agent) send(out []election.Envelope) {
+// send sends what the elector said at a moment that may be past.
+func (a *agent) send(out []election.Envelope, said time.Duration) {
 	for _, env := range out {
-		a.h.w.check.sent(a, env)
+		a.h.w.check.sent(a, env, said)
 		a.h.w.send(a.h, env)
 	}
 }

@@ -136,13 +136,13 @@ func (c *checker) claimed(a *agent, v election.View, fenced election.Term) {
 }
 
 // sent is called for each message that leaves: what it depends on is on disk.
-func (c *checker) sent(a *agent, env election.Envelope) {
+func (c *checker) sent(a *agent, env election.Envelope, said time.Duration) {
 	switch m := env.Message.(type) {
 	case election.Claim:
 		c.vote(termOf{m.ClusterID, m.Term}, a.h.id, m.Candidate, m.Founding)
 	case election.RenewReply:
 		if m.Granted {
-			c.grants[a.h.id] = granted{to: env.To, until: c.w.now + time.Duration(float64(election.Lease)/a.h.rate)}
+			c.grants[a.h.id] = granted{to: env.To, until: said + time.Duration(float64(election.Lease)/a.h.rate)}
 			c.majorities(a, env.To)
 		}
 	case election.Release:
@@ -201,19 +201,27 @@ func (c *checker) lifted(a *agent) {
 	if !a.h.writable() {
 		return
 	}
+	c.exempt()
 	for _, o := range c.w.hosts {
-		gone := o.agent == nil || o.agent.frozen()
-		if gone && c.w.now-o.lastCut < time.Second {
-			o.redis.exempt = true
-		}
-		for i := range c.w.hosts {
-			if gone && (c.w.cut[o.i][i] || c.w.cut[i][o.i]) {
-				o.redis.exempt = true
-			}
-		}
 		if o != a.h && o.writable() && !o.redis.exempt && !a.h.redis.exempt {
-			c.failf("%s and %s both accept writes, of terms %d and %d (agent gone: %v)", a.h.id, o.id, a.h.redis.primaryOf, o.redis.primaryOf, gone)
+			c.failf("%s and %s both accept writes, of terms %d and %d (agent gone: %v)", a.h.id, o.id, a.h.redis.primaryOf,
+				o.redis.primaryOf, o.agent == nil || o.agent.frozen())
 		}
+	}
+}
+
+// exempt notes whose agent was gone while its host was cut, or just had been, so
+// that a voter may still have thought it out of reach.
+func (c *checker) exempt() {
+	for _, h := range c.w.hosts {
+		if h.agent != nil && !h.agent.frozen() {
+			continue
+		}
+		cut := c.w.now-h.lastCut < time.Second
+		for i := range c.w.hosts {
+			cut = cut || c.w.cut[h.i][i] || c.w.cut[i][h.i]
+		}
+		h.redis.exempt = h.redis.exempt || cut
 	}
 }
 
@@ -259,6 +267,7 @@ func (c *checker) settled() {
 
 // watch notes since when there is one and the same holder.
 func (c *checker) watch() {
+	c.exempt()
 	var id election.NodeID
 	for _, h := range c.w.hosts {
 		if h.agent != nil {
