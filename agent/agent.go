@@ -45,7 +45,7 @@ type Agent struct {
 	configPath string
 	cfg        atomic.Pointer[config.Config]
 	secret     secret.Secret
-	disk       disk
+	disk       *disk
 	self       string
 	gossipAddr netip.AddrPort
 	redisAddr  netip.AddrPort
@@ -73,7 +73,12 @@ type Agent struct {
 	paused   atomic.Bool
 	wish     wish
 	lastPlan atomic.Pointer[Plan]
-	notify   notifier
+	// lapsedAt is when the rounds saw that the lease had ended.
+	lapsedAt atomic.Int64
+	// unanswered is the redis-server process that may yet carry out an unfencing.
+	unanswered atomic.Int64
+	notify     notifier
+	guard      guard
 
 	// Only the rounds use these.
 	meta          gossip.Meta
@@ -82,7 +87,6 @@ type Agent struct {
 	lastFailureAt time.Duration
 	leaseNoted    time.Duration
 	noted         []byte // what the renewals of this node carry
-	unanswered    int    // the redis-server process that may yet carry out an unfencing
 }
 
 // New prepares an agent: it reads the secret and this node's state, and takes
@@ -100,7 +104,6 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		log: o.Log, version: o.Version, load: o.Load, configPath: o.ConfigPath, secret: sec,
-		disk:       disk{dir: cfg.Node.StateDir, run: cfg.Node.RunDir},
 		gossipAddr: netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Cluster.GossipPort)),
 		redisAddr:  netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
 		started:    now(),
@@ -110,6 +113,9 @@ func New(o Options) (*Agent, error) {
 		reload:     make(chan chan error),
 	}
 	a.cfg.Store(&cfg)
+	if a.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir); err != nil {
+		return nil, fmt.Errorf("open this node's state: %w", err)
+	}
 	if a.state, err = a.disk.loadState(cfg.Cluster.Name); err != nil {
 		return nil, err
 	}
@@ -157,7 +163,7 @@ func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line
 		a.log.Warn("the record of the dataset is not readable: this node cannot become primary before it has followed one", "error", err)
 	}
 	a.redisW = &redisWatch{
-		server: redis.NewServer(a.redisAddr, a.agentCredentials()), proc: a.redis.Process, disk: a.disk,
+		server: redis.NewServer(a.redisAddr, a.agentCredentials()), proc: a.redis.Process,
 		wake: a.wake, rec: rec, saved: rec,
 	}
 	a.sentW = &sentinelWatch{
@@ -197,6 +203,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.probe.run(gctx) })
 	g.Go(func() error { return a.vips.watch(gctx, a.wake) })
 	g.Go(func() error { return a.watchProcesses(gctx) })
+	g.Go(func() error { return a.watchLease(gctx) })
 	g.Go(func() error { return api.serve(gctx) })
 	g.Go(func() error {
 		defer cancel() // the rounds are over: everything else ends with them
@@ -209,7 +216,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, a.redis.Close(), a.sentinel.Close())
+	return errors.Join(err, a.redis.Close(), a.sentinel.Close(), a.disk.close())
 }
 
 // Stop has the agent stop the node in order; Run returns when that is done.

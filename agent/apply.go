@@ -128,7 +128,7 @@ func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) 
 	defer cancel()
 	err := command(ctx)
 	if err != nil && !redis.AnswerOf(err).Answered() {
-		a.unanswered = a.redis.State().PID
+		a.unanswered.Store(int64(a.redis.State().PID))
 	}
 	return err
 }
@@ -137,7 +137,7 @@ func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) 
 // not answer the command is killed.
 func (a *Agent) fence(ctx context.Context, why string) error {
 	err := errUnanswered
-	if a.unanswered != a.redis.State().PID {
+	if a.unanswered.Load() != int64(a.redis.State().PID) {
 		err = a.redisW.server.SetFence(ctx)
 	}
 	if err == nil {

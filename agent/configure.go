@@ -111,6 +111,9 @@ func (a *Agent) startRedis(ctx context.Context, primary string) error {
 	if err := a.importDataset(); err != nil {
 		return err
 	}
+	if err := a.setAsideBroken(primary); err != nil {
+		return err
+	}
 	if err := a.writeRedisFiles(cfg, primary); err != nil {
 		return err
 	}

@@ -6,23 +6,43 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/redisd/redisd/election"
-	"github.com/redisd/redisd/internal/atomicfile"
+	"github.com/redisd/redisd/internal/slotfile"
 )
 
-// disk is what a node remembers. state.json is on disk before a vote is
-// answered; data.json follows the dataset once a second; the lease file, on a
-// file system that a reboot empties, tells the next agent how long this one's
-// lease runs.
+// disk is what a node remembers. The state is on disk before a vote is answered;
+// the record follows the dataset ten times a second; the lease file, on a file
+// system that a reboot empties, tells the next agent how long this one's lease
+// runs. Both slot files are written in place, also when the disk is full.
 type disk struct {
 	dir, run string
+	state    *slotfile.File
+	data     *slotfile.File
 }
+
+// stateName is the file of the state, in the state directory.
+const stateName = "state"
+
+// openDisk opens, or makes, the files of a node.
+func openDisk(dir, run string) (*disk, error) {
+	state, err := slotfile.Open(filepath.Join(dir, stateName), 0o600)
+	if err != nil {
+		return nil, err
+	}
+	data, err := slotfile.Open(filepath.Join(dir, "record"), 0o600)
+	if err != nil {
+		state.Close()
+		return nil, err
+	}
+	return &disk{dir: dir, run: run, state: state, data: data}, nil
+}
+
+func (d *disk) close() error { return errors.Join(d.state.Close(), d.data.Close()) }
 
 // identity is bound to the machine: a cloned disk starts as a node of its own.
 type identity struct {
@@ -45,6 +65,9 @@ type record struct {
 	Keys   int64  `json:"keys"`
 	// RunID is the redis-server process that Offset belongs to.
 	RunID string `json:"run_id"`
+	// Primary: that process was made the primary of Term, so all that it has since
+	// belongs to it.
+	Primary bool `json:"primary,omitempty"`
 }
 
 type leaseFile struct {
@@ -52,18 +75,17 @@ type leaseFile struct {
 	Until  time.Duration `json:"until"`
 }
 
-// loadState reads state.json, or makes the state of a new node.
-func (d disk) loadState(cluster string) (stateFile, error) {
+// loadState reads the state, or makes that of a new node.
+func (d *disk) loadState(cluster string) (stateFile, error) {
 	machine := machineID()
 	var s stateFile
-	path := d.path("state.json")
-	switch err := readJSON(path, &s); {
-	case errors.Is(err, fs.ErrNotExist):
+	switch err := readSlot(d.state, &s); {
+	case errors.Is(err, slotfile.ErrEmpty):
 	case err != nil:
-		return s, fmt.Errorf("read this node's state: %w; restore the file, or move %s away to join as a new node", err, d.dir)
+		return s, fmt.Errorf("read this node's state: %w; move %s away to join as a new node", err, d.dir)
 	case s.Cluster != cluster:
 		return s, fmt.Errorf("%s belongs to the cluster %q, but [cluster] name is %q: set the name back, or move %s away to join as a new node",
-			path, s.Cluster, cluster, d.dir)
+			d.dir, s.Cluster, cluster, d.dir)
 	case s.Machine != machine:
 		// A copy of another host's disk: keep the data, not the vote nor the name.
 		s = stateFile{}
@@ -75,36 +97,42 @@ func (d disk) loadState(cluster string) (stateFile, error) {
 	return s, nil
 }
 
-func (d disk) saveState(s stateFile) error { return writeJSON(d.path("state.json"), s) }
+// ClusterOf returns the name of the cluster that a state directory belongs to;
+// empty when it belongs to none yet.
+func ClusterOf(dir string) (string, error) {
+	path := filepath.Join(dir, stateName)
+	if _, err := os.Stat(path); err != nil {
+		return "", nil // there is none, or who opens it will say what is wrong
+	}
+	f, err := slotfile.Open(path, 0o600)
+	if err != nil {
+		return "", nil
+	}
+	defer f.Close()
+	var s stateFile
+	if err := readSlot(f, &s); err != nil && !errors.Is(err, slotfile.ErrEmpty) {
+		return "", fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	return s.Cluster, nil
+}
 
-func (d disk) loadRecord() (record, error) {
+func (d *disk) saveState(s stateFile) error { return writeSlot(d.state, s, true) }
+
+func (d *disk) loadRecord() (record, error) {
 	var r record
-	err := readJSON(d.path("data.json"), &r)
-	if errors.Is(err, fs.ErrNotExist) {
+	err := readSlot(d.data, &r)
+	if errors.Is(err, slotfile.ErrEmpty) {
 		err = nil
 	}
 	return r, err
 }
 
-// saveRecord replaces the record. It is written often, and made to survive a power
-// loss (sync) once a second, as the dataset itself is with appendfsync everysec.
-func (d disk) saveRecord(r record, sync bool) error {
-	if sync {
-		return writeJSON(d.path("data.json"), r)
-	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	next := d.path("data.json.next")
-	if err := os.WriteFile(next, b, 0o640); err != nil {
-		return err
-	}
-	return os.Rename(next, d.path("data.json"))
-}
+// saveRecord replaces the record. It is made to survive a power loss (sync) once a
+// second, as the dataset itself is with appendfsync everysec.
+func (d *disk) saveRecord(r record, sync bool) error { return writeSlot(d.data, r, sync) }
 
 // saveLease is called with every renewal: a write to memory, not to disk.
-func (d disk) saveLease(until time.Duration) error {
+func (d *disk) saveLease(until time.Duration) error {
 	b, err := json.Marshal(leaseFile{BootID: bootID(), Until: until})
 	if err != nil {
 		return err
@@ -113,33 +141,31 @@ func (d disk) saveLease(until time.Duration) error {
 }
 
 // leaseUntil is how long the lease of the agent before this one runs at most.
-func (d disk) leaseUntil() time.Duration {
+func (d *disk) leaseUntil() time.Duration {
 	var l leaseFile
-	if err := readJSON(filepath.Join(d.run, "lease"), &l); err != nil || l.BootID != bootID() {
+	b, err := os.ReadFile(filepath.Join(d.run, "lease"))
+	if err != nil || json.Unmarshal(b, &l) != nil || l.BootID != bootID() {
 		return 0
 	}
 	return l.Until
 }
 
-func (d disk) path(name string) string { return filepath.Join(d.dir, name) }
+func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
 
-func readJSON(path string, v any) error {
-	b, err := os.ReadFile(path)
+func readSlot(f *slotfile.File, v any) error {
+	b, err := f.Read()
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	return json.Unmarshal(b, v)
 }
 
-func writeJSON(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
+func writeSlot(f *slotfile.File, v any, sync bool) error {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteFile(path, append(b, '\n'), 0o640)
+	return f.Write(b, sync)
 }
 
 func machineID() string {

@@ -81,6 +81,9 @@ func (a *Agent) currentMeta() gossip.Meta {
 			m.Data = gossip.Data{Keys: info.Keys, Bytes: info.UsedMemory}
 		}
 		m.Data.Term, m.Data.Offset = r.Data.Term, r.Data.Offset
+		if r.WriteError {
+			m.Priority = reconcile.PriorityNever // it would refuse writes as a primary, too
+		}
 	}
 	if cfg.HasRole("sentinel") {
 		m.Roles |= gossip.RoleSentinel

@@ -86,8 +86,11 @@ func (a *Agent) onElection(ctx context.Context, body []byte, overTCP bool) {
 		return
 	}
 	var local election.Local
-	if _, ok := m.(election.Claim); ok {
+	switch m.(type) {
+	case election.Claim:
 		local = a.local(ctx)
+	case election.Renew:
+		local.Unreachable = a.probe.unreachable()
 	}
 	before := a.ballot.view()
 	_ = a.ballot.exchange(overTCP, func(e *election.Elector) []election.Envelope { return e.Step(now(), m, local) })

@@ -20,10 +20,14 @@ func (a *Agent) observe() reconcile.Observed {
 		VIPs:         a.vips.observed(),
 		Members:      a.members(),
 	}
+	o.Election.LapsedAt = max(time.Duration(a.lapsedAt.Load()), a.started)
 	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wish.observed()
 	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary)
 	o.Redis = a.redisW.observed()
 	o.Redis.StartAfter = a.redis.nextStart()
+	if o.Redis.Known && !o.Redis.Loading {
+		a.redis.hasAnswered(a.redis.State().PID)
+	}
 	o.Sentinel = a.sentW.observed()
 	o.Sentinel.StartAfter = a.sentinel.nextStart()
 	o.Sentinel.Configured = a.sentinelConfigured()
@@ -38,7 +42,7 @@ func electionObserved(v election.View) reconcile.Election {
 		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
 		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,
 		Lease: v.Lease, LeaseUntil: v.LeaseUntil, Claiming: v.Claiming, ClaimedAt: v.ClaimedAt,
-		Nudged: v.Nudged, Overtaken: v.Overtaken,
+		Nudged: v.Nudged, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
 	}
 	for _, id := range v.Successors {
 		e.Successors = append(e.Successors, string(id))

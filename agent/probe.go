@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -21,12 +22,15 @@ type probe struct {
 	target func() netip.AddrPort // invalid: nobody to ask
 	wake   func()
 
-	mu       sync.Mutex
-	addr     netip.AddrPort
-	server   *redis.Server
-	seen     time.Duration
-	fenced   uint64 // the term in which this node fenced it last
-	fencedAt time.Duration
+	mu     sync.Mutex
+	addr   netip.AddrPort
+	server *redis.Server
+	seen   time.Duration
+	// connected is when it last took a connection, whether it answered or not: one
+	// that is busy does, and one behind a cut does not.
+	connected time.Duration
+	fenced    uint64 // the term in which this node fenced it last
+	fencedAt  time.Duration
 }
 
 func (p *probe) run(ctx context.Context) error {
@@ -46,12 +50,40 @@ func (p *probe) run(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		answer := s.Probe(ctx)
 		cancel()
-		if answer.Answered() {
-			p.mu.Lock()
-			p.seen = now()
-			p.mu.Unlock()
-		}
+		p.note(answer.Answered(), answer.Answered() || connects(s.Addr()))
 	}
+}
+
+// note takes down what came of a look.
+func (p *probe) note(answered, connected bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if answered {
+		p.seen = now()
+	}
+	if connected {
+		p.connected = now()
+	}
+}
+
+// connects reports whether something takes connections at addr.
+func connects(addr netip.AddrPort) bool {
+	c, err := net.DialTimeout("tcp", addr.String(), probeTimeout)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// unreachableAfter: a redis-server that takes no connection for so long is out of
+// this node's reach.
+const unreachableAfter = time.Second
+
+func (p *probe) unreachable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addr.IsValid() && now() > p.connected+unreachableAfter
 }
 
 // follow switches to the server at addr.
@@ -69,6 +101,7 @@ func (p *probe) follow(addr netip.AddrPort) *redis.Server {
 	if addr.IsValid() {
 		p.server = redis.NewServer(addr, p.cred)
 		p.seen = now() // benefit of the doubt: it has not been asked yet
+		p.connected = p.seen
 	}
 	return p.server
 }

@@ -15,6 +15,8 @@ type process struct {
 	backoff    supervisor.Backoff
 	startAfter time.Duration
 	exitedAt   time.Duration
+	answered   int // the last process that answered
+	failed     int // how many in a row ended by themselves and never had
 	exitOf     int // the process whose exit was taken note of
 	lastExit   *supervisor.ExitError
 	stopOf     int // the process that was asked to stop
@@ -33,10 +35,35 @@ func (p *process) noteExit() *supervisor.ExitError {
 	}
 	p.exitOf, p.lastExit, p.exitedAt = st.PID, st.Exit, now()
 	p.startAfter = now() + p.backoff.Next(st.Exit.RanFor)
+	if st.Exit.Code > 0 && st.PID != p.answered {
+		p.failed++
+	}
 	if st.Stopping {
 		return nil
 	}
 	return st.Exit
+}
+
+// hasAnswered takes note that the process got as far as to answer.
+func (p *process) hasAnswered(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answered, p.failed = pid, 0
+}
+
+// failedStarts is how many processes in a row ended with an error of their own
+// before they ever answered.
+func (p *process) failedStarts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
+// startedAnew forgets the starts that failed, for their cause was removed.
+func (p *process) startedAnew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = 0
 }
 
 // justExited: it ended within the last d, and may be back soon.

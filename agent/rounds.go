@@ -62,6 +62,10 @@ func (a *Agent) rounds(ctx context.Context) error {
 func (a *Agent) round(ctx context.Context) bool {
 	o, d := a.observe(), a.desired()
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), a.learners()) })
+	a.guard.lease(o.Election.Lease, o.Election.LeaseUntil)
+	if !o.Election.Lease {
+		a.guard.over() // this round sees to it
+	}
 	a.readNote(a.ballot.view())
 	a.announce(o)
 	a.keepLease(o)
@@ -134,6 +138,7 @@ func (a *Agent) keepLease(o reconcile.Observed) {
 			a.log.Info("lease held: this node is the primary", "term", o.Election.Term)
 			a.events.add("lease_held", "this node is the primary")
 		} else {
+			a.lapsedAt.Store(int64(now()))
 			a.log.Warn("lease lost", "term", o.Election.Term, "released", o.Election.Released)
 			a.events.add("lease_lost", "this node is not the primary any more")
 		}

@@ -161,6 +161,8 @@ func (a *Agent) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 		n.State = "loading"
 	case r.Syncing:
 		n.State = "syncing"
+	case r.WriteError:
+		n.Problems = append(n.Problems, "redis-server cannot write to its disk and refuses writes: free some space below "+a.redisDir())
 	case r.Role == reconcile.Primary && (r.MinReplicas == reconcile.Fence || !lease):
 		n.State = "fenced"
 	}

@@ -28,7 +28,6 @@ const (
 type redisWatch struct {
 	server *redis.Server
 	proc   *supervisor.Process
-	disk   disk
 	wake   func()
 
 	mu          sync.Mutex
@@ -43,7 +42,6 @@ type redisWatch struct {
 	rec         record
 	saved       record
 	synced      record
-	lost        bool
 	killed      int // the process that was sent SIGKILL
 	lastErr     error
 }
@@ -88,6 +86,7 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 	}
 	changed := !w.known || w.pid != st.PID || w.silentSince > 0 || settings != w.settings ||
 		info.Role != w.info.Role || info.Loading != w.info.Loading || info.LinkUp != w.info.LinkUp ||
+		info.AOFWriteOK != w.info.AOFWriteOK || info.RDBOK != w.info.RDBOK ||
 		info.PrimaryAddr != w.info.PrimaryAddr || info.SyncInProgress != w.info.SyncInProgress ||
 		!slices.EqualFunc(info.Replicas, w.info.Replicas, sameLink)
 	w.pid, w.info, w.settings, w.known, w.lastErr = st.PID, info, settings, true, nil
@@ -153,9 +152,8 @@ func (w *redisWatch) meet() {
 		if w.rec.Keys > 0 && w.info.Keys == 0 {
 			// The dataset is gone: removed, or never written to disk.
 			w.rec = record{}
-			w.lost = true
 		}
-		w.rec.RunID = w.info.RunID
+		w.rec.RunID, w.rec.Primary = w.info.RunID, false
 	}
 	w.adopted = true
 }
@@ -170,11 +168,13 @@ func (w *redisWatch) worth(leased bool, term uint64, primary string) {
 	}
 	switch {
 	case leased && w.info.Role == redis.Primary:
-		w.rec.Term, w.rec.Offset, w.rec.Keys = term, w.info.Offset, w.info.Keys
-		w.lost = false
+		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = term, w.info.Offset, w.info.Keys, true
+	case w.info.Role == redis.Primary && w.rec.Primary && w.rec.RunID == w.info.RunID:
+		// It has lost the lease, not its data, and its history goes on: its replicas
+		// count on with it.
+		w.rec.Offset, w.rec.Keys = w.info.Offset, w.info.Keys
 	case w.info.Role == redis.Replica && w.info.LinkUp && w.info.PrimaryAddr.String() == primary:
-		w.rec.Term, w.rec.Offset, w.rec.Keys = term, w.info.Offset, w.info.Keys
-		w.lost = false
+		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = term, w.info.Offset, w.info.Keys, false
 	case w.info.Role == redis.Replica && w.info.PrimaryAddr.String() == primary && w.rec.Term == term && w.info.Offset > w.rec.Offset:
 		// The link broke after the last look, and more had come in before it did.
 		w.rec.Offset = w.info.Offset
@@ -228,6 +228,7 @@ func (w *redisWatch) observed() reconcile.Redis {
 	i := w.info
 	r.Known, r.Loading, r.LinkUp, r.Syncing = true, i.Loading, i.LinkUp, i.SyncInProgress
 	r.MinReplicas, r.Priority = w.settings.MinReplicas, w.settings.Priority
+	r.WriteError = !i.AOFWriteOK || !i.RDBOK
 	r.Role = reconcile.Replica
 	if i.Role == redis.Primary {
 		r.Role = reconcile.Primary

@@ -88,5 +88,6 @@ var defaults = []struct{ name, value, why string }{
 	{"repl-ping-replica-period", "2", "Seconds between signs of life to the replicas: well below repl-timeout."},
 	{"repl-timeout", "20", "Seconds until a dead replication link is given up and made anew."},
 	{"tcp-keepalive", "30", "Seconds of silence after which a client is probed for being there."},
+	{"replica-ignore-disk-write-errors", "yes", "A replica whose disk is full stays in sync in memory, instead of ending."},
 	{"shutdown-timeout", "5", "Seconds that a stopping primary waits for replicas: redisd hands over before."},
 }

@@ -30,13 +30,14 @@ type Elector struct {
 	nudged     bool // denied a candidate that has less data: claim at once
 
 	// As the holder.
-	acks       map[NodeID]Time   // when the newest renewal that a voter granted was sent
-	rosterAcks map[NodeID]uint64 // the roster a voter has on disk
-	settled    bool              // a majority of st.Roster has it on disk, with this term's stamp
-	renewedAt  Time
-	highest    Term // the highest term seen anywhere
-	ahead      Term // the highest term that a voter or learner has gone ahead to
-	info       Info
+	acks        map[NodeID]Time   // when the newest renewal that a voter granted was sent
+	rosterAcks  map[NodeID]uint64 // the roster a voter has on disk
+	unreachable map[NodeID]bool   // voters that cannot connect to the holder's redis-server
+	settled     bool              // a majority of st.Roster has it on disk, with this term's stamp
+	renewedAt   Time
+	highest     Term // the highest term seen anywhere
+	ahead       Term // the highest term that a voter or learner has gone ahead to
+	info        Info
 
 	// As a candidate.
 	claim     *claim
@@ -110,6 +111,7 @@ func (e *Elector) SetInfo(i Info) { e.info = i }
 func (e *Elector) becomeHolder() {
 	e.acks = map[NodeID]Time{}
 	e.rosterAcks = map[NodeID]uint64{}
+	e.unreachable = map[NodeID]bool{}
 	e.settled = len(e.st.Roster.Voters) == 1
 	e.renewedAt = -RenewEvery
 	e.born()

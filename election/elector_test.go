@@ -113,6 +113,9 @@ func TestVote(t *testing.T) {
 			if got.Sent != c.Sent || got.Term != c.Term || got.From != "v" {
 				t.Errorf("answer %+v is not one to %+v", got, c)
 			}
+			if known := got.Holder == st.Holder && got.HolderTerm == st.HolderTerm; tt.want == election.DeniedForeign && got.Highest+got.HolderTerm != 0 || tt.want != election.DeniedForeign && !known {
+				t.Errorf("says of the last holder: %+v", got)
+			}
 			if (got.Roster != nil) != (tt.want == election.DeniedRoster) {
 				t.Errorf("denied %q with roster %v", got.Denied, got.Roster)
 			}
@@ -517,6 +520,70 @@ func TestOvertakenByLearner(t *testing.T) {
 	out := e.Claim(1, election.Local{Known: true, Data: data(5, 1)}, 0)
 	if m := out[0].Message.(election.Claim); m.Term != 9 || !m.Holding {
 		t.Errorf("claims %+v, want term 9, holding", m)
+	}
+}
+
+// TestUnborn: who wins a cluster that not all founding voters are known to have
+// on disk has no lease until they do, unless a voter knows better.
+func TestUnborn(t *testing.T) {
+	for _, born := range []bool{false, true} {
+		st := member()
+		st.Founding = true
+		e := election.New("v", st, 0)
+		at := election.Time(2 * time.Second)
+		e.Claim(at, election.Local{Known: true, Data: data(5, 1)}, 0)
+		for _, id := range []election.NodeID{"x", "y"} {
+			e.Step(at, election.ClaimReply{From: id, Term: 6, Granted: true, Sent: at, Holder: "h", HolderTerm: 5, Born: born && id == "y"}, election.Local{})
+		}
+		for _, id := range []election.NodeID{"x", "y"} {
+			renewed(e, at, id, 6, 2)
+		}
+		if v := e.View(at); v.Holder != "v" || v.Lease != born || v.Founding == born {
+			t.Errorf("born %v: holder %s, lease %v, founding %v", born, v.Holder, v.Lease, v.Founding)
+		}
+		renewed(e, at, "h", 6, 2)
+		if v := e.View(at); v.Founding || v.Lease != born {
+			t.Errorf("born %v, all have it: lease %v before they were told, founding %v", born, v.Lease, v.Founding)
+		}
+		renewed(e, at+1, "x", 6, 2)
+		renewed(e, at+1, "y", 6, 2)
+		if v := e.View(at + 1); !v.Lease {
+			t.Errorf("born %v, all were told: no lease", born)
+		}
+	}
+}
+
+// TestLearnHolder: a candidate learns of a later holder, or of a release, from
+// the answers to its claim, but only from its own cluster.
+func TestLearnHolder(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		reply    election.ClaimReply
+		holder   election.NodeID
+		term     election.Term
+		released bool
+		claims   bool
+	}{
+		{"nothing new", election.ClaimReply{Denied: election.DeniedLease, Holder: "h", HolderTerm: 5}, "h", 5, false, true},
+		{"older", election.ClaimReply{Denied: election.DeniedLease, Holder: "y", HolderTerm: 4, Released: true}, "h", 5, false, true},
+		{"released", election.ClaimReply{Granted: true, Holder: "h", HolderTerm: 5, Released: true}, "h", 5, true, true},
+		{"later", election.ClaimReply{Denied: election.DeniedTerm, Highest: 9, Holder: "y", HolderTerm: 9}, "y", 9, false, false},
+		{"of another cluster", election.ClaimReply{Denied: election.DeniedForeign, Highest: 9, Holder: "y", HolderTerm: 9}, "h", 5, false, true},
+		{"itself", election.ClaimReply{Denied: election.DeniedTerm, Holder: "v", HolderTerm: 9}, "h", 5, false, true},
+	} {
+		e := election.New("v", member(), 0)
+		at := election.Time(2 * time.Second)
+		e.Claim(at, election.Local{Known: true, Data: data(5, 1)}, 0)
+		tt.reply.From, tt.reply.Term, tt.reply.Sent = "x", 6, at
+		e.Saved()
+		e.Step(at, tt.reply, election.Local{})
+		v := e.View(at)
+		if v.Holder != tt.holder || v.HolderTerm != tt.term || v.Released != tt.released || v.Claiming != tt.claims {
+			t.Errorf("%s: holder %s of %d, released %v, claiming %v", tt.name, v.Holder, v.HolderTerm, v.Released, v.Claiming)
+		}
+		if st, unsaved := e.Unsaved(); unsaved != (tt.term != 5 || tt.released) || st.Term < st.HolderTerm {
+			t.Errorf("%s: unsaved %v, term %d after one of %d", tt.name, unsaved, st.Term, st.HolderTerm)
+		}
 	}
 }
 

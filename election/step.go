@@ -5,7 +5,7 @@ package election
 func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 	switch m := m.(type) {
 	case Renew:
-		return e.onRenew(now, m)
+		return e.onRenew(now, m, local)
 	case RenewReply:
 		e.onRenewReply(now, m)
 	case Claim:
@@ -26,7 +26,7 @@ func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 	return nil
 }
 
-func (e *Elector) onRenew(now Time, m Renew) []Envelope {
+func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 	if m.Holder == e.self || (e.st.ClusterID != "" && m.ClusterID != e.st.ClusterID) {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (e *Elector) onRenew(now Time, m Renew) []Envelope {
 		return nil
 	}
 	e.highest = max(e.highest, m.Term)
-	reply := RenewReply{From: e.self, Term: m.Term, Sent: m.Sent}
+	reply := RenewReply{From: e.self, Term: m.Term, Sent: m.Sent, Unreachable: local.Unreachable}
 	if reply.Granted = e.follow(now, m); reply.Granted {
 		e.leased = grant{to: m.Holder, term: m.Term, at: now}
 		e.heard, e.heardAt, e.everHeard = m, now, true
@@ -83,8 +83,13 @@ func (e *Elector) learn(r Roster) {
 }
 
 // learnHolder takes over what a voter knows of the last holder: a later one, or
-// that it has released. The next claim says so to voters that do not know.
+// that it has released. The next claim says so to voters that do not know. If the
+// cluster has ever had a lease, one of each majority also knows that it is born.
 func (e *Elector) learnHolder(now Time, m ClaimReply) {
+	if m.Born && e.st.Founding {
+		e.st.Founding = false
+		e.unsaved = true
+	}
 	switch {
 	case e.st.ClusterID == "" || m.Holder == "" || m.Holder == e.self:
 	case m.HolderTerm == e.st.HolderTerm && m.Released && !e.st.Released:
@@ -109,6 +114,7 @@ func (e *Elector) onRenewReply(now Time, m RenewReply) {
 		return
 	}
 	e.acks[m.From] = max(e.acks[m.From], m.Sent)
+	e.unreachable[m.From] = m.Unreachable
 	e.born()
 	if m.RosterTerm == e.st.Roster.Term {
 		e.rosterAcks[m.From] = max(e.rosterAcks[m.From], m.RosterVersion)
@@ -157,8 +163,12 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 		e.learn(m.Roster)
 		e.nudged = true
 	}
+	if reply.Denied == DeniedForeign {
+		return reply // terms and holders of another cluster mean nothing there
+	}
 	reply.Highest = e.st.Term
 	reply.Holder, reply.HolderTerm, reply.Released = e.st.Holder, e.st.HolderTerm, e.st.Released
+	reply.Born = e.st.HolderTerm > 0 && !e.st.Founding
 	return reply
 }
 
@@ -166,7 +176,7 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 // founder again comes into the cluster by this.
 func (e *Elector) grantVote(now Time, m Claim) {
 	if e.st.ClusterID == "" {
-		e.st.ClusterID, e.st.Founding = m.ClusterID, m.Data.Term == 0
+		e.st.ClusterID, e.st.Founding = m.ClusterID, true
 		e.claim = nil
 		e.unsaved = true
 	}
@@ -277,8 +287,10 @@ func (e *Elector) mayWrite(m Claim) bool {
 }
 
 func (e *Elector) onClaimReply(now Time, m ClaimReply) []Envelope {
-	e.highest = max(e.highest, m.Highest)
-	e.learnHolder(now, m)
+	if m.Denied != DeniedForeign {
+		e.highest = max(e.highest, m.Highest)
+		e.learnHolder(now, m)
+	}
 	if e.claim == nil || m.Term != e.claim.msg.Term || m.Sent != e.claim.msg.Sent || !e.claim.msg.Roster.Has(m.From) {
 		return nil
 	}
@@ -326,7 +338,7 @@ func (e *Elector) win(c *claim) {
 	e.st = State{
 		ClusterID: c.msg.ClusterID, Term: c.msg.Term, Vote: e.self,
 		Holder: e.self, HolderTerm: c.msg.Term, Roster: c.msg.Roster,
-		Founding: c.msg.Founding || e.st.Founding && c.msg.Data.Term == 0,
+		Founding: c.msg.Founding || e.st.Founding,
 	}
 	e.st.Roster.Term = c.msg.Term
 	e.unsaved = true

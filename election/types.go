@@ -79,7 +79,8 @@ func NewRoster(version uint64, voters []Voter) Roster {
 }
 
 // Data says what a node's dataset is worth: the term of the holder it was last
-// in sync with, and how far it had come. Zero: it has no data of this cluster.
+// in sync with, and how far it had come. Zero: it has no data of this cluster,
+// whatever it has of another.
 type Data struct {
 	Term   Term  `json:"term"`
 	Offset int64 `json:"offset"`
@@ -143,6 +144,8 @@ type RenewReply struct {
 	Term    Term   `json:"term"`
 	Granted bool   `json:"granted"`
 	Sent    Time   `json:"sent"`
+	// Unreachable: the holder's redis-server takes no connection from this node.
+	Unreachable bool `json:"unreachable,omitempty"`
 	// Highest is the voter's own term, RosterTerm and RosterVersion the roster it
 	// has on disk.
 	Highest       Term   `json:"highest"`
@@ -188,6 +191,8 @@ type ClaimReply struct {
 	Holder     NodeID `json:"holder,omitempty"`
 	HolderTerm Term   `json:"holder_term,omitempty"`
 	Released   bool   `json:"released,omitempty"`
+	// Born: the voter was told that every founding voter has the cluster on disk.
+	Born bool `json:"born,omitempty"`
 	// Roster is sent when the candidate's is older.
 	Roster *Roster `json:"roster,omitempty"`
 }
@@ -241,6 +246,8 @@ type Local struct {
 	// is true until a probe begun by this agent, lately, went unanswered: not to
 	// have asked, or to have slept meanwhile, is no answer.
 	Reachable bool
+	// Unreachable: it has taken no connection from this node for a while.
+	Unreachable bool
 	// Paused: a person has stopped all automatic changes.
 	Paused bool
 	// Founder is whom this node would choose to found the cluster; empty while

@@ -35,6 +35,8 @@ type View struct {
 	LeaseUntil Time
 	// Answered: the voters that answered this holder's renewals within a lease.
 	Answered []NodeID
+	// Unreachable: those of them that cannot connect to this node's redis-server.
+	Unreachable []NodeID
 
 	// Claiming: a claim is under way; ClaimedAt is when the last one ended.
 	Claiming  bool
@@ -71,9 +73,13 @@ func (e *Elector) View(now Time) View {
 		for id, t := range e.acks {
 			if t+Lease > now {
 				v.Answered = append(v.Answered, id)
+				if e.unreachable[id] && e.st.Roster.Has(id) {
+					v.Unreachable = append(v.Unreachable, id)
+				}
 			}
 		}
 		slices.Sort(v.Answered)
+		slices.Sort(v.Unreachable)
 	}
 	return v
 }

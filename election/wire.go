@@ -60,6 +60,7 @@ type wireRenewReply struct {
 	Highest       Term   `json:"x"`
 	RosterTerm    Term   `json:"k"`
 	RosterVersion uint64 `json:"v"`
+	Unreachable   bool   `json:"u,omitempty"`
 }
 
 type wireClaim struct {
@@ -90,6 +91,7 @@ type wireClaimReply struct {
 	Holder  NodeID      `json:"h,omitempty"`
 	Last    Term        `json:"l,omitempty"`
 	Done    bool        `json:"q,omitempty"`
+	Born    bool        `json:"b,omitempty"`
 	Roster  *wireRoster `json:"r,omitempty"`
 }
 
@@ -119,7 +121,7 @@ func Encode(m Message) ([]byte, error) {
 	case RenewReply:
 		return json.Marshal(wireRenewReply{
 			Tag: string(tagRenewReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
-			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion,
+			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable,
 		})
 	case Claim:
 		return json.Marshal(wireClaim{
@@ -131,7 +133,7 @@ func Encode(m Message) ([]byte, error) {
 	case ClaimReply:
 		w := wireClaimReply{
 			Tag: string(tagClaimReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
-			Denied: m.Denied, Highest: m.Highest, Holder: m.Holder, Last: m.HolderTerm, Done: m.Released,
+			Denied: m.Denied, Highest: m.Highest, Holder: m.Holder, Last: m.HolderTerm, Done: m.Released, Born: m.Born,
 		}
 		if m.Roster != nil {
 			r := toWire(*m.Roster)
@@ -176,7 +178,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		err := strict(b, &w)
 		return RenewReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
-			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion,
+			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable,
 		}, err
 	case tagClaim:
 		var w wireClaim
@@ -196,7 +198,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		}
 		m := ClaimReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent, Denied: w.Denied, Highest: w.Highest,
-			Holder: w.Holder, HolderTerm: w.Last, Released: w.Done,
+			Holder: w.Holder, HolderTerm: w.Last, Released: w.Done, Born: w.Born,
 		}
 		if w.Roster == nil {
 			return m, nil

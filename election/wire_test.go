@@ -22,7 +22,7 @@ func messages() []election.Message {
 		election.Claim{ClusterID: "c", Term: 8, Candidate: "b", Sent: 1, Roster: r, Data: election.Data{Term: 7, Offset: -1}, HolderTerm: 7, Released: true, Holding: true, Fenced: 7},
 		election.Claim{ClusterID: "c", Term: 1, Candidate: "b", Roster: r, Founding: true},
 		election.ClaimReply{From: "a", Term: 8, Granted: true, Sent: 1, Highest: 8},
-		election.ClaimReply{From: "a", Term: 8, Sent: 1, Denied: election.DeniedRoster, Highest: 8, Holder: "b", HolderTerm: 7, Released: true, Roster: &r},
+		election.ClaimReply{From: "a", Term: 8, Sent: 1, Denied: election.DeniedRoster, Highest: 8, Holder: "b", HolderTerm: 7, Released: true, Born: true, Roster: &r},
 		election.Release{ClusterID: "c", Term: 8, Holder: "b", Successors: []election.NodeID{"a"}, Why: "stopped <by hand> & \"so\""},
 	}
 }

@@ -84,6 +84,11 @@ type Election struct {
 	ClaimedAt  Time
 	Nudged     bool
 	Overtaken  bool
+	// Unreachable is how many voters say that this holder's redis-server takes no
+	// connection from them.
+	Unreachable int
+	// LapsedAt is when this holder saw that its lease had ended.
+	LapsedAt Time
 }
 
 // Voter is a node of the roster.
@@ -123,8 +128,10 @@ type Redis struct {
 	MinReplicas int // Unknown
 	Priority    int // Unknown
 	Good        int // replicas that acknowledge in time
-	Replicas    []Link
-	Data        Data
+	// WriteError: it cannot write to its disk, and refuses writes for that.
+	WriteError bool
+	Replicas   []Link
+	Data       Data
 }
 
 // Link is a replica as its primary sees it.

@@ -37,6 +37,9 @@ const (
 	// ColdStart is how long nodes that come up without a holder wait for the others
 	// before the fullest dataset among those present wins.
 	ColdStart = 10 * time.Second
+	// LapsedFor is how long a holder whose lease has ended goes on asking for it before
+	// it gives it back: a stall is over by then, a cut is not.
+	LapsedFor = 500 * time.Millisecond
 	// RenewVIP is how often the kernel's lifetime of a held address is renewed.
 	RenewVIP = 500 * time.Millisecond
 	// PublishAgain and Remonitor: Sentinel needs about a second to publish; it, or
@@ -165,16 +168,32 @@ func (p *plan) giveBack() {
 		why = "redis-server is not running"
 	case r.Dying || planned[KillRedis](p):
 		why = "redis-server is killed" // it never runs again, even where the kernel cannot end it yet
+	case p.outOfReach():
+		why = fmt.Sprintf("%d of %d voters cannot connect to this redis-server", p.o.Election.Unreachable, len(p.o.Election.Voters))
+		if r.MinReplicas != Fence && !planned[FenceRedis](p) {
+			p.do(FenceRedis{Why: why}, CloseClients{})
+		}
 	case r.answers() && r.Loading && r.Role != Primary:
 		why = "redis-server loads another dataset"
 		if r.MinReplicas != Fence && !planned[FenceRedis](p) {
 			p.do(FenceRedis{Why: why})
 		}
+	case !p.o.leased() && r.answers() && r.MinReplicas == Fence && p.o.At >= p.o.Election.LapsedAt+LapsedFor:
+		// What it says may still be heard, even if it hears nobody: as long as it
+		// renews, nobody else can have the lease.
+		why = "no majority answers"
 	default:
 		return
 	}
 	p.dropVIPs(why)
 	p.do(Release{Why: why})
+}
+
+// outOfReach: a majority cannot connect to the local redis-server, although it
+// answers here and its agent is heard, and there is somebody to take over.
+func (p *plan) outOfReach() bool {
+	e := p.o.Election
+	return p.o.leased() && p.o.Redis.answers() && !p.o.Paused && len(e.Successors) > 0 && e.Unreachable > len(e.Voters)/2
 }
 
 // planned: such an action is among those planned so far.

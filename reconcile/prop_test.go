@@ -104,6 +104,7 @@ func (t draws) election(self string) reconcile.Election {
 		Successors: rapid.SliceOfNDistinct(rapid.SampledFrom(nodes), 0, 3, rapid.ID).Draw(t.T, "successors"),
 		Lease:      t.flag("lease"), LeaseUntil: t.time("lease until"),
 		Claiming: t.seldom("claiming"), ClaimedAt: t.time("claimed"), Nudged: t.seldom("nudged"), Overtaken: t.seldom("overtaken"),
+		Unreachable: t.below(4, "unreachable"), LapsedAt: t.time("lapsed"),
 	}
 	for _, id := range nodes[:t.below(6, "voters")] {
 		e.Voters = append(e.Voters, reconcile.Voter{ID: id, Addr: "10.0.0." + id[1:] + ":7946"})
@@ -120,7 +121,7 @@ func (t draws) election(self string) reconcile.Election {
 func (t draws) redis() reconcile.Redis {
 	r := reconcile.Redis{
 		Running: !t.seldom("stopped"), StartAfter: t.time("start after"), Known: !t.seldom("unknown"),
-		Stuck: t.flag("stuck"), Dying: t.seldom("dying"), Loading: t.seldom("loading"), Syncing: t.seldom("syncing"),
+		Stuck: t.flag("stuck"), Dying: t.seldom("dying"), Loading: t.seldom("loading"), Syncing: t.seldom("syncing"), WriteError: t.seldom("write error"),
 		Role:   rapid.SampledFrom([]reconcile.Role{reconcile.RoleUnknown, reconcile.Primary, reconcile.Replica}).Draw(t.T, "role"),
 		LinkUp: t.flag("link up"), PrimaryAddr: t.addr("follows"),
 		MinReplicas: t.number("min replicas", reconcile.Unknown, 0, 1, reconcile.Fence),
@@ -190,6 +191,8 @@ func TestAnySituation(t *testing.T) {
 func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconcile.Action) {
 	e := o.Election
 	leased := e.Lease && o.At < e.LeaseUntil && e.ClusterID != "" && e.Holder == o.Self && !e.Released
+	fenced := o.Redis.Known && o.Redis.MinReplicas == reconcile.Fence && !leased
+	unreachable := e.Unreachable > len(e.Voters)/2
 	must := func(ok bool, what string) {
 		if !ok {
 			t.Fatalf("%q %s in\n%s", a, what, reconcile.Text(o, d))
@@ -220,14 +223,14 @@ func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconc
 	case reconcile.Found:
 		must(o.Election.ClusterID == "" && !o.Paused, "although there is a cluster")
 	case reconcile.Release:
-		must(o.Election.Holder == o.Self && (!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading), "of a redis-server that may write")
+		must(o.Election.Holder == o.Self && (!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable), "of a redis-server that may write")
 	case reconcile.StartRedis, reconcile.StartSentinel, reconcile.SetSentinel, reconcile.Monitor, reconcile.KillRedis:
 		must(!o.Paused, "while paused")
 	case reconcile.FenceRedis:
-		must(!leased && o.At >= o.FenceAfter || o.Stopping || o.Redis.Loading, "under a lease")
+		must(!leased && o.At >= o.FenceAfter || o.Stopping || o.Redis.Loading || unreachable, "under a lease")
 	case reconcile.DropVIP:
 		must(isReplicaVIP(a.Address) || !leased && o.At >= o.FenceAfter || o.Stopping ||
-			!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading, "although it belongs here")
+			!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable, "although it belongs here")
 	}
 }
 

@@ -2,12 +2,14 @@ package reconcile
 
 import "slices"
 
-// handOver moves the primary to another node when a person asked for it, or this
-// node is to run no redis-server any more. Nothing moves while the cluster is
-// paused: nobody would get the votes.
+// handOver moves the primary to another node when a person asked for it, this node
+// is to run no redis-server any more, or its redis-server refuses writes because it
+// cannot write to its disk. Nothing moves while the cluster is paused: nobody would
+// get the votes.
 func (p *plan) handOver() bool {
 	o := p.o
-	if o.Paused || !o.Handover && p.d.Redis || !o.leased() || !o.Redis.answers() || o.Redis.Role != Primary {
+	wanted := o.Handover || !p.d.Redis || o.Redis.WriteError
+	if o.Paused || !wanted || !o.leased() || !o.Redis.answers() || o.Redis.Role != Primary {
 		return false
 	}
 	to := p.target()

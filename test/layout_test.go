@@ -24,7 +24,7 @@ var allowed = map[string][]string{
 	"config":     {"confgen"}, // for the names of directives
 
 	"confgen": {}, "election": {}, "gossip": {}, "reconcile": {}, "redis": {}, "supervisor": {}, "vip": {},
-	"internal/atomicfile": {}, "internal/secret": {},
+	"internal/atomicfile": {}, "internal/secret": {}, "internal/slotfile": {},
 
 	"packaging/deb": {},
 	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {}, "test/lab/cmd/lab": {"test/lab"},

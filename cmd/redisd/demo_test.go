@@ -94,9 +94,10 @@ func TestDemoKilled(t *testing.T) {
 
 // runningDemo is `redisd demo` in a process of its own.
 type runningDemo struct {
-	cmd  *exec.Cmd
-	tmp  string
-	wait func() error
+	cmd   *exec.Cmd
+	tmp   string
+	wait  func() error
+	ended chan struct{}
 
 	mu  sync.Mutex
 	out bytes.Buffer
@@ -106,18 +107,27 @@ func startDemo(t *testing.T, args ...string) *runningDemo {
 	if testing.Short() {
 		t.Skip("starts three nodes")
 	}
-	return startDemoIn(t, t.TempDir(), args...)
+	tmp, err := os.MkdirTemp("", "rd") // t.TempDir is too long for the sockets in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	return startDemoIn(t, tmp, args...)
 }
 
 func startDemoIn(t *testing.T, tmp string, args ...string) *runningDemo {
 	t.Helper()
-	d := &runningDemo{tmp: tmp, cmd: exec.Command("redisd", append([]string{"demo"}, args...)...)} // TestMain puts it into PATH
+	d := &runningDemo{tmp: tmp, ended: make(chan struct{}), cmd: exec.Command("redisd", append([]string{"demo"}, args...)...)} // TestMain puts it into PATH
 	d.cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	d.cmd.Stdout, d.cmd.Stderr = d, d
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	d.wait = sync.OnceValue(d.cmd.Wait)
+	d.wait = sync.OnceValue(func() error {
+		defer close(d.ended)
+		return d.cmd.Wait()
+	})
+	go func() { _ = d.wait() }() // ends with the demo, which the cleanup waits for
 	t.Cleanup(func() {
 		_ = d.cmd.Process.Signal(os.Interrupt)
 		_ = d.wait()
@@ -139,8 +149,14 @@ func (d *runningDemo) text() string {
 
 func (d *runningDemo) await(t *testing.T, text string) {
 	t.Helper()
-	for limit := time.Now().Add(patience); !strings.Contains(d.text(), text); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(limit) {
+	limit, tick := time.After(patience), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(d.text(), text) {
+		select {
+		case <-tick.C:
+		case <-d.ended:
+			t.Fatalf("ended without %q:\n%s", text, d.text())
+		case <-limit:
 			t.Fatalf("no %q in:\n%s", text, d.text())
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,20 +97,13 @@ func existing(path string) string {
 
 // cluster refuses the state of another cluster: joining with it would mix the two.
 func (f *findings) cluster() {
-	path := filepath.Join(f.cfg.Node.StateDir, "state.json")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return // there is none, or directories has spoken of it
-	}
-	var state struct {
-		Cluster string `json:"cluster"`
-	}
-	switch err := json.Unmarshal(b, &state); {
+	cluster, err := agent.ClusterOf(f.cfg.Node.StateDir)
+	switch {
 	case err != nil:
-		f.add(mistake, "node.state_dir", "%s is damaged (%v): restore it, or move %s away to join as a new node", path, err, f.cfg.Node.StateDir)
-	case state.Cluster != f.cfg.Cluster.Name:
-		f.add(mistake, "cluster.name", "found %q, but %s belongs to the cluster %q: set the name back, or move %s away to join as a new node",
-			f.cfg.Cluster.Name, path, state.Cluster, f.cfg.Node.StateDir)
+		f.add(mistake, "node.state_dir", "%v: restore it, or move %s away to join as a new node", err, f.cfg.Node.StateDir)
+	case cluster != "" && cluster != f.cfg.Cluster.Name:
+		f.add(mistake, "cluster.name", "found %q, but %s belongs to the cluster %q: set the name back, or move it away to join as a new node",
+			f.cfg.Cluster.Name, f.cfg.Node.StateDir, cluster)
 	}
 }
 

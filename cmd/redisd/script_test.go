@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/redisd/redisd/internal/slotfile"
 )
 
 // patience is how long a test waits for what must come; it is reached only by a failure.
@@ -38,16 +40,39 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", Setup: setup, UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
 		Condition: condition,
-		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "occupy": occupy, "json": jsonCmd},
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "occupy": occupy, "json": jsonCmd, "state": stateCmd},
 	})
 }
 
+// stateCmd makes the state of a node: "state DIR CLUSTER". An empty name makes one
+// that is damaged.
+func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: state DIR CLUSTER")
+	}
+	f, err := slotfile.Open(filepath.Join(ts.MkAbs(args[0]), "state"), 0o600)
+	ts.Check(err)
+	defer f.Close()
+	value := fmt.Sprintf(`{"id": "0badcafe", "cluster": %q}`, args[1])
+	if args[1] == "" {
+		value = `{"id": "0bad`
+	}
+	ts.Check(f.Write([]byte(value), true))
+}
+
 // setup makes a script independent of the host's own redisd, gives it a good
-// secret, and puts its directory into its configurations.
+// secret, puts its directory into its configurations, and has the demo in $DEMO:
+// a short path, for the sockets in it.
 func setup(env *testscript.Env) error {
 	env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(env.WorkDir, "no-bus"))
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // for a test binary with the race detector
-	env.Setenv("DEMO", filepath.Join(env.WorkDir, ".tmp", filepath.Base(demoDir())))
+	tmp, err := os.MkdirTemp("", "rd")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { os.RemoveAll(tmp) })
+	env.Setenv("TMPDIR", tmp)
+	env.Setenv("DEMO", filepath.Join(tmp, filepath.Base(demoDir())))
 	env.Setenv("REDISD_TEST_ADDRESS", ownAddress())
 	files, err := filepath.Glob(filepath.Join(env.WorkDir, "*.toml"))
 	if err != nil {

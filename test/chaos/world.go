@@ -301,7 +301,7 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 	} else {
 		w.minKeys = keys
 	}
-	s.Differ = w.differ(ctx, client, v, after)
+	s.Differ = w.differ(ctx, client, after)
 	return nil
 }
 
@@ -329,17 +329,22 @@ func (w *world) lostWrite(r *writer.Report, spans []writer.Span, l writer.Lost) 
 	return lost
 }
 
-// differ waits for the replicas to have what the primary has.
-func (w *world) differ(ctx context.Context, client *writer.Writer, want writer.Verdict, after agent.Status) (differ []string) {
+// differ waits for the replicas to have what the primary has, which is asked each time
+// as well: what a client that is long gone had sent may still arrive.
+func (w *world) differ(ctx context.Context, client *writer.Writer, after agent.Status) (differ []string) {
 	for _, n := range after.Nodes {
 		if n.Name == cluster.Primary(after) {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, agreeLimit)
-		err := lab.Await(ctx, 200*time.Millisecond, func() error {
+		limit, cancel := context.WithTimeout(ctx, agreeLimit)
+		err := lab.Await(limit, 200*time.Millisecond, func() error {
+			want, err := client.Verify(ctx, after.Primary.Address)
+			if err != nil {
+				return err
+			}
 			v, err := client.Verify(ctx, w.c.Host(n.Name).Addr().String()+":6379")
 			if err == nil && (len(v.Lost) != len(want.Lost) || v.Unacked != want.Unacked) {
-				err = fmt.Errorf("%d writes missing and %d too many; on the primary %d and %d", len(v.Lost), v.Unacked, len(want.Lost), want.Unacked)
+				err = fmt.Errorf("%d writes missing and %d not acknowledged; on the primary %d and %d", len(v.Lost), v.Unacked, len(want.Lost), want.Unacked)
 			}
 			return err
 		})
