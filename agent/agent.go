@@ -67,13 +67,15 @@ type Agent struct {
 	vips     vipSet
 	events   events
 
-	woken    chan struct{}
-	reload   chan chan error
-	stopping atomic.Bool
-	paused   atomic.Bool
-	wish     wish
-	lastPlan atomic.Pointer[Plan]
-	// lapsedAt is when the rounds saw that the lease had ended.
+	woken            chan struct{}
+	reload           chan chan error
+	stopping         atomic.Bool
+	paused           atomic.Bool
+	wish             wish
+	lastPlan         atomic.Pointer[Plan]
+	jitterMu         sync.Mutex
+	jitterAt, jitter time.Duration
+	// lapsedAt is since when this node has won the last term and has no lease.
 	lapsedAt atomic.Int64
 	// unanswered is the redis-server process that may yet carry out an unfencing.
 	unanswered atomic.Int64

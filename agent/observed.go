@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/redisd/redisd/election"
@@ -20,7 +21,8 @@ func (a *Agent) observe() reconcile.Observed {
 		VIPs:         a.vips.observed(),
 		Members:      a.members(),
 	}
-	o.Election.LapsedAt = max(time.Duration(a.lapsedAt.Load()), a.started)
+	o.Election.ClaimedAt = a.backoff(v)
+	o.Election.LapsedAt = time.Duration(a.lapsedAt.Load())
 	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wish.observed()
 	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary)
 	o.Redis = a.redisW.observed()
@@ -35,6 +37,22 @@ func (a *Agent) observe() reconcile.Observed {
 		o.HolderSeen = a.probe.lastSeen(addr.String())
 	}
 	return o
+}
+
+// claimJitter is the longest that chance adds to the pause after a claim, or after a
+// vote for somebody else. Without it three equal candidates could go round for ever.
+const claimJitter = 150 * time.Millisecond
+
+// backoff is when the last claim ended, or this node last voted for another, and a
+// little more, by chance.
+func (a *Agent) backoff(v election.View) time.Duration {
+	at := max(v.ClaimedAt, v.VotedAt)
+	a.jitterMu.Lock()
+	defer a.jitterMu.Unlock()
+	if at != a.jitterAt {
+		a.jitterAt, a.jitter = at, rand.N(claimJitter)
+	}
+	return at + a.jitter
 }
 
 func electionObserved(v election.View) reconcile.Election {
@@ -76,13 +94,15 @@ func (a *Agent) local(ctx context.Context) election.Local {
 	o, d := a.observe(), a.desired()
 	r := o.Redis
 	// A replica that has just ended will be back with its data: whoever has less must
-	// not overtake it in these seconds. A primary that has ended is to be overtaken.
+	// not overtake it in these seconds. A primary that has ended, or
+	// has given the lease back, is to be overtaken.
 	usable := r.Running && !r.Syncing && r.SilentSince == 0
+	released := o.Election.Holder == o.Self && o.Election.Released
 	returns := o.Election.Holder != o.Self && a.redis.justExited(reconcile.ColdStart)
 	return election.Local{
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
 		Known:     !r.Running || r.Known && !r.Loading,
-		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable || returns),
+		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable && !released || returns),
 		Reachable: o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
 		Paused:    o.Paused,
 		Founder:   election.NodeID(reconcile.Founder(o, d)),

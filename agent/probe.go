@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/redis"
 )
 
@@ -26,6 +27,8 @@ type probe struct {
 	addr   netip.AddrPort
 	server *redis.Server
 	seen   time.Duration
+	// tried is when the last look ended.
+	tried time.Duration
 	// connected is when it last took a connection, whether it answered or not: one
 	// that is busy does, and one behind a cut does not.
 	connected time.Duration
@@ -58,8 +61,9 @@ func (p *probe) run(ctx context.Context) error {
 func (p *probe) note(answered, connected bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.tried = now()
 	if answered {
-		p.seen = now()
+		p.seen = p.tried
 	}
 	if connected {
 		p.connected = now()
@@ -110,8 +114,8 @@ func (p *probe) follow(addr netip.AddrPort) *redis.Server {
 func (p *probe) lastSeen(addr string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.addr.IsValid() || p.addr.String() != addr {
-		return 0
+	if !p.addr.IsValid() || p.addr.String() != addr || now() > p.tried+reconcile.SilentRedis {
+		return 0 // not asked lately: this node itself may have been frozen
 	}
 	return p.seen
 }

@@ -126,6 +126,12 @@ func (a *Agent) announce(o reconcile.Observed) {
 // it comes and goes.
 func (a *Agent) keepLease(o reconcile.Observed) {
 	held := o.Election.Lease
+	switch asking := o.Election.Holder == a.self && !o.Election.Released && !held; {
+	case !asking:
+		a.lapsedAt.Store(0)
+	case a.lapsedAt.Load() == 0:
+		a.lapsedAt.Store(int64(now()))
+	}
 	if held && o.Election.LeaseUntil > a.leaseNoted {
 		a.leaseNoted = o.Election.LeaseUntil
 		if err := a.disk.saveLease(o.Election.LeaseUntil); err != nil {
@@ -138,7 +144,6 @@ func (a *Agent) keepLease(o reconcile.Observed) {
 			a.log.Info("lease held: this node is the primary", "term", o.Election.Term)
 			a.events.add("lease_held", "this node is the primary")
 		} else {
-			a.lapsedAt.Store(int64(now()))
 			a.log.Warn("lease lost", "term", o.Election.Term, "released", o.Election.Released)
 			a.events.add("lease_lost", "this node is not the primary any more")
 		}

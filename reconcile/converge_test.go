@@ -143,7 +143,7 @@ func (w *world) applyElection(a reconcile.Action) {
 			w.win()
 		}
 	case reconcile.Release:
-		e.Released, e.OpenedAt, e.Lease = true, o.At, false
+		e.Released, e.OpenedAt, e.Lease, e.Unreachable = true, o.At, false, 0
 	case reconcile.HandOver:
 		o.Redis.MinReplicas = reconcile.Fence
 		w.vip("vip").Held = false

@@ -87,7 +87,8 @@ type Election struct {
 	// Unreachable is how many voters say that this holder's redis-server takes no
 	// connection from them.
 	Unreachable int
-	// LapsedAt is when this holder saw that its lease had ended.
+	// LapsedAt is since when this node has won the last term and has no lease: nobody
+	// answers, or not enough. Zero: it is not so.
 	LapsedAt Time
 }
 

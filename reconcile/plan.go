@@ -178,7 +178,7 @@ func (p *plan) giveBack() {
 		if r.MinReplicas != Fence && !planned[FenceRedis](p) {
 			p.do(FenceRedis{Why: why})
 		}
-	case !p.o.leased() && r.answers() && r.MinReplicas == Fence && p.o.At >= p.o.Election.LapsedAt+LapsedFor:
+	case !p.o.leased() && r.answers() && r.MinReplicas == Fence && p.lapsed():
 		// What it says may still be heard, even if it hears nobody: as long as it
 		// renews, nobody else can have the lease.
 		why = "no majority answers"
@@ -187,6 +187,13 @@ func (p *plan) giveBack() {
 	}
 	p.dropVIPs(why)
 	p.do(Release{Why: why})
+}
+
+// lapsed: this holder has asked in vain for the lease for so long that it is no
+// stall.
+func (p *plan) lapsed() bool {
+	at := p.o.Election.LapsedAt
+	return at > 0 && p.o.At >= at+LapsedFor
 }
 
 // outOfReach: a majority cannot connect to the local redis-server, although it
