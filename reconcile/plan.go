@@ -47,6 +47,10 @@ const (
 	// names another primary after Remonitor is set up anew.
 	PublishAgain = 1500 * time.Millisecond
 	Remonitor    = 20 * time.Second
+	// RemonitorStuck is sooner: a publication takes one or two seconds, and a Sentinel
+	// that is in a failover for longer waits for what will not come (replicas that a
+	// later primary has taken, or a promotion that it may not carry out).
+	RemonitorStuck = 4 * time.Second
 	// HandOverAgain is the pause after a handover that failed, HandOverTries how
 	// often a stopping node tries before it stops without one.
 	HandOverAgain = 500 * time.Millisecond
@@ -65,7 +69,9 @@ const (
 	PriorityPrimary   = 1
 	PrioritySuccessor = 10
 	PriorityReplica   = 100
-	PriorityNever     = 0
+	// PriorityAside and the term is a replica's that Sentinel is not to choose now.
+	PriorityAside = 1000
+	PriorityNever = 0
 )
 
 // plan collects the actions of one round.
@@ -346,8 +352,9 @@ func (p *plan) serving() bool {
 
 // priority tells Sentinel, through replica-priority, whom to choose: it is asked
 // to publish the primary, and does so only for the node that it would choose. It
-// forgets the priority of a node that is a primary, so the others step back
-// until the local Sentinel names the right one.
+// knows the priority of a node that is a primary from the time before, so the
+// others step aside until the local Sentinel names the right one: with every term
+// farther, so that whoever was aside in one term is before all others in the next.
 func (p *plan) priority() {
 	o, r, s := p.o, p.o.Redis, p.o.Sentinel
 	if !r.answers() || r.Loading {
@@ -363,10 +370,8 @@ func (p *plan) priority() {
 		want = PriorityReplica // whoever wins must have been seen to be eligible
 	case !o.holderHeard() || o.Election.Primary != r.PrimaryAddr:
 		// The primary is not known to be alive: leave what it was.
-	case !r.LinkUp || r.Syncing:
-		want = PriorityNever
-	case s.Running && s.Known && s.Monitors != "" && s.Monitors != o.Election.Primary:
-		want = PriorityNever
+	case !r.LinkUp || r.Syncing || s.Running && s.Known && s.Monitors != "" && s.Monitors != o.Election.Primary:
+		want = PriorityAside + int(o.Election.Term)
 	case len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self:
 		want = PrioritySuccessor
 	default:

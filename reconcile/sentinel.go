@@ -26,7 +26,11 @@ func (p *plan) sentinel() {
 // sentinelAction is what has to be set right next; nil: nothing.
 func (p *plan) sentinelAction() Action {
 	o, s, primary := p.o, p.o.Sentinel, p.primaryAddr()
-	lost := s.WrongSince > 0 && o.At >= s.WrongSince+Remonitor && !s.Failover
+	patience := Remonitor
+	if s.Failover {
+		patience = RemonitorStuck
+	}
+	lost := s.WrongSince > 0 && o.At >= s.WrongSince+patience
 	switch {
 	case primary != "" && (s.Monitors == "" || s.Monitors != primary && lost):
 		return Monitor{Primary: primary, Quorum: p.quorum()}
