@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -65,9 +66,10 @@ func nodeSocket(i int) string { return filepath.Join(nodeDir(i), "run", agent.So
 // demo is three agents in processes of their own.
 type demo struct {
 	*app
-	dir   string
-	once  bool
-	nodes []*demoNode
+	dir     string
+	once    bool
+	network io.Closer // what reserves the addresses; nil until then
+	nodes   []*demoNode
 }
 
 type demoNode struct {
@@ -158,7 +160,7 @@ func (d *demo) start(ctx context.Context) error {
 	if err := os.WriteFile(secretFile, []byte(secret.Generate()+"\n"), 0o600); err != nil {
 		return err
 	}
-	addrs, err := freeAddresses(ctx)
+	addrs, err := d.reserve(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,18 +177,26 @@ func (d *demo) start(ctx context.Context) error {
 	return nil
 }
 
-// freeAddresses returns loopback addresses on which no node of another demo
-// listens: 127.77.0.1 to .3, or else those of the next network.
-func freeAddresses(ctx context.Context) ([]netip.Addr, error) {
-	var err error
+// reserve finds loopback addresses on which nobody listens: 127.77.0.1 to .3, or
+// else those of the next network. No other demo takes them meanwhile: the one that
+// has a network listens at the end of it.
+func (d *demo) reserve(ctx context.Context) (addrs []netip.Addr, err error) {
+	port := uint16(config.Default().Cluster.GossipPort)
 	for third := range 256 {
-		var addrs []netip.Addr
-		for i := 1; i <= demoNodes; i++ {
-			addrs = append(addrs, netip.AddrFrom4([4]byte{127, 77, byte(third), byte(i)}))
+		at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 77, byte(third), last}) }
+		network, e := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at(254), port)))
+		if err = e; err != nil {
+			continue
+		}
+		addrs = nil
+		for i := range demoNodes {
+			addrs = append(addrs, at(byte(i+1)))
 		}
 		if err = allFree(ctx, addrs); err == nil {
+			d.network = network
 			return addrs, nil
 		}
+		network.Close()
 	}
 	return nil, fmt.Errorf("no loopback address is free for the demo: %w", err)
 }
@@ -363,6 +373,9 @@ func (d *demo) cleanUp() error {
 			<-n.exited
 		}
 		errs = append(errs, stopLeftovers(context.Background(), filepath.Join(n.dir, "state")))
+	}
+	if d.network != nil {
+		errs = append(errs, d.network.Close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
 }

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,9 +61,13 @@ func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(f.Write([]byte(value), true))
 }
 
+// scripts counts them.
+var scripts atomic.Int32
+
 // setup makes a script independent of the host's own redisd, gives it a good
 // secret, puts its directory into its configurations, and has the demo in $DEMO:
-// a short path, for the sockets in it.
+// a short path, for the sockets in it. $NET is the network of loopback addresses,
+// and $PORT4 and $PORT6 are ports, that no other script or run of this test uses.
 func setup(env *testscript.Env) error {
 	env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(env.WorkDir, "no-bus"))
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // for a test binary with the race detector
@@ -73,6 +78,14 @@ func setup(env *testscript.Env) error {
 	env.Defer(func() { os.RemoveAll(tmp) })
 	env.Setenv("TMPDIR", tmp)
 	env.Setenv("DEMO", filepath.Join(tmp, filepath.Base(demoDir())))
+	pid, n := os.Getpid(), int(scripts.Add(1))
+	vars := map[string]string{
+		"WORK": env.WorkDir, "NET": fmt.Sprintf("127.%d.%d", 80+pid/250%10*10+n, pid%250),
+		"PORT4": strconv.Itoa(16000 + pid%1000), "PORT6": strconv.Itoa(17000 + pid%1000),
+	}
+	for name, value := range vars {
+		env.Setenv(name, value)
+	}
 	env.Setenv("REDISD_TEST_ADDRESS", ownAddress())
 	files, err := filepath.Glob(filepath.Join(env.WorkDir, "*.toml"))
 	if err != nil {
@@ -83,7 +96,7 @@ func setup(env *testscript.Env) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "$WORK", env.WorkDir)), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(os.Expand(string(text), func(name string) string { return vars[name] })), 0o600); err != nil {
 			return err
 		}
 	}

@@ -33,9 +33,12 @@ const (
 	darkTime = 5 * time.Second  // a host without power, a reboot's firmware, a service stopped
 	cutTime  = 15 * time.Second // long enough for every way to have failed over
 	hangTime = 20 * time.Second
+
+	quietTime = 2 * time.Second
 )
 
 var faults = []fault{
+	{id: "none", title: "nothing: the noise of the measurement", prepare: nothing},
 	{id: "kill", title: "redis-server killed", prepare: killed},
 	{id: "hang", title: "redis-server hangs", mended: "it goes on after 20 s", lasts: hangTime, prepare: hung},
 	{id: "power", title: "power loss of the host", mended: "power back after 5 s", lasts: darkTime, prepare: powerLost},
@@ -51,6 +54,13 @@ var faults = []fault{
 }
 
 func (f fault) applies(w way) bool { return len(f.only) == 0 || slices.Contains(f.only, w.id) }
+
+func nothing(context.Context, *running, *lab.Host) (blow, error) {
+	return blow{strike: func(ctx context.Context) error {
+		pause(ctx, quietTime)
+		return ctx.Err()
+	}}, nil
+}
 
 func killed(ctx context.Context, _ *running, primary *lab.Host) (blow, error) {
 	p, err := primary.Process(ctx, "redis-server")

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+)
+
+// judge says how well the cluster is, in words an operator can act on.
+func (s *Status) judge(primary *NodeStatus, expect int) {
+	switch {
+	case s.ClusterID == "":
+		s.problem("not founded yet: %d of %d expected members are here", len(s.Nodes), expect)
+	case primary == nil:
+		s.problem("there is no primary: nothing can be written")
+	case primary.State == "fenced":
+		s.problem("the primary %s accepts no writes", primary.Name)
+	}
+	down := len(s.Problems) > 0
+	if s.Paused {
+		s.problem("paused: no automatic failover (redisd resume ends it)")
+	}
+	voting, synced, sentinels := 0, 0, 0
+	for _, n := range s.Nodes {
+		if n.Voter && !n.away() {
+			voting++
+		}
+		if n.inSync() {
+			synced++
+		}
+		if n.Sentinel.State == "running" || n.Sentinel.State == "stopped" {
+			sentinels++
+		}
+	}
+	for _, n := range s.Nodes {
+		s.judgeNode(n, sentinels)
+	}
+	if primary != nil && synced == 0 && len(s.Nodes) > 1 {
+		s.problem("no replica is in sync: the primary cannot be replaced without losing data")
+	}
+	if s.ClusterID != "" && voting == s.Majority && voting < s.Voters {
+		s.problem("%d of %d voters are here, just the majority: one more loss stops all writes", voting, s.Voters)
+	}
+	switch {
+	case down:
+		s.Health = "down"
+	case len(s.Problems) > 0:
+		s.Health = "degraded"
+	default:
+		s.Health = "healthy"
+	}
+}
+
+// judgeNode adds what is wrong with one node, in a cluster of so many sentinels.
+func (s *Status) judgeNode(n NodeStatus, sentinels int) {
+	switch {
+	case n.away():
+		s.problem("%s (%s) is %s", n.Name, n.Address, n.State)
+	case n.State != "running":
+		s.problem("redis-server on %s is %s%s", n.Name, n.State, suffix(n.LastExit))
+	case n.Role == "replica" && !n.inSync():
+		s.problem("%s does not replicate: its link to the primary is down", n.Name)
+	}
+	for _, p := range n.Problems {
+		s.problem("%s: %s", n.Name, p)
+	}
+	switch n.Sentinel.State {
+	case "stopped":
+		s.problem("redis-sentinel on %s is stopped", n.Name)
+	case "running":
+		if n.Sentinel.Known < sentinels {
+			s.problem("the sentinel on %s knows %d of %d sentinels", n.Name, n.Sentinel.Known, sentinels)
+		}
+		if s.Primary != nil && n.Sentinel.Primary != s.Primary.Address {
+			s.problem("the sentinel on %s names %s as primary", n.Name, cmp.Or(n.Sentinel.Primary, "nobody"))
+		}
+	}
+}
+
+func (s *Status) problem(format string, args ...any) {
+	s.Problems = append(s.Problems, fmt.Sprintf(format, args...))
+}
+
+// away: the node could not be asked.
+func (n NodeStatus) away() bool { return n.State == "unreachable" || n.State == "left" }
+
+// inSync: it is a replica that could take over.
+func (n NodeStatus) inSync() bool {
+	return n.State == "running" && n.Role == "replica" && n.Replication != nil && n.Replication.Link == "up"
+}
+
+func suffix(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
+}
