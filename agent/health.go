@@ -31,8 +31,10 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 			sentinels++
 		}
 	}
-	for _, n := range s.Nodes {
-		s.judgeNode(n, sentinels)
+	if s.ClusterID != "" { // before, nobody replicates yet, and no sentinel has anything to watch
+		for _, n := range s.Nodes {
+			s.judgeNode(n, sentinels)
+		}
 	}
 	if primary != nil && synced == 0 && len(s.Nodes) > 1 {
 		s.problem("no replica is in sync: the primary cannot be replaced without losing data")

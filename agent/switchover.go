@@ -106,11 +106,11 @@ func (a *Agent) checkTarget(name string) (id string, err error) {
 	case a.paused.Load():
 		return "", errPaused
 	}
-	if len(v.Successors) == 0 {
-		return "", errors.New("no replica is in sync, so nobody can take over without losing data; see `redisd status`")
+	if name == "" && len(v.Successors) > 0 {
+		return "", nil
 	}
 	if name == "" {
-		return "", nil
+		return "", errors.New("no replica is in sync, so nobody can take over without losing data; see `redisd status`")
 	}
 	var names []string
 	for _, m := range a.gossip.Members() {

@@ -162,12 +162,22 @@ func (r *recorder) all() []string {
 // await returns when a line that contains text was received.
 func (r *recorder) await(t *testing.T, text string) {
 	t.Helper()
+	r.awaitTimes(t, text, 1)
+}
+
+// awaitTimes returns when as many lines that contain text were received.
+func (r *recorder) awaitTimes(t *testing.T, text string, times int) {
+	t.Helper()
 	limit := time.After(patience)
 	for {
+		found := 0
 		for _, line := range r.all() {
 			if strings.Contains(line, text) {
-				return
+				found++
 			}
+		}
+		if found >= times {
+			return
 		}
 		select {
 		case <-r.more:

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -96,15 +97,13 @@ func TestStopSavesData(t *testing.T) {
 	if err := p.Stop(t.Context(), patience); err != nil {
 		t.Errorf("stopping it again: %v", err)
 	}
-	again := newRecorder()
-	p.out.lines = again.receive // nothing is delivered between the runs
 	start(t, p, redisArgs(dir)...)
-	again.await(t, redisReady)
-	if reply := ask(t, dir, "EXISTS colour"); reply != ":1" {
-		t.Error("the key is lost:", reply)
-	}
 	if p.State().Stopping {
 		t.Error("the new run counts as stopping")
+	}
+	lines.awaitTimes(t, redisReady, 2)
+	if reply := ask(t, dir, "EXISTS colour"); reply != ":1" {
+		t.Error("the key is lost:", reply)
 	}
 }
 
@@ -304,10 +303,12 @@ func TestCloseLeavesTheProcess(t *testing.T) {
 }
 
 func TestCloseIsBounded(t *testing.T) {
-	block := make(chan struct{})
-	p := New(slog.New(slog.DiscardHandler), tempDir(t), "redis-server", func(Line) { <-block })
+	block, entered := make(chan struct{}), make(chan struct{})
+	enter := sync.OnceFunc(func() { close(entered) })
+	p := New(slog.New(slog.DiscardHandler), tempDir(t), "redis-server", func(Line) { enter(); <-block })
 	start(t, p, "/bin/echo", "hello")
 	awaitExit(t, p) // a receiver that hangs does not hold it up
+	<-entered
 	begun := time.Now()
 	if err := p.Close(); err == nil || time.Since(begun) > closeLimit+patience {
 		t.Errorf("after %v: %v", time.Since(begun), err)
