@@ -12,7 +12,7 @@ import (
 type fault struct {
 	id    string
 	title string
-	// mended is what ends it, in words; "" for a fault that has no end.
+	// mended is what ends it, in words; "" for a fault whose end does nothing.
 	mended string
 	// lasts is for how long it does.
 	lasts time.Duration
@@ -34,11 +34,11 @@ const (
 	cutTime  = 15 * time.Second // long enough for every way to have failed over
 	hangTime = 20 * time.Second
 
-	quietTime = 2 * time.Second
+	quietTime = 3 * time.Second
 )
 
 var faults = []fault{
-	{id: "none", title: "nothing: the noise of the measurement", prepare: nothing},
+	{id: "none", title: "nothing: the noise of the measurement", lasts: quietTime, prepare: nothing},
 	{id: "kill", title: "redis-server killed", prepare: killed},
 	{id: "hang", title: "redis-server hangs", mended: "it goes on after 20 s", lasts: hangTime, prepare: hung},
 	{id: "power", title: "power loss of the host", mended: "power back after 5 s", lasts: darkTime, prepare: powerLost},
@@ -56,10 +56,8 @@ var faults = []fault{
 func (f fault) applies(w way) bool { return len(f.only) == 0 || slices.Contains(f.only, w.id) }
 
 func nothing(context.Context, *running, *lab.Host) (blow, error) {
-	return blow{strike: func(ctx context.Context) error {
-		pause(ctx, quietTime)
-		return ctx.Err()
-	}}, nil
+	calm := func(context.Context) error { return nil }
+	return blow{strike: calm, mend: calm}, nil
 }
 
 func killed(ctx context.Context, _ *running, primary *lab.Host) (blow, error) {
