@@ -251,7 +251,7 @@ func (a *Agent) applyElection(ctx context.Context, o reconcile.Observed, action 
 		return a.ballot.do(func(e *election.Elector) []election.Envelope {
 			i := e.Announced()
 			i.Successors = nodeIDs(act.IDs)
-			return e.Announce(now(), i, a.learners())
+			return e.Announce(now(), i, learnersOf(o))
 		})
 	case reconcile.SetRoster:
 		voters := make([]election.Voter, len(act.Voters))

@@ -132,7 +132,7 @@ func (a *Agent) votersHere(leaveOut bool) []election.Voter {
 		return voters
 	}
 	alive := map[string]bool{}
-	for _, m := range a.members() {
+	for _, m := range a.observedMembers(a.gossip.Members()) {
 		alive[m.ID] = m.Alive
 	}
 	return slices.DeleteFunc(slices.Clone(voters), func(v election.Voter) bool { return !alive[string(v.ID)] })

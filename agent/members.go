@@ -110,10 +110,10 @@ func (a *Agent) shareMeta(settled bool) {
 	a.meta = next
 }
 
-// members turns the members of gossip into what reconcile reads.
-func (a *Agent) members() []reconcile.Member {
+// observedMembers turns the members of gossip into what reconcile reads.
+func (a *Agent) observedMembers(members []gossip.Member) []reconcile.Member {
 	var out []reconcile.Member
-	for _, m := range a.gossip.Members() {
+	for _, m := range members {
 		r := reconcile.Member{
 			ID: m.ID, Name: m.Name, ClusterID: m.ClusterID, Gossip: m.Addr.String(),
 			Alive: m.State.Up(), Ready: m.Ready, Priority: m.Priority,
@@ -135,9 +135,9 @@ func (a *Agent) members() []reconcile.Member {
 
 // hasRival: another host answers under this node's ID, because its disk is a copy
 // of this one's. Until a person has put that right, neither votes nor claims.
-func (a *Agent) hasRival() bool {
-	for _, m := range a.gossip.Members() {
-		if m.ID == a.self {
+func hasRival(self string, members []gossip.Member) bool {
+	for _, m := range members {
+		if m.ID == self {
 			return m.Rival.IsValid()
 		}
 	}
@@ -162,11 +162,11 @@ func (a *Agent) address(id string) (netip.AddrPort, bool) {
 	return addr, err == nil
 }
 
-// learners are the members that are no voters yet.
-func (a *Agent) learners() []election.NodeID {
+// learnersOf are the members that renewals go to beside the voters.
+func learnersOf(o reconcile.Observed) []election.NodeID {
 	var out []election.NodeID
-	for _, m := range a.gossip.Members() {
-		if m.State == gossip.Alive && m.ID != a.self {
+	for _, m := range o.Members {
+		if m.Alive && m.ID != o.Self {
 			out = append(out, election.NodeID(m.ID))
 		}
 	}

@@ -12,14 +12,14 @@ import (
 // observe gathers what the watchers know. It asks nobody, so a redis-server that
 // hangs cannot hold up a round.
 func (a *Agent) observe() reconcile.Observed {
-	v := a.ballot.view()
+	v, members := a.ballot.view(), a.gossip.Members()
 	o := reconcile.Observed{
 		At: now(), Self: a.self, Started: a.started, FenceAfter: a.fenceAfter,
-		Stopping: a.stopping.Load(), Paused: a.paused.Load() || a.hasRival(),
+		Stopping: a.stopping.Load(), Paused: a.paused.Load() || hasRival(a.self, members),
 		Election:     electionObserved(v),
 		RemoteFenced: a.probe.fencedIn(),
 		VIPs:         a.vips.observed(),
-		Members:      a.members(),
+		Members:      a.observedMembers(members),
 	}
 	o.Election.ClaimedAt = a.backoff(v)
 	o.Election.LapsedAt = time.Duration(a.lapsedAt.Load())
@@ -32,7 +32,7 @@ func (a *Agent) observe() reconcile.Observed {
 	}
 	o.Sentinel = a.sentW.observed()
 	o.Sentinel.StartAfter = a.sentinel.nextStart()
-	o.Sentinel.Configured = a.sentinelConfigured()
+	o.Sentinel.Configured = o.Sentinel.Running || a.sentinelConfigured()
 	if addr := a.holderAddr(); addr.IsValid() {
 		o.HolderSeen = a.probe.lastSeen(addr.String())
 	}

@@ -61,7 +61,8 @@ func (a *Agent) rounds(ctx context.Context) error {
 // that another round should look at without waiting.
 func (a *Agent) round(ctx context.Context) bool {
 	o, d := a.observe(), a.desired()
-	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), a.learners()) })
+	learners := learnersOf(o)
+	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), learners) })
 	a.guard.lease(o.Election.Lease, o.Election.LeaseUntil)
 	if !o.Election.Lease {
 		a.guard.over() // this round sees to it
@@ -118,7 +119,7 @@ func (a *Agent) announce(o reconcile.Observed) {
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope {
 		i := e.Announced()
 		i.Primary, i.Note = primary, note
-		return e.Announce(now(), i, a.learners())
+		return e.Announce(now(), i, learnersOf(o))
 	})
 }
 

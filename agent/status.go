@@ -120,7 +120,7 @@ func (a *Agent) nodeStatus() NodeStatus {
 	for _, address := range a.vips.foreign() {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
-	if a.hasRival() {
+	if hasRival(a.self, a.gossip.Members()) {
 		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+a.disk.dir+" away on one of them")
 	}
 	if cfg.HasRole("redis") {
