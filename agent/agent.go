@@ -67,12 +67,14 @@ type Agent struct {
 	vips     vipSet
 	events   events
 
-	woken            chan struct{}
-	reload           chan chan error
-	stopping         atomic.Bool
-	paused           atomic.Bool
-	wish             wish
-	lastPlan         atomic.Pointer[Plan]
+	woken              chan struct{}
+	reloadMu           sync.Mutex
+	stopping           atomic.Bool
+	paused             atomic.Bool
+	wish               wish
+	recordErr, noteErr sometimes
+	// drained is how far this node's history went when it handed over; 0: it did not.
+	drained          atomic.Int64
 	jitterMu         sync.Mutex
 	jitterAt, jitter time.Duration
 	// lapsedAt is since when this node has won the last term and has no lease.
@@ -112,7 +114,6 @@ func New(o Options) (*Agent, error) {
 		sending:    sending{n: map[election.NodeID]int{}},
 		calls:      calls{waiting: map[string]chan answer{}},
 		woken:      make(chan struct{}, 1),
-		reload:     make(chan chan error),
 	}
 	a.cfg.Store(&cfg)
 	if a.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir); err != nil {
@@ -128,9 +129,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	if !o.LastGood {
-		if err := a.rememberConfig(); err != nil {
-			return nil, err
-		}
+		a.rememberConfig()
 	}
 	a.ballot = &ballot{
 		e:    election.New(election.NodeID(a.self), a.state.Election, a.started),
@@ -188,6 +187,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer a.vips.close()
+	if err := a.importFirst(ctx); err != nil {
+		return err
+	}
 	if err := a.join(ctx); err != nil {
 		return err
 	}
@@ -206,6 +208,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.vips.watch(gctx, a.wake) })
 	g.Go(func() error { return a.watchProcesses(gctx) })
 	g.Go(func() error { return a.watchLease(gctx) })
+	g.Go(func() error { return a.recorder(gctx) })
 	g.Go(func() error { return api.serve(gctx) })
 	g.Go(func() error {
 		defer cancel() // the rounds are over: everything else ends with them
@@ -223,25 +226,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // Stop has the agent stop the node in order; Run returns when that is done.
 func (a *Agent) Stop() {
+	a.wish.forget()
 	a.stopping.Store(true)
 	a.wake()
-}
-
-// Reload reads the configuration again and applies it. When it is refused, every
-// mistake is in the error, and the node goes on with what it had.
-func (a *Agent) Reload(ctx context.Context) error {
-	done := make(chan error, 1)
-	select {
-	case a.reload <- done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // wake has the next round run now.

@@ -41,7 +41,7 @@ func (a *Agent) listen() (*api, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, a.Status(r.Context()), nil) })
-	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) { reply(w, a.lastPlan.Load(), nil) })
+	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) { reply(w, a.Plan(), nil) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { reply(w, a.events.all(), nil) })
 	mux.HandleFunc("GET /v1/primary", func(w http.ResponseWriter, r *http.Request) {
 		addr, ok := a.PrimaryAddress()

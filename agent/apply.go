@@ -17,8 +17,9 @@ const (
 	// actTimeout bounds a command to a redis-server or redis-sentinel that is to
 	// change it: a round must not outlast the lease.
 	actTimeout = 200 * time.Millisecond
-	// sentinelTimeout is longer: each of its settings is fsync'd to its file.
-	sentinelTimeout = 500 * time.Millisecond
+	// sentinelTimeout is longer: each of its settings is fsync'd to its file. With the
+	// look that follows it leaves half of a lease.
+	sentinelTimeout = 300 * time.Millisecond
 	// stopGrace is how long a process may take to stop: redis-server saves its data,
 	// and with many GiB that takes minutes.
 	stopGrace = 5 * time.Minute
@@ -37,11 +38,14 @@ func (a *Agent) apply(ctx context.Context, o reconcile.Observed, action reconcil
 	case reconcile.Found, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
 		return a.applyElection(ctx, o, action)
 	case reconcile.DropVIP:
+		if err := a.vips.drop(ctx, act.Address); err != nil {
+			return err
+		}
 		a.log.Info("vip dropped", "vip", act.Address, "why", act.Why)
-		return a.vips.drop(ctx, act.Address)
+		return nil
 	case reconcile.HoldVIP:
-		first, err := a.vips.hold(ctx, act.Address)
-		if first {
+		first, err := a.holdVIP(ctx, act.Address)
+		if err == nil && first {
 			a.log.Info("vip held", "vip", act.Address)
 			a.events.add("vip_held", act.Address)
 			a.checkOwner(ctx, act.Address)
@@ -53,6 +57,24 @@ func (a *Agent) apply(ctx context.Context, o reconcile.Observed, action reconcil
 		return a.fenceRemote(ctx, act.Addr, o.Election.Term)
 	}
 	return fmt.Errorf("action %T is not known", action)
+}
+
+// holdVIP adds or renews an address. That of the primary only under a lease, at the
+// time of the act: a round that was frozen in between must not take it.
+func (a *Agent) holdVIP(ctx context.Context, address string) (first bool, err error) {
+	if a.vips.replicas(address) {
+		return a.vips.hold(ctx, address)
+	}
+	v := a.ballot.view()
+	if !v.Lease {
+		return false, errLeaseOver
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.LeaseUntil-now())
+	defer cancel()
+	if first, err = a.vips.hold(ctx, address); err == nil && now() >= v.LeaseUntil && !a.ballot.view().Lease {
+		return false, errors.Join(errLeaseOver, a.vips.drop(ctx, address))
+	}
+	return first, err
 }
 
 // checkOwner looks, beside the rounds, whether somebody else answers for an address
@@ -126,6 +148,7 @@ func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.LeaseUntil-now())
 	defer cancel()
+	a.redisW.unfencing()
 	err := command(ctx)
 	if err != nil && !redis.AnswerOf(err).Answered() {
 		a.unanswered.Store(int64(a.redis.State().PID))
@@ -187,7 +210,6 @@ func (a *Agent) applyProcess(ctx context.Context, action reconcile.Action) error
 			return err
 		}
 	case reconcile.StopRedis:
-		a.record(true)
 		a.redis.stop(ctx, stopGrace, a.stopFailed("redis-server"))
 	case reconcile.StopSentinel:
 		a.sentinel.stop(ctx, stopGrace, a.stopFailed("redis-sentinel"))
@@ -209,13 +231,18 @@ func (a *Agent) applySentinel(ctx context.Context, action reconcile.Action) erro
 		return a.monitor(ctx, act)
 	case reconcile.TuneSentinel:
 		pid := a.sentinel.State().PID
-		if err := s.Tune(ctx, sentinelTimers); err != nil {
-			a.log.Info("this redis-sentinel's timers cannot be set; it learns of changes more slowly", "error", err)
+		switch err := s.Tune(ctx, sentinelTimers); {
+		case errors.Is(err, redis.ErrUnsupported):
+			a.log.Info("this redis-sentinel's timers cannot be set; it learns of changes more slowly")
+		case err != nil:
+			return err
 		}
 		a.sentW.tuned(pid)
 	case reconcile.SetSentinel:
+		if err := s.Set(ctx, name, redis.Directive{Name: act.Option, Value: act.Value}); err != nil {
+			return err
+		}
 		a.log.Info("sentinel option set", "option", act.Option, "value", act.Value)
-		return s.Set(ctx, name, redis.Directive{Name: act.Option, Value: act.Value})
 	case reconcile.Publish:
 		a.sentW.published()
 		if err := s.Failover(ctx, name); err != nil {
@@ -258,14 +285,16 @@ func (a *Agent) applyElection(ctx context.Context, o reconcile.Observed, action 
 		for i, v := range act.Voters {
 			voters[i] = election.Voter{ID: election.NodeID(v.ID), Addr: v.Addr}
 		}
-		a.log.Info("voters changed", "why", act.Why, "voters", len(voters))
-		a.events.add("roster", act.Why)
 		var err error
 		if e := a.ballot.do(func(e *election.Elector) []election.Envelope {
 			err = e.Propose(now(), voters)
 			return nil
 		}); e != nil {
 			return e
+		}
+		if err == nil {
+			a.log.Info("voters changed", "why", act.Why, "voters", len(voters))
+			a.events.add("roster", act.Why)
 		}
 		return err
 	}

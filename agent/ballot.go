@@ -15,6 +15,8 @@ type ballot struct {
 	save func(election.State) error
 	send func(env election.Envelope, overTCP bool)
 	log  *slog.Logger
+	// saveErr keeps a broken disk from filling the journal.
+	saveErr sometimes
 }
 
 // do runs f on the elector and sends what it returns. When the state cannot be
@@ -28,7 +30,9 @@ func (b *ballot) exchange(overTCP bool, f func(*election.Elector) []election.Env
 	if st, unsaved := b.e.Unsaved(); unsaved {
 		if err := b.save(st); err != nil {
 			b.mu.Unlock()
-			b.log.Error("election state not saved: no vote is given and no lease taken", "error", err)
+			if b.saveErr.due(err) {
+				b.log.Error("election state not saved: no vote is given and no lease taken", "error", err)
+			}
 			return err
 		}
 		b.e.Saved()

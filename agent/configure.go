@@ -108,9 +108,6 @@ func rewrite(path string, f func(old []byte) ([]byte, error)) error {
 
 func (a *Agent) startRedis(ctx context.Context, primary string) error {
 	cfg := *a.cfg.Load()
-	if err := a.importDataset(); err != nil {
-		return err
-	}
 	if err := a.setAsideBroken(primary); err != nil {
 		return err
 	}

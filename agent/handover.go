@@ -48,7 +48,8 @@ func (a *Agent) handOver(ctx context.Context, o reconcile.Observed, to string) (
 	if err := a.drain(ctx, s, o.Redis.MinReplicas); err != nil {
 		return fmt.Errorf("hand over to %s: %w", target.Name, err)
 	}
-	// Nothing is lost from here on, whoever wins.
+	// Nothing is lost from here on: the successor has everything, and this node denies
+	// its vote to whoever has less.
 	short, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
 	if _, err := a.redisW.server.CloseClients(short); err != nil {
@@ -104,6 +105,7 @@ func (a *Agent) drain(ctx context.Context, s *redis.Server, minReplicas int) err
 		a.undrain(minReplicas)
 		return err
 	}
+	a.drained.Store(own.Offset)
 	for {
 		info, err := s.Info(ctx)
 		if err == nil && info.Offset >= own.Offset && info.LinkUp {
@@ -121,6 +123,7 @@ func (a *Agent) drain(ctx context.Context, s *redis.Server, minReplicas int) err
 // undrain lets the writes go on after a handover that did not come about, if
 // this node still may accept them.
 func (a *Agent) undrain(minReplicas int) {
+	a.drained.Store(0)
 	if !a.ballot.view().Lease {
 		return // the next round sees to it
 	}
@@ -140,7 +143,6 @@ type wish struct {
 	to       string
 	failures int
 	triedAt  time.Duration
-	err      error
 	done     chan error
 }
 
@@ -154,7 +156,7 @@ func (w *wish) make(to string) (<-chan error, error) {
 	if w.active {
 		return nil, ErrBusy
 	}
-	w.active, w.to, w.failures, w.triedAt, w.err = true, to, 0, 0, nil
+	w.active, w.to, w.failures, w.triedAt = true, to, 0, 0
 	w.done = make(chan error, 1)
 	return w.done, nil
 }
@@ -163,14 +165,24 @@ func (w *wish) make(to string) (<-chan error, error) {
 func (w *wish) tried(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.triedAt, w.err = now(), err
+	w.triedAt = now()
 	if err != nil {
 		w.failures++
+	} else {
+		w.failures = 0
 	}
 	if w.active {
 		w.active = false
 		w.done <- err
 	}
+}
+
+// forget drops the failures so far: what failed for another reason, long ago, is no
+// reason not to try now.
+func (w *wish) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failures = 0
 }
 
 // cancel takes the wish back.

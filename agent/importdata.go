@@ -1,41 +1,73 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/supervisor"
 )
 
 // debianDir is where Debian's redis-server keeps its data.
 const debianDir = "/var/lib/redis"
 
-// importDataset copies, on the very first start, the data of Debian's
-// redis-server, so that a server that had data goes on with it. The original is
-// left as it is. A node of a loopback cluster (the demo) imports nothing.
+// importName is where the copy is made: it becomes the dataset only when it is whole.
+const importName = ".import"
+
+// importDataset copies, on the very first start, the data of Debian's redis-server,
+// so that a server that had data goes on with it. The original is left as it is. A
+// copy that is cut short is begun again: redis-server is not started without it. A
+// node of a loopback cluster (the demo) imports nothing.
 func (a *Agent) importDataset() error {
 	dir := a.redisDir()
-	marker := filepath.Join(dir, ".imported")
+	marker, part := filepath.Join(dir, ".imported"), filepath.Join(dir, importName)
 	if _, err := os.Stat(marker); err == nil || a.gossipAddr.Addr().IsLoopback() {
 		return nil
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err := os.RemoveAll(part); err != nil {
 		return err
 	}
-	if len(entries) == 0 {
-		copied, err := importFrom(debianDir, dir)
-		if err != nil {
-			return fmt.Errorf("copy the data of Debian's redis-server from %s: %w; move it away if it is not wanted", debianDir, err)
-		}
-		if copied != "" {
-			a.log.Info("took over the data of Debian's redis-server; the original stays where it is", "from", copied)
-			a.events.add("imported", copied)
-		}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		return errors.Join(err, os.WriteFile(marker, nil, 0o640)) // it has run before
 	}
-	return os.WriteFile(marker, nil, 0o640)
+	if err := os.Mkdir(part, 0o750); err != nil {
+		return err
+	}
+	copied, err := importFrom(debianDir, part)
+	if err != nil {
+		return fmt.Errorf("copy the data of Debian's redis-server from %s: %w; move it away if it is not wanted", debianDir, err)
+	}
+	if copied != "" {
+		unix.Sync()
+		if err := os.Rename(filepath.Join(part, "appendonlydir"), filepath.Join(dir, "appendonlydir")); err != nil {
+			return err
+		}
+		a.log.Info("took over the data of Debian's redis-server; the original stays where it is", "from", copied)
+		a.events.add("imported", copied)
+	}
+	return errors.Join(os.RemoveAll(part), os.WriteFile(marker, nil, 0o640))
+}
+
+// importFirst runs the import before the rounds, and keeps systemd waiting for as
+// long as it takes.
+func (a *Agent) importFirst(ctx context.Context) error {
+	if !a.cfg.Load().HasRole(config.RoleRedis) || a.redis.State().Status == supervisor.Running {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { keepStarting(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	return a.importDataset()
 }
 
 // importFrom copies an append-only directory, or makes one whose base is the

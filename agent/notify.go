@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -54,6 +55,20 @@ func NotifyReloading() {
 
 // NotifyReady tells systemd that the agent does what it should.
 func NotifyReady() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }
+
+// keepStarting asks systemd for more time to start, until ctx ends.
+func keepStarting(ctx context.Context) {
+	t := time.NewTicker(stopExtension / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			_, _ = daemon.SdNotify(false, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", stopExtension.Microseconds()))
+		}
+	}
+}
 
 // describe is the node in one line.
 func describe(o reconcile.Observed) string {

@@ -98,13 +98,20 @@ func (a *Agent) local(ctx context.Context) election.Local {
 	// has given the lease back, is to be overtaken.
 	usable := r.Running && !r.Syncing && r.SilentSince == 0
 	released := o.Election.Holder == o.Self && o.Election.Released
-	returns := o.Election.Holder != o.Self && a.redis.justExited(reconcile.ColdStart)
-	return election.Local{
+	local := election.Local{
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
 		Known:     !r.Running || r.Known && !r.Loading,
-		Candidate: d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable && !released || returns),
 		Reachable: o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
 		Paused:    o.Paused,
 		Founder:   election.NodeID(reconcile.Founder(o, d)),
 	}
+	if drained := a.drained.Load(); released && drained > 0 && r.Data.Term == o.Election.Term {
+		// It has handed over all that it had. Its offset creeps on with signs of life to
+		// its replicas, which are no data; what it had then is what a successor must have.
+		local.Known, local.Candidate, local.Data.Offset = true, true, drained
+		return local
+	}
+	returns := o.Election.Holder != o.Self && a.redis.justExited(reconcile.ColdStart)
+	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable && !released || returns)
+	return local
 }

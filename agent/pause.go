@@ -109,7 +109,7 @@ func (a *Agent) readNote(v election.View) {
 	if err := json.Unmarshal(v.Note, &n); err != nil {
 		return
 	}
-	if err := a.adoptPause(n.Pause); err != nil {
+	if err := a.adoptPause(n.Pause); err != nil && a.noteErr.due(err) {
 		a.log.Warn("what the primary says cannot be kept", "error", err)
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +14,13 @@ import (
 	"github.com/redisd/redisd/redis"
 )
 
-// reconfigure reads the configuration again and applies it. All that can fail is
-// tried before anything is touched.
-func (a *Agent) reconfigure(ctx context.Context) error {
+// Reload reads the configuration again and applies it. When it is refused, every
+// mistake is in the error, and the node goes on with what it had: all that can fail
+// is tried before anything is touched. It runs beside the rounds, which renew the
+// lease meanwhile.
+func (a *Agent) Reload(ctx context.Context) error {
+	a.reloadMu.Lock()
+	defer a.reloadMu.Unlock()
 	next, err := a.load()
 	if err == nil {
 		err = Trial(ctx, next)
@@ -23,14 +28,13 @@ func (a *Agent) reconfigure(ctx context.Context) error {
 	if err == nil {
 		err = a.applyConfig(ctx, next)
 	}
-	if err == nil {
-		err = a.rememberConfig()
-	}
 	if err != nil {
 		a.log.Error("configuration not reloaded; everything goes on with the one before", "error", err)
 		a.events.add("reload_refused", err.Error())
 		return err
 	}
+	a.rememberConfig()
+	a.wake()
 	return nil
 }
 
@@ -38,13 +42,20 @@ func (a *Agent) reconfigure(ctx context.Context) error {
 // worked.
 const LastGoodName = "redisd.toml.good"
 
-// rememberConfig keeps a copy of a configuration that works.
-func (a *Agent) rememberConfig() error {
+// rememberConfig keeps a copy of a configuration that works. A full disk keeps no
+// node from running.
+func (a *Agent) rememberConfig() {
+	path := a.disk.path(LastGoodName)
 	text, err := os.ReadFile(a.configPath)
-	if err != nil {
-		return fmt.Errorf("keep a copy of the configuration: %w", err)
+	if err == nil {
+		if old, oldErr := os.ReadFile(path); oldErr == nil && bytes.Equal(old, text) {
+			return
+		}
+		err = atomicfile.WriteFile(path, text, 0o640)
 	}
-	return atomicfile.WriteFile(a.disk.path(LastGoodName), text, 0o640)
+	if err != nil {
+		a.log.Warn("no copy of the configuration was kept", "error", err)
+	}
 }
 
 func (a *Agent) applyConfig(ctx context.Context, next config.Config) error {
@@ -63,13 +74,13 @@ func (a *Agent) applyConfig(ctx context.Context, next config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := a.vips.set(next.VIPs, a.log); err != nil {
-		return err
-	}
-	later := a.applyRedisConfig(ctx, next, changes)
 	if err := a.writeRedisFiles(next, a.primaryAddr()); err != nil {
 		return err
 	}
+	if err := a.vips.set(next.VIPs, a.log); err != nil {
+		return errors.Join(err, a.writeRedisFiles(old, a.primaryAddr()))
+	}
+	later := a.applyRedisConfig(ctx, next, changes)
 	a.cfg.Store(&next)
 	a.setClientPassword(ctx, password)
 	for _, c := range changes {

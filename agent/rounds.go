@@ -26,7 +26,6 @@ const (
 func (a *Agent) rounds(ctx context.Context) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	var recorded, synced time.Duration
 	NotifyReady()
 	for {
 		for range moreRounds {
@@ -38,21 +37,11 @@ func (a *Agent) rounds(ctx context.Context) error {
 			a.log.Info("stopped in order")
 			return nil
 		}
-		if at := now(); at >= recorded+recordEvery {
-			sync := at >= synced+syncEvery
-			if sync {
-				synced = at
-			}
-			recorded = at
-			a.record(sync)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
 		case <-a.woken:
-		case done := <-a.reload:
-			done <- a.reconfigure(ctx)
 		}
 	}
 }
@@ -64,32 +53,35 @@ func (a *Agent) round(ctx context.Context) bool {
 	learners := learnersOf(o)
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), learners) })
 	a.guard.lease(o.Election.Lease, o.Election.LeaseUntil)
-	if !o.Election.Lease {
-		a.guard.over() // this round sees to it
-	}
 	a.readNote(a.ballot.view())
 	a.announce(o)
 	a.keepLease(o)
 	actions := reconcile.Plan(o, d)
-	a.remember(o, d, actions)
 	a.notify.alive(o)
-	again, sentinel := false, false
+	again, sentinel, failed := false, false, false
 	for _, action := range actions {
 		if _, renewal := action.(reconcile.HoldVIP); !renewal {
 			again = true
 			a.log.Debug("action", "action", action.String())
 		}
-		switch action.(type) {
-		case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel:
-			sentinel = true
+		err := a.apply(ctx, o, action)
+		if err != nil && ctx.Err() == nil {
+			a.failed(action, err)
 		}
-		if err := a.apply(ctx, o, action); err != nil {
-			if ctx.Err() == nil {
-				a.failed(action, err)
-			}
-			again = false
+		switch action.(type) {
+		case reconcile.HoldVIP:
+			continue // an address that cannot be had keeps nothing else from being done
+		case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
+			sentinel = err == nil
+			a.sentW.acted(err)
+		}
+		if err != nil {
+			again, failed = false, true
 			break
 		}
+	}
+	if !o.Election.Lease && !failed {
+		a.guard.over() // what the end of the lease asks for is done
 	}
 	if again {
 		a.redisW.poll(ctx)
@@ -151,6 +143,26 @@ func (a *Agent) keepLease(o reconcile.Observed) {
 	}
 }
 
+// recorder writes down what the dataset is worth, beside the rounds: a disk that is
+// slow must not cost the lease.
+func (a *Agent) recorder(ctx context.Context) error {
+	t := time.NewTicker(recordEvery)
+	defer t.Stop()
+	var synced time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		sync := now() >= synced+syncEvery
+		if sync {
+			synced = now()
+		}
+		a.record(sync)
+	}
+}
+
 // record puts the dataset's worth on disk.
 func (a *Agent) record(sync bool) {
 	r, changed := a.redisW.unsavedRecord(sync)
@@ -158,7 +170,9 @@ func (a *Agent) record(sync bool) {
 		return
 	}
 	if err := a.disk.saveRecord(r, sync); err != nil {
-		a.log.Warn("record of the dataset not saved", "error", err)
+		if a.recordErr.due(err) {
+			a.log.Warn("record of the dataset not saved", "error", err)
+		}
 		return
 	}
 	a.redisW.recordSaved(r, sync)

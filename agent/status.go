@@ -52,7 +52,7 @@ type NodeStatus struct {
 	Address string `json:"address"`
 	// Role is "primary", "replica", "sentinel" (it runs no redis-server) or "unknown".
 	Role string `json:"role"`
-	// State is "running", "loading", "syncing", "fenced", "hung", "stopped",
+	// State is "running", "starting", "loading", "syncing", "fenced", "hung", "stopped",
 	// "unreachable" or "left".
 	State       string         `json:"state"`
 	Voter       bool           `json:"voter"`
@@ -282,13 +282,14 @@ type Plan struct {
 	Actions  []string           `json:"actions"`
 }
 
-// remember keeps the last round that did something for `redisd plan`.
-func (a *Agent) remember(o reconcile.Observed, d reconcile.Desired, actions []reconcile.Action) {
-	p := &Plan{Observed: o, Desired: d}
-	for _, action := range actions {
+// Plan returns what this node would do now. Nothing is done.
+func (a *Agent) Plan() Plan {
+	o, d := a.observe(), a.desired()
+	p := Plan{Observed: o, Desired: d, Actions: []string{}}
+	for _, action := range reconcile.Plan(o, d) {
 		p.Actions = append(p.Actions, action.String())
 	}
-	a.lastPlan.Store(p)
+	return p
 }
 
 // operations that agents ask of one another.

@@ -68,12 +68,20 @@ func (a *Agent) switchoverHere(ctx context.Context, req SwitchoverRequest) (Swit
 	select {
 	case err := <-done:
 		if err != nil {
-			return res, fmt.Errorf("%w; writes go on here", err)
+			return res, fmt.Errorf("%w; %s", err, a.whereWritesGo())
 		}
 	case <-ctx.Done():
-		return res, errors.New("no handover came about in time; writes go on here")
+		return res, errors.New("no handover came about in time; " + a.whereWritesGo())
 	}
 	return a.awaitHolder(ctx, res, began)
+}
+
+// whereWritesGo says what became of the writes after a handover that did not work.
+func (a *Agent) whereWritesGo() string {
+	if a.ballot.view().Lease {
+		return "writes go on here"
+	}
+	return "see `redisd status`"
 }
 
 // awaitHolder waits for somebody to hold the lease again.

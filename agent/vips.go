@@ -162,6 +162,12 @@ func (s *vipSet) byAddress(address string) *floating {
 	return nil
 }
 
+// replicas reports whether the address is that of the replicas.
+func (s *vipSet) replicas(address string) bool {
+	f := s.byAddress(address)
+	return f != nil && f.cfg.Role == config.RoleReplica
+}
+
 func (s *vipSet) hold(ctx context.Context, address string) (first bool, err error) {
 	f := s.byAddress(address)
 	if f == nil {

@@ -43,7 +43,10 @@ type redisWatch struct {
 	saved       record
 	synced      record
 	killed      int // the process that was sent SIGKILL
-	lastErr     error
+	// notBefore is when a command was sent that lets writes in: what was asked before
+	// says nothing about whether they are.
+	notBefore time.Duration
+	lastErr   error
 }
 
 // run polls until ctx ends.
@@ -83,6 +86,9 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 	defer w.mu.Unlock()
 	if err != nil {
 		return w.silent(began, st, err)
+	}
+	if began < w.notBefore {
+		return true // it may have been read before the last command was carried out
 	}
 	changed := !w.known || w.pid != st.PID || w.silentSince > 0 || settings != w.settings ||
 		info.Role != w.info.Role || info.Loading != w.info.Loading || info.LinkUp != w.info.LinkUp ||
@@ -196,6 +202,15 @@ func (w *redisWatch) recordSaved(r record, sync bool) {
 	if sync {
 		w.synced = r
 	}
+}
+
+// unfencing forgets what was read of the fence: from now on redis-server counts as
+// one that may accept writes, until it says otherwise itself.
+func (w *redisWatch) unfencing() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notBefore = now()
+	w.settings.MinReplicas = reconcile.Unknown
 }
 
 // kill ends the process, whatever it does; it is not gone before its exit is seen.

@@ -38,6 +38,7 @@ type sentinelWatch struct {
 	choice      netip.AddrPort
 	wrongSince  time.Duration
 	publishedAt time.Duration
+	failedAt    time.Duration
 }
 
 func (w *sentinelWatch) run(ctx context.Context) error {
@@ -132,6 +133,20 @@ func (w *sentinelWatch) tuned(pid int) {
 	w.tunedPID = pid
 }
 
+// acted takes note of how an action went: after one that failed, Sentinel is left
+// alone for a while, since asking it costs time that a round does not have.
+func (w *sentinelWatch) acted(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failedAt = 0
+	if err != nil {
+		w.failedAt = now()
+	}
+}
+
+// leaveAlone is how long a Sentinel that did not do as told is not asked again.
+const leaveAlone = 2 * time.Second
+
 func (w *sentinelWatch) published() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -143,7 +158,7 @@ func (w *sentinelWatch) observed() reconcile.Sentinel {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := reconcile.Sentinel{Running: st.Status == supervisor.Running, PublishedAt: w.publishedAt}
-	if !s.Running || !w.known || w.pid != st.PID {
+	if !s.Running || !w.known || w.pid != st.PID || w.failedAt > 0 && now() < w.failedAt+leaveAlone {
 		return s
 	}
 	s.Known, s.Tuned = true, w.tunedPID == st.PID
