@@ -17,6 +17,10 @@ const (
 	// actTimeout bounds a command to a redis-server or redis-sentinel that is to
 	// change it: a round must not outlast the lease.
 	actTimeout = 200 * time.Millisecond
+	// fenceTimeout: a redis-server that is busy is killed when it must not accept
+	// writes. All of it, the look that finds the lease over (50 ms) included, has to
+	// fit between the end of a lease and the next one, election.Lapse - election.Lease.
+	fenceTimeout = 40 * time.Millisecond
 	// sentinelTimeout is longer: each of its settings is fsync'd to its file. With the
 	// look that follows it leaves half of a lease.
 	sentinelTimeout = 300 * time.Millisecond
@@ -159,6 +163,8 @@ func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) 
 // fence takes the right to write from redis-server, for certain: one that does
 // not answer the command is killed.
 func (a *Agent) fence(ctx context.Context, why string) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
 	err := errUnanswered
 	if a.unanswered.Load() != int64(a.redis.State().PID) {
 		err = a.redisW.server.SetFence(ctx)

@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -279,18 +278,4 @@ func (r *roster) others() (up, gone []Member) {
 		}
 	}
 	return up, gone
-}
-
-// hidden returns the ids of the members that are refused.
-func (r *roster) hidden() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var ids []string
-	for id := range maps.Keys(r.byID) {
-		if r.byID[id].refused {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
 }

@@ -33,7 +33,7 @@ func TestPromote(t *testing.T) {
 // What is promoted by another hand keeps the fence it started with.
 func TestFenceOutlivesPromotion(t *testing.T) {
 	p, s := newServer(t, placeholder)
-	must(t, client(t, p.addr, AgentUser).SlaveOf(t.Context(), "NO", "ONE").Err())
+	must(t, client(t, p.addr, AgentUser).ReplicaOf(t.Context(), "NO", "ONE").Err())
 	c := client(t, p.addr, "default")
 	if err := write(t, c); Code(err) != "NOREPLICAS" {
 		t.Errorf("a write: %v, want it refused", err)

@@ -20,7 +20,6 @@ type checker struct {
 	grants   map[election.NodeID]granted // the newest renewal each voter granted
 	// The holder that has been there since, without a gap.
 	steady      election.NodeID
-	steadyTerm  election.Term
 	steadySince time.Duration
 }
 
