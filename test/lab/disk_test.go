@@ -40,6 +40,13 @@ func TestVolume(t *testing.T) {
 	}))
 	p, err := h.Process(t.Context(), "dd")
 	must(t, err)
+	must(t, lab.Await(within(t, patience), time.Millisecond, func() error {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.MachinePID))
+		if err == nil && !strings.Contains(string(status), ") D ") {
+			err = errors.New("it does not wait for the disk yet")
+		}
+		return err
+	}))
 	must(t, p.Kill())
 	time.Sleep(50 * time.Millisecond) // nothing to wait for: it must go on hanging
 	if !p.Alive() {
