@@ -68,7 +68,7 @@ func newConn(addr netip.AddrPort, cred Credentials) conn {
 		ContextTimeoutEnabled: true,
 		PoolSize:              poolSize,
 		PoolTimeout:           callTimeout,
-		PipelinePoolSize:      -1, // pipelines share the pool: they are rare
+		PipelinePoolSize:      -1, // pipelines share the pool
 		ReadBufferSize:        bufferSize,
 		WriteBufferSize:       bufferSize,
 		DisableIdentity:       true,

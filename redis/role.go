@@ -104,6 +104,13 @@ func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	return closed, err
 }
 
+// CloseOthers closes every other connection of the user of this one. A command that was
+// sent on one of them and not carried out yet never will be.
+func (s *Server) CloseOthers(ctx context.Context) error {
+	_, err := s.do(ctx, call("close other connections", "CLIENT", "KILL", "USER", s.pool.Options().Username, "SKIPME", "yes"))
+	return err
+}
+
 // clientUsers lists the ACL users that are not redisd's own. Connections that
 // have not authenticated count as user default.
 func (s *Server) clientUsers(ctx context.Context) ([]string, error) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 )
 
 // Server is one redis-server. It connects when first asked, and again whenever
@@ -158,18 +160,26 @@ func (s *Server) Shutdown(ctx context.Context, save bool) error {
 // ConfigGet returns the values of the named directives; unknown ones are
 // missing.
 func (s *Server) ConfigGet(ctx context.Context, names ...string) (map[string]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	replies, err := s.pipe(ctx, configGets(names)...)
+	if err != nil {
+		return nil, err
+	}
+	return s.configValues(replies)
+}
+
+func configGets(names []string) []command {
 	cmds := make([]command, len(names))
 	for i, name := range names {
 		cmds[i] = call("config get "+name, "CONFIG", "GET", name)
 	}
-	if len(cmds) == 0 {
-		return nil, nil
-	}
-	replies, err := s.pipe(ctx, cmds...)
-	if err != nil {
-		return nil, err
-	}
-	values := make(map[string]string, len(names))
+	return cmds
+}
+
+func (s *Server) configValues(replies []*goredis.Cmd) (map[string]string, error) {
+	values := make(map[string]string, len(replies))
 	for _, reply := range replies {
 		list, err := reply.StringSlice()
 		if err != nil {
@@ -257,10 +267,53 @@ type Settings struct {
 
 // Settings reads them in one round trip.
 func (s *Server) Settings(ctx context.Context) (Settings, error) {
-	values, err := s.ConfigGet(ctx, dirMinReplicas, dirMaxLag, dirPriority)
+	values, err := s.ConfigGet(ctx, settings...)
 	if err != nil {
 		return Settings{}, err
 	}
+	return s.parseSettings(values)
+}
+
+// settings are the directives of Settings.
+var settings = []string{dirMinReplicas, dirMaxLag, dirPriority}
+
+// Look asks for Info and Settings together, in one round trip.
+func (s *Server) Look(ctx context.Context) (Info, Settings, error) {
+	if s.plain.Load() {
+		return s.lookTwice(ctx)
+	}
+	replies, err := s.pipe(ctx, append([]command{call("info", append([]any{"INFO"}, infoSections...)...)}, configGets(settings)...)...)
+	if len(replies) > 0 && Code(replies[0].Err()) == codeGeneric {
+		s.plain.Store(true)
+		return s.lookTwice(ctx)
+	}
+	if err != nil {
+		return Info{}, Settings{}, err
+	}
+	text, _ := replies[0].Val().(string)
+	i, err := parseInfo(text)
+	if err != nil {
+		return Info{}, Settings{}, s.wrap("read info", err)
+	}
+	values, err := s.configValues(replies[1:])
+	if err != nil {
+		return Info{}, Settings{}, err
+	}
+	set, err := s.parseSettings(values)
+	return i, set, err
+}
+
+// lookTwice is Look before Redis 7.
+func (s *Server) lookTwice(ctx context.Context) (Info, Settings, error) {
+	i, err := s.Info(ctx)
+	if err != nil {
+		return Info{}, Settings{}, err
+	}
+	set, err := s.Settings(ctx)
+	return i, set, err
+}
+
+func (s *Server) parseSettings(values map[string]string) (Settings, error) {
 	var set Settings
 	var errs []error
 	number := func(name string) int {

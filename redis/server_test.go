@@ -386,3 +386,34 @@ func BenchmarkInfo(b *testing.B) {
 		}
 	}
 }
+
+// TestLook: one round trip says what two do, to a redis-server before 7 too.
+func TestLook(t *testing.T) {
+	p, s := newPrimary(t)
+	must(t, write(t, client(t, p.addr, "default")))
+	must(t, s.SetPriority(t.Context(), 7))
+	for _, plain := range []bool{false, true} {
+		s.plain.Store(plain)
+		info, set, err := s.Look(t.Context())
+		must(t, err)
+		if info.Role != Primary || info.Keys != 1 || info.Version == "" {
+			t.Errorf("plain %v: Info = %+v", plain, info)
+		}
+		if set.Priority != 7 || set.MaxLag != 2*time.Second {
+			t.Errorf("plain %v: Settings = %+v", plain, set)
+		}
+	}
+}
+
+// TestCloseOthers: what was sent on another connection of the same user can no longer be
+// carried out, and other users are left alone.
+func TestCloseOthers(t *testing.T) {
+	p, s := newPrimary(t)
+	old, sentinel := client(t, p.addr, AgentUser), client(t, p.addr, SentinelUser)
+	must(t, s.CloseOthers(t.Context()))
+	if err := old.Ping(t.Context()).Err(); AnswerOf(err) != Closed {
+		t.Errorf("the other connection: %v, want it closed", err)
+	}
+	must(t, sentinel.Ping(t.Context()).Err())
+	must(t, s.Ping(t.Context()))
+}
