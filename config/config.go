@@ -62,6 +62,7 @@ type Redis struct {
 	Binary             string
 	MaxMemory          string // "": not set
 	MinReplicasToWrite *int   // nil: automatic
+	MaxLagOnFailover   string // "": no limit
 
 	// Directives of redis.conf by their canonical name. A value is what follows the
 	// name on its line; a directive with several lines has a \n between them.
@@ -74,6 +75,12 @@ type Sentinel struct {
 	Binary          string
 	DownAfter       Duration
 	FailoverTimeout Duration
+}
+
+// FailoverLag is MaxLagOnFailover in bytes; 0: no limit.
+func (r Redis) FailoverLag() int64 {
+	n, _ := parseMemory(r.MaxLagOnFailover)
+	return n
 }
 
 // VIP is one [[vip]].

@@ -171,6 +171,8 @@ func TestOneMistake(t *testing.T) {
 		{"[redis]\nmin_replicas_to_write = -1", "found -1"},
 		{"[redis]\nmin_replicas_to_write = 9223372036854775807", "found 9223372036854775807"},
 		{"[redis]\nmaxmemory = \"10kb\"", "redis.maxmemory"},
+		{"[redis]\nmax_lag_on_failover = \"0\"", "redis.max_lag_on_failover"},
+		{"[redis]\nmax_lag_on_failover = \"much\"", "redis.max_lag_on_failover"},
 		{"[redis]\nbinary = \"bin/redis-server\"", "redis.binary"},
 		{"[sentinel]\ndown_after = \"1s\"", `"1.5s" to "10m"`},
 		{"[sentinel]\ndown_after = \"1500001us\"", `"1.5s" to "10m"`},

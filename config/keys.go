@@ -86,6 +86,10 @@ var keys = []key{
 		allowed: "a number of replicas, 0 to 99, or no such key to have it follow the cluster's size",
 		ok:      func(c Config) bool { n := c.Redis.MinReplicasToWrite; return n == nil || within(*n, 0, 99) },
 	}, {
+		name: "redis.max_lag_on_failover", field: func(c *Config) any { return &c.Redis.MaxLagOnFailover },
+		allowed: `an amount such as "64kb" or "1mb", at least "1"; "" is no limit`,
+		ok:      func(c Config) bool { return c.Redis.MaxLagOnFailover == "" || c.Redis.FailoverLag() > 0 },
+	}, {
 		name: "sentinel.port", field: func(c *Config) any { return &c.Sentinel.Port },
 		allowed: allowedPort, ok: func(c Config) bool { return isPort(c.Sentinel.Port) },
 		effect: RestartSentinel, why: "clients and the other sentinels know this one by it",

@@ -210,18 +210,24 @@ func areRoles(roles []string) bool {
 	return len(roles) > 0
 }
 
-// isMemory knows redis-server's units (util.c, memtoull).
+// isMemory accepts no limit, and what is too much to be a mistake for one.
 func isMemory(s string) bool {
-	if s == "" || s == "0" {
-		return true
-	}
+	n, ok := parseMemory(s)
+	return s == "" || ok && (n == 0 || n >= 1e6)
+}
+
+// parseMemory knows redis-server's units (util.c, memtoull).
+func parseMemory(s string) (bytes int64, ok bool) {
 	parts := memoryPattern.FindStringSubmatch(strings.ToLower(s))
 	if parts == nil {
-		return false
+		return 0, false
 	}
-	n, err := strconv.ParseUint(parts[1], 10, 64)
-	unit := map[string]uint64{"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1e6, "mb": 1 << 20, "g": 1e9, "gb": 1 << 30}[parts[2]]
-	return err == nil && n <= 1<<62/unit && n*unit >= 1e6
+	n, err := strconv.ParseInt(parts[1], 10, 64)
+	unit := map[string]int64{"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1e6, "mb": 1 << 20, "g": 1e9, "gb": 1 << 30}[parts[2]]
+	if err != nil || n > 1<<62/unit {
+		return 0, false
+	}
+	return n * unit, true
 }
 
 // isJoin accepts "host", "host:port", "[v6]:port", a bare IPv6 address, "srv:name".
