@@ -22,12 +22,14 @@ type Elector struct {
 	founder grant
 
 	// As a follower.
-	heard      Renew // the last renewal accepted
+	heard      Renew // the newest renewal accepted
+	newsAt     Time  // when it came
 	heardAt    Time
 	everHeard  bool
 	openedAt   Time // when the current holder's lease was released
 	successors []NodeID
-	nudged     bool // denied a candidate that has less data: claim at once
+	nudged     NodeID // denied this candidate, which has less data: claim at once
+	lessIn     Term   // the holder of this term, the last one, was denied for that reason
 
 	// As the holder.
 	acks        map[NodeID]Time   // when the newest renewal that a voter granted was sent
@@ -309,7 +311,7 @@ func (e *Elector) Found(now Time, local Local, clusterID string, voters []Voter)
 }
 
 func (e *Elector) start(now Time, local Local, m Claim) []Envelope {
-	e.nudged = false
+	e.nudged = ""
 	reply := e.vote(now, m, local)
 	if !reply.Granted {
 		e.claimedAt = now

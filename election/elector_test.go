@@ -95,6 +95,28 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// A renewal that comes late, or twice, does not take back what a later one has said:
+// who takes over, and what a dataset is worth, hang on it.
+func TestRenewOutOfOrder(t *testing.T) {
+	e := election.New("v", member(), 0)
+	m := election.Renew{ClusterID: "c", Term: 5, Holder: "h", Roster: member().Roster}
+	hear := func(at, sent election.Time, primary string) election.View {
+		m.Sent, m.Primary = sent, primary
+		e.Step(at, m, election.Local{})
+		return e.View(at)
+	}
+	hear(time.Second, 7000, "p")
+	if v := hear(time.Second+50*time.Millisecond, 6900, ""); v.Primary != "p" || v.HeardAt != time.Second+50*time.Millisecond {
+		t.Errorf("after a renewal sent before the last one: primary %q, heard at %v", v.Primary, v.HeardAt)
+	}
+	if v := hear(time.Second+100*time.Millisecond, 7100, "q"); v.Primary != "q" {
+		t.Errorf("after a later one: primary %q", v.Primary)
+	}
+	if v := hear(time.Second+100*time.Millisecond+election.Lapse, 10, "r"); v.Primary != "r" {
+		t.Errorf("after the holder's host was booted: primary %q", v.Primary)
+	}
+}
+
 // TestRestart: what an elector granted before its agent died binds it after.
 func TestRestart(t *testing.T) {
 	e := election.New("v", member(), 0)

@@ -37,12 +37,22 @@ func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 	reply := RenewReply{From: e.self, Term: m.Term, Sent: m.Sent, Unreachable: local.Unreachable}
 	if reply.Granted = e.follow(now, m); reply.Granted {
 		e.leased = grant{to: m.Holder, term: m.Term, at: now}
-		e.heard, e.heardAt, e.everHeard = m, now, true
-		e.successors = m.Successors
-		e.nudged = false
+		e.heardAt, e.everHeard = now, true
+		e.nudged = ""
+		if e.news(now, m) {
+			e.heard, e.newsAt = m, now
+			e.successors = m.Successors
+		}
 	}
 	reply.Highest, reply.RosterTerm, reply.RosterVersion = e.st.Term, e.st.Roster.Term, e.st.Roster.Version
 	return []Envelope{{To: m.Holder, Message: reply}}
+}
+
+// news: the renewal was not sent before the one that was heard last. One that comes
+// late, or twice, must not say again that there is no primary yet. A holder whose host
+// was booted meanwhile counts from the start: it is heard once the old news is old.
+func (e *Elector) news(now Time, m Renew) bool {
+	return m.Term != e.heard.Term || m.Holder != e.heard.Holder || m.Sent >= e.heard.Sent || now >= e.newsAt+Lapse
 }
 
 // follow accepts the holder of a renewal, unless its term is over.
@@ -161,7 +171,9 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	case reply.Denied == DeniedData:
 		// To claim itself it may have to learn first that it is a voter.
 		e.learn(m.Roster)
-		e.nudged = true
+		if e.nudged = m.Candidate; m.Candidate == e.st.Holder {
+			e.lessIn = e.st.HolderTerm
+		}
 	}
 	if reply.Denied == DeniedForeign {
 		return reply // terms and holders of another cluster mean nothing there
@@ -257,6 +269,8 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 		return DeniedData
 	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Founding:
 		return DeniedData
+	case m.Candidate != e.st.Holder && m.Data.Compare(local.Least) < 0:
+		return DeniedLag
 	}
 	return ""
 }

@@ -232,6 +232,7 @@ const (
 	DeniedChoice     Denied = "would choose another founder"
 	DeniedUnfinished Denied = "does not know its own data yet"
 	DeniedPaused     Denied = "the cluster is paused"
+	DeniedLag        Denied = "lacks too much"
 )
 
 // Local is what a node knows of itself at the moment it votes.
@@ -242,6 +243,10 @@ type Local struct {
 	// Candidate: it could be made primary itself, so more data is a reason to
 	// deny others.
 	Candidate bool
+	// Least is what a candidate must have, unless it is the last holder, or forced:
+	// another node is known to have had it, or an operator lets no more go without being
+	// asked. Zero: nothing is known.
+	Least Data
 	// Reachable: nothing says that the holder's redis-server is out of reach. It
 	// is true until a probe begun by this agent, lately, went unanswered: not to
 	// have asked, or to have slept meanwhile, is no answer.

@@ -46,8 +46,9 @@ type View struct {
 	VotedAt Time
 	// Denials of the claim under way, or of the last one.
 	Denials map[NodeID]Denied
-	// Nudged: this node has more data than a candidate it denied.
-	Nudged bool
+	// Nudged: this node has more data than a candidate it denied. ByHolder: that one
+	// was the last holder, so nobody has more.
+	Nudged, ByHolder bool
 	// Overtaken: a voter or learner knows a higher term than this holder's, so the
 	// holder must claim again to win that node back.
 	Overtaken bool
@@ -59,7 +60,8 @@ func (e *Elector) View(now Time) View {
 		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Founding: e.st.Founding,
 		Holder: e.st.Holder, HolderTerm: e.st.HolderTerm, Released: e.st.Released, OpenedAt: e.openedAt,
 		HeardAt: e.heardAt, EverHeard: e.everHeard, Successors: e.successors,
-		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged,
+		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged != "",
+		ByHolder: e.lessIn != 0 && e.lessIn == e.st.HolderTerm,
 	}
 	if e.heard.Term == e.st.HolderTerm && e.heard.Holder == e.st.Holder {
 		v.Primary, v.Note = e.heard.Primary, e.heard.Note

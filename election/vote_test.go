@@ -60,6 +60,11 @@ func TestVote(t *testing.T) {
 		{name: "more data than the holder at work", claim: func(c *election.Claim) { c.Candidate, c.Holding = "h", true }, local: func(l *election.Local) { l.Data.Offset = 11 }},
 		{name: "more data than a holder without a lease", claim: func(c *election.Claim) { c.Candidate = "h" }, local: func(l *election.Local) { l.Data.Offset = 11 }, want: election.DeniedData},
 		{name: "says that it holds a term it does not", claim: func(c *election.Claim) { c.Holding = true }, local: func(l *election.Local) { l.Data.Offset = 11 }, want: election.DeniedData},
+		{name: "lacks as much as it may", local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 10) }},
+		{name: "lacks more", local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }, want: election.DeniedLag},
+		{name: "more, of an older term", claim: func(c *election.Claim) { c.Data = data(4, 99) }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }, want: election.DeniedLag},
+		{name: "the last holder lacks more", claim: func(c *election.Claim) { c.Candidate = "h" }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }},
+		{name: "lacks more, and a person knows", claim: func(c *election.Claim) { c.Forced = true }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }},
 		{name: "no data in a cluster that had some", claim: func(c *election.Claim) { c.Data = data(0, 99) }, local: func(l *election.Local) { l.Candidate = false }, want: election.DeniedData},
 		{name: "no data in a cluster that never had any", state: func(s *election.State) { s.Founding = true }, claim: func(c *election.Claim) { c.Data = data(0, 0) }, local: func(l *election.Local) { l.Data = data(0, 0) }},
 	} {
@@ -150,5 +155,23 @@ func TestFounderVote(t *testing.T) {
 				t.Errorf("granted, remembers %+v, unsaved %v", st, unsaved)
 			}
 		})
+	}
+}
+
+// A node that had more than the last holder, back with less, knows so until there is
+// another one: with a limit on what may be lost, candidates that only ever claim when
+// the holder has asked do so all at once, and nobody wins.
+func TestLessThanHolder(t *testing.T) {
+	full := election.Local{Data: data(5, 10), Known: true, Candidate: true}
+	e := election.New("v", member(), 0)
+	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "h", Roster: member().Roster, Data: data(5, 9), HolderTerm: 5}
+	e.Step(2*time.Second, c, full)
+	e.Claim(3*time.Second, full, 0)
+	if v := e.View(4 * time.Second); !v.ByHolder {
+		t.Error("it forgot that the holder is back with less")
+	}
+	e.Step(5*time.Second, election.Renew{ClusterID: "c", Holder: "x", Term: 9, Roster: member().Roster}, full)
+	if v := e.View(5 * time.Second); v.Holder != "x" || v.ByHolder {
+		t.Errorf("%s holds the lease, by its holder %v", v.Holder, v.ByHolder)
 	}
 }

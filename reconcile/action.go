@@ -60,8 +60,12 @@ type (
 	Found struct{ Voters []Voter }
 	// Claim asks the voters for the lease.
 	Claim struct{ Why string }
-	// Release gives the lease back.
-	Release struct{ Why string }
+	// Release gives the lease back. Whole: nothing is wrong with the local redis-server,
+	// so nobody who has less data is to have the lease next.
+	Release struct {
+		Why   string
+		Whole bool
+	}
 	// HandOver moves the primary to another node without losing a write.
 	HandOver struct{ To string }
 	// FenceRemote fences the holder's redis-server, whose agent is silent.
@@ -137,7 +141,9 @@ func (a SetSentinel) String() string { return "sentinel: set " + a.Option + " " 
 func (a Publish) String() string     { return "sentinel: publish the primary via " + a.Via }
 func (a Found) String() string       { return "found cluster with " + ids(a.Voters) }
 func (a Claim) String() string       { return "claim lease: " + a.Why }
-func (a Release) String() string     { return "release lease: " + a.Why }
+func (a Release) String() string {
+	return "release lease: " + a.Why + map[bool]string{true: ", the data is whole"}[a.Whole]
+}
 func (a HandOver) String() string    { return "hand over to " + a.To }
 func (a FenceRemote) String() string { return "fence " + a.Addr + " from here: its agent is silent" }
 func (a SetSuccessors) String() string {

@@ -57,11 +57,34 @@ func (p *plan) elect() {
 		if e.Overtaken && again {
 			p.do(Claim{Why: "a voter knows a higher term"})
 		}
-	case o.Redis.Data.Term == 0 || p.d.Priority == PriorityNever:
+	case o.Redis.Data.Term == 0 || p.d.Priority == PriorityNever || TooFarBehind(o, p.d):
 	case o.Paused && (e.Holder != o.Self || o.Redis.Role != Primary):
 	default:
 		p.claim()
 	}
+}
+
+// TooFarBehind: this node lacks more of what the last primary had than the operator
+// lets go without being asked, or does not know how much it lacks. Whoever was asked
+// for a vote by the last primary itself, back with less, may go ahead. The voters know
+// the limit, too: a node that was away may have heard of less than there was.
+func TooFarBehind(o Observed, d Desired) bool {
+	if d.FailoverLag == 0 || o.Election.Holder == o.Self || o.Election.ByHolder {
+		return false
+	}
+	lacks, known := Lacks(o)
+	return !known || lacks > d.FailoverLag
+}
+
+// Lacks is how many bytes this node lacks of what the last primary said it had. It is
+// not known when the primary was not heard since this agent started, or this node has
+// not been in sync with it: offsets of different histories cannot be compared.
+func Lacks(o Observed) (bytes int64, known bool) {
+	e, data := o.Election, o.Redis.Data
+	if e.HolderOffset == 0 || data.Term != e.Term {
+		return 0, false
+	}
+	return max(e.HolderOffset-data.Offset, 0), true
 }
 
 // claim asks for the lease of another node, or the released one of this node,

@@ -67,23 +67,26 @@ type Observed struct {
 
 // Election is the state of the ballot.
 type Election struct {
-	ClusterID  string
-	Voters     []Voter
-	Settled    bool
-	Holder     string
-	Term       uint64 // of the holder
-	Released   bool
-	OpenedAt   Time
-	HeardAt    Time
-	EverHeard  bool
-	Primary    string // where the holder's redis-server listens
-	Successors []string
-	Lease      bool
-	LeaseUntil Time
-	Claiming   bool
-	ClaimedAt  Time
-	Nudged     bool
-	Overtaken  bool
+	ClusterID string
+	Voters    []Voter
+	Settled   bool
+	Holder    string
+	Term      uint64 // of the holder
+	Released  bool
+	OpenedAt  Time
+	HeardAt   Time
+	EverHeard bool
+	Primary   string // where the holder's redis-server listens
+	// HolderOffset is how much the holder had when it was heard last; 0: not known.
+	HolderOffset int64
+	Successors   []string
+	Lease        bool
+	LeaseUntil   Time
+	Claiming     bool
+	ClaimedAt    Time
+	Nudged       bool // a node with less data has asked for this one's vote
+	ByHolder     bool // and it was the last holder
+	Overtaken    bool
 	// Unreachable is how many voters say that this holder's redis-server takes no
 	// connection from them.
 	Unreachable int
@@ -116,6 +119,8 @@ type Redis struct {
 	// process does not use the processor meanwhile, or is stopped.
 	SilentSince Time
 	Stuck       bool
+	// AnswersSince is since when it has answered whenever it was asked.
+	AnswersSince Time
 	// Dying: SIGKILL was sent, so it never runs again, but it is not gone yet.
 	Dying bool
 
@@ -191,7 +196,10 @@ type Desired struct {
 	Expect          int
 	Priority        int
 	// MinReplicas is the operator's min_replicas_to_write; Unknown: automatic.
-	MinReplicas     int
+	MinReplicas int
+	// FailoverLag is how many bytes this node may lack of what the last primary had,
+	// and still ask for the lease by itself; 0: any number.
+	FailoverLag     int64
 	DownAfter       time.Duration `text:"span"`
 	FailoverTimeout time.Duration `text:"span"`
 }

@@ -28,6 +28,9 @@ const (
 	// HangAfter is how long redis-server may not answer, while its process does not
 	// even use the processor, before it is taken for hung.
 	HangAfter = 500 * time.Millisecond
+	// ReachGrace is how long redis-server must have answered here before it counts that
+	// others cannot connect: they need a second to believe it, and as long to unlearn it.
+	ReachGrace = 2 * time.Second
 	// RankStep keeps the second best candidate out of the way of the best.
 	RankStep = 300 * time.Millisecond
 	// ClaimAgain is the pause after a claim that was not won; a node that has asked
@@ -168,7 +171,7 @@ func (p *plan) letGo() {
 
 // giveBack releases the lease when the local redis-server can be no primary.
 func (p *plan) giveBack() {
-	r, why := p.o.Redis, ""
+	r, why, whole := p.o.Redis, "", false
 	switch {
 	case !r.Running:
 		why = "redis-server is not running"
@@ -187,12 +190,12 @@ func (p *plan) giveBack() {
 	case !p.o.leased() && r.answers() && r.MinReplicas == Fence && p.lapsed():
 		// What it says may still be heard, even if it hears nobody: as long as it
 		// renews, nobody else can have the lease.
-		why = "no majority answers"
+		why, whole = "no majority answers", true
 	default:
 		return
 	}
 	p.dropVIPs(why)
-	p.do(Release{Why: why})
+	p.do(Release{Why: why, Whole: whole})
 }
 
 // lapsed: this holder has asked in vain for the lease for so long that it is no
@@ -202,11 +205,12 @@ func (p *plan) lapsed() bool {
 	return at > 0 && p.o.At >= at+LapsedFor
 }
 
-// outOfReach: a majority cannot connect to the local redis-server, although it
-// answers here and its agent is heard, and there is somebody to take over.
+// outOfReach: a majority cannot connect to the local redis-server, although it has
+// long answered here and its agent is heard, and there is somebody to take over. One
+// that was busy until now takes no connection either once its backlog is full.
 func (p *plan) outOfReach() bool {
 	e := p.o.Election
-	return p.o.leased() && p.o.Redis.answers() && !p.o.Paused && len(e.Successors) > 0 && e.Unreachable > len(e.Voters)/2
+	return p.o.leased() && p.o.At >= p.o.Redis.AnswersSince+ReachGrace && p.o.Redis.answers() && !p.o.Paused && len(e.Successors) > 0 && e.Unreachable > len(e.Voters)/2
 }
 
 // planned: such an action is among those planned so far.

@@ -21,7 +21,7 @@ func (p *plan) handOver() bool {
 }
 
 // target is the node that the primary moves to: the one asked for, or the
-// standing successor. A node that stops takes any successor there is.
+// standing successor. A node that cannot stay primary takes any successor there is.
 func (p *plan) target() string {
 	s := p.successors()
 	switch {
@@ -31,8 +31,8 @@ func (p *plan) target() string {
 		return s[0]
 	case slices.Contains(s, p.o.HandoverTo):
 		return p.o.HandoverTo
-	case p.o.Stopping:
-		return s[0]
+	case p.o.Stopping || p.o.Redis.WriteError || !p.d.Redis:
+		return s[0] // it cannot wait for the one that was asked for
 	}
 	return ""
 }
