@@ -71,10 +71,14 @@ type Agent struct {
 	reloadMu           sync.Mutex
 	stopping           atomic.Bool
 	paused             atomic.Bool
-	wish               wish
+	wishes             wishes
+	conduct            chan *wish // to be carried through
 	recordErr, noteErr sometimes
-	// drained is how far this node's history went when it handed over; 0: it did not.
-	drained          atomic.Int64
+	// drained is how far this node's history went when it handed over; nil: it did not.
+	drained atomic.Pointer[drained]
+	// whole is the last term whose lease this node gave back with all its data.
+	whole            atomic.Uint64
+	said             said
 	jitterMu         sync.Mutex
 	jitterAt, jitter time.Duration
 	// lapsedAt is since when this node has won the last term and has no lease.
@@ -90,7 +94,8 @@ type Agent struct {
 	lastFailure   string
 	lastFailureAt time.Duration
 	leaseNoted    time.Duration
-	noted         []byte // what the renewals of this node carry
+	waiting       string // why this node leaves it to a person to become primary
+	noted         note   // what the renewals of this node carry
 }
 
 // New prepares an agent: it reads the secret and this node's state, and takes
@@ -114,6 +119,8 @@ func New(o Options) (*Agent, error) {
 		sending:    sending{n: map[election.NodeID]int{}},
 		calls:      calls{waiting: map[string]chan answer{}},
 		woken:      make(chan struct{}, 1),
+		guard:      guard{taken: make(chan struct{}, 1)},
+		conduct:    make(chan *wish, 1),
 	}
 	a.cfg.Store(&cfg)
 	if a.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir); err != nil {
@@ -124,6 +131,8 @@ func New(o Options) (*Agent, error) {
 	}
 	a.self = a.state.ID
 	a.paused.Store(a.state.Pause.On)
+	a.drained.Store(a.state.Drained)
+	a.whole.Store(a.state.Whole)
 	a.log = o.Log.With("node", cfg.Node.Name)
 	if err := a.adopt(cfg, o.Lines); err != nil {
 		return nil, err
@@ -158,6 +167,9 @@ func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line
 	}
 	if a.redis.State().Status == supervisor.Running {
 		a.fenceAfter = max(a.disk.leaseUntil(), a.started+firstRenewal)
+		if e := a.state.Election; string(e.Holder) == a.self && !e.Released {
+			a.guard.lease(true, a.fenceAfter) // the first rounds may be the ones that are stuck
+		}
 	}
 	rec, err := a.disk.loadRecord()
 	if err != nil {
@@ -165,7 +177,7 @@ func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line
 	}
 	a.redisW = &redisWatch{
 		server: redis.NewServer(a.redisAddr, a.agentCredentials()), proc: a.redis.Process,
-		wake: a.wake, rec: rec, saved: rec,
+		wake: a.wake, rec: rec, saved: rec, adoptedRaw: a.redis.State().Status == supervisor.Running,
 	}
 	a.sentW = &sentinelWatch{
 		sentinel: redis.NewSentinel(a.sentinelAddr(), a.sentinelCredentials()), proc: a.sentinel.Process, name: cfg.Cluster.Name,
@@ -209,6 +221,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.watchProcesses(gctx) })
 	g.Go(func() error { return a.watchLease(gctx) })
 	g.Go(func() error { return a.recorder(gctx) })
+	g.Go(func() error { return a.conductor(gctx) })
 	g.Go(func() error { return api.serve(gctx) })
 	g.Go(func() error {
 		defer cancel() // the rounds are over: everything else ends with them
@@ -226,7 +239,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // Stop has the agent stop the node in order; Run returns when that is done.
 func (a *Agent) Stop() {
-	a.wish.forget()
+	a.wishes.forget()
 	a.stopping.Store(true)
 	a.wake()
 }
@@ -260,7 +273,14 @@ func (a *Agent) saveElection(st election.State) error {
 	a.stateMu.Lock()
 	defer a.stateMu.Unlock()
 	next := a.state
-	next.Election = st
+	next.Election, next.Drained, next.Whole = st, nil, 0
+	// With the release itself: the next agent must not vote for less.
+	if d := a.drained.Load(); d != nil && st.Released && d.Term == uint64(st.HolderTerm) {
+		next.Drained = d
+	}
+	if term := a.whole.Load(); st.Released && term == uint64(st.HolderTerm) {
+		next.Whole = term
+	}
 	if err := a.disk.saveState(next); err != nil {
 		return fmt.Errorf("save the election's state: %w", err)
 	}

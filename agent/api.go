@@ -51,15 +51,7 @@ func (a *Agent) listen() (*api, error) {
 		}
 		reply(w, addr, nil)
 	})
-	mux.HandleFunc("POST /v1/switchover", func(w http.ResponseWriter, r *http.Request) {
-		var req SwitchoverRequest
-		if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-			reply(w, nil, err)
-			return
-		}
-		res, err := a.Switchover(r.Context(), req)
-		reply(w, res, err)
-	})
+	mux.HandleFunc("POST /v1/switchover", a.serveSwitchover)
 	mux.HandleFunc("GET /v1/failover", func(w http.ResponseWriter, r *http.Request) { reply(w, a.PlanFailover(), nil) })
 	mux.HandleFunc("POST /v1/failover", func(w http.ResponseWriter, r *http.Request) {
 		var req FailoverRequest
@@ -80,6 +72,35 @@ func (a *Agent) listen() (*api, error) {
 		reply(w, res, err)
 	})
 	return &api{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: l}, nil
+}
+
+// SwitchoverLine is a line of the answer to a switchover: the steps as they pass, and
+// last the result.
+type SwitchoverLine struct {
+	Step   *Step  `json:"step,omitempty"`
+	Result *Moved `json:"result,omitempty"`
+}
+
+func (a *Agent) serveSwitchover(w http.ResponseWriter, r *http.Request) {
+	var req SwitchoverRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	flush := http.NewResponseController(w)
+	say := func(l SwitchoverLine) {
+		_ = json.NewEncoder(w).Encode(l) // whoever asked may have gone
+		_ = flush.Flush()
+	}
+	res, err := a.Switchover(r.Context(), req, func(s Step) { say(SwitchoverLine{Step: &s}) })
+	if err != nil {
+		res.Error = err.Error()
+	}
+	if res.Steps == nil {
+		res.Steps = []Step{}
+	}
+	say(SwitchoverLine{Result: &res})
 }
 
 // Problem is what an operation that did not work answers.

@@ -18,9 +18,9 @@ const (
 	// change it: a round must not outlast the lease.
 	actTimeout = 200 * time.Millisecond
 	// fenceTimeout: a redis-server that is busy is killed when it must not accept
-	// writes. All of it, the look that finds the lease over (50 ms) included, has to
-	// fit between the end of a lease and the next one, election.Lapse - election.Lease.
-	fenceTimeout = 40 * time.Millisecond
+	// writes. All of it, from when the guard finds the lease over, has to fit between the
+	// end of a lease and the next one, election.Lapse - election.Lease.
+	fenceTimeout = 60 * time.Millisecond
 	// sentinelTimeout is longer: each of its settings is fsync'd to its file. With the
 	// look that follows it leaves half of a lease.
 	sentinelTimeout = 300 * time.Millisecond
@@ -150,6 +150,7 @@ func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) 
 	if !v.Lease {
 		return errLeaseOver
 	}
+	a.guard.lease(true, v.LeaseUntil) // whoever lets writes in is watched, also outside a round
 	ctx, cancel := context.WithTimeout(ctx, v.LeaseUntil-now())
 	defer cancel()
 	a.redisW.unfencing()
@@ -163,22 +164,33 @@ func (a *Agent) letIn(ctx context.Context, command func(context.Context) error) 
 // fence takes the right to write from redis-server, for certain: one that does
 // not answer the command is killed.
 func (a *Agent) fence(ctx context.Context, why string) error {
+	runs := a.redis.State().Status == supervisor.Running
+	refused, err := a.fenceSilently(ctx)
+	switch {
+	case refused != nil:
+		a.log.Warn("redis-server does not answer and must not accept writes: killed", "error", refused, "why", why)
+		a.events.add("redis_killed", "could not be fenced: "+refused.Error())
+	case runs && err == nil:
+		a.log.Info("redis-server fenced: no writes", "why", why)
+	}
+	return err
+}
+
+// fenceSilently is fence without a word: the guard calls it when the journal may be what
+// the rounds are stuck in. refused is why the process was killed instead.
+func (a *Agent) fenceSilently(ctx context.Context) (refused, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	err := errUnanswered
+	refused = errUnanswered
 	if a.unanswered.Load() != int64(a.redis.State().PID) {
-		err = a.redisW.server.SetFence(ctx)
+		if refused = a.redisW.outlive(ctx); refused == nil {
+			refused = a.redisW.server.SetFence(ctx)
+		}
 	}
-	if err == nil {
-		a.log.Info("redis-server fenced: no writes", "why", why)
-		return nil
+	if refused == nil || a.redis.State().Status != supervisor.Running {
+		return nil, nil
 	}
-	if a.redis.State().Status != supervisor.Running {
-		return nil
-	}
-	a.log.Warn("redis-server does not answer and must not accept writes: killed", "error", err, "why", why)
-	a.events.add("redis_killed", "could not be fenced: "+err.Error())
-	return a.redisW.kill()
+	return refused, a.redisW.kill()
 }
 
 // fenceRemote fences the holder's redis-server, whose own agent is silent.
@@ -279,6 +291,9 @@ func (a *Agent) applyElection(ctx context.Context, o reconcile.Observed, action 
 	case reconcile.Release:
 		a.log.Warn("releasing the lease", "why", act.Why)
 		a.events.add("lease_released", act.Why)
+		if act.Whole {
+			a.whole.Store(o.Election.Term)
+		}
 		return a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Release(now(), act.Why) })
 	case reconcile.SetSuccessors:
 		return a.ballot.do(func(e *election.Elector) []election.Envelope {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,11 +19,12 @@ import (
 // disk is what a node remembers. The state is on disk before a vote is answered;
 // the record follows the dataset ten times a second; the lease file, on a file
 // system that a reboot empties, tells the next agent how long this one's lease
-// runs. Both slot files are written in place, also when the disk is full.
+// runs. All are written in place, also when the disk is full.
 type disk struct {
-	dir, run string
-	state    *slotfile.File
-	data     *slotfile.File
+	dir   string
+	state *slotfile.File
+	data  *slotfile.File
+	lease *slotfile.File
 }
 
 // stateName is the file of the state, in the state directory.
@@ -39,10 +41,14 @@ func openDisk(dir, run string) (*disk, error) {
 		state.Close()
 		return nil, err
 	}
-	return &disk{dir: dir, run: run, state: state, data: data}, nil
+	lease, err := slotfile.Open(filepath.Join(run, "lease"), 0o600)
+	if err != nil {
+		return nil, errors.Join(err, state.Close(), data.Close())
+	}
+	return &disk{dir: dir, state: state, data: data, lease: lease}, nil
 }
 
-func (d *disk) close() error { return errors.Join(d.state.Close(), d.data.Close()) }
+func (d *disk) close() error { return errors.Join(d.state.Close(), d.data.Close(), d.lease.Close()) }
 
 // identity is bound to the machine: a cloned disk starts as a node of its own.
 type identity struct {
@@ -56,6 +62,11 @@ type stateFile struct {
 	identity
 	Election election.State `json:"election"`
 	Pause    Pause          `json:"pause"`
+	// Drained is how far this node's history went when it handed over last.
+	Drained *drained `json:"drained,omitempty"`
+	// Whole is the term whose lease this node gave back with all its data, if that is
+	// the last one there was.
+	Whole uint64 `json:"whole,omitempty"`
 }
 
 // record says what the local dataset is worth.
@@ -100,20 +111,43 @@ func (d *disk) loadState(cluster string) (stateFile, error) {
 // ClusterOf returns the name of the cluster that a state directory belongs to;
 // empty when it belongs to none yet.
 func ClusterOf(dir string) (string, error) {
+	s, err := peekState(dir)
+	return s.Cluster, err
+}
+
+// VotersOf returns the addresses of the voters, this node among them, of the cluster
+// that a state directory belongs to; none when it belongs to none yet.
+func VotersOf(dir string) ([]netip.Addr, error) {
+	s, err := peekState(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, v := range s.Election.Roster.Voters {
+		addr, err := netip.ParseAddrPort(v.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("address of voter %s: %w", v.ID, err)
+		}
+		out = append(out, addr.Addr())
+	}
+	return out, nil
+}
+
+// peekState reads the state in a directory that an agent may have in use.
+func peekState(dir string) (s stateFile, err error) {
 	path := filepath.Join(dir, stateName)
 	if _, err := os.Stat(path); err != nil {
-		return "", nil // there is none, or who opens it will say what is wrong
+		return s, nil // there is none, or who opens it will say what is wrong
 	}
 	f, err := slotfile.Open(path, 0o600)
 	if err != nil {
-		return "", nil
+		return s, nil
 	}
 	defer f.Close()
-	var s stateFile
 	if err := readSlot(f, &s); err != nil && !errors.Is(err, slotfile.ErrEmpty) {
-		return "", fmt.Errorf("%s is damaged: %w", path, err)
+		return s, fmt.Errorf("%s is damaged: %w", path, err)
 	}
-	return s.Cluster, nil
+	return s, nil
 }
 
 func (d *disk) saveState(s stateFile) error { return writeSlot(d.state, s, true) }
@@ -133,18 +167,13 @@ func (d *disk) saveRecord(r record, sync bool) error { return writeSlot(d.data, 
 
 // saveLease is called with every renewal: a write to memory, not to disk.
 func (d *disk) saveLease(until time.Duration) error {
-	b, err := json.Marshal(leaseFile{BootID: bootID(), Until: until})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(d.run, "lease"), b, 0o600)
+	return writeSlot(d.lease, leaseFile{BootID: bootID(), Until: until}, false)
 }
 
 // leaseUntil is how long the lease of the agent before this one runs at most.
 func (d *disk) leaseUntil() time.Duration {
 	var l leaseFile
-	b, err := os.ReadFile(filepath.Join(d.run, "lease"))
-	if err != nil || json.Unmarshal(b, &l) != nil || l.BootID != bootID() {
+	if err := readSlot(d.lease, &l); err != nil || l.BootID != bootID() {
 		return 0
 	}
 	return l.Until

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,13 +88,7 @@ func TestLeaseFile(t *testing.T) {
 		t.Errorf("lease until %v, want 5s", got)
 	}
 	// The same file after a reboot says nothing: the clock started anew.
-	path := filepath.Join(d.run, "lease")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := strings.Replace(string(b), bootID(), "another boot", 1)
-	if err := os.WriteFile(path, []byte(other), 0o600); err != nil {
+	if err := writeSlot(d.lease, leaseFile{BootID: "another boot", Until: time.Hour}, false); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.leaseUntil(); got != 0 {
@@ -114,6 +106,29 @@ func TestRecordSurvives(t *testing.T) {
 		got, err := d.loadRecord()
 		if err != nil || got != want {
 			t.Errorf("sync %v: record %+v, %v; want %+v", sync, got, err, want)
+		}
+	}
+}
+
+// What a node gave back with all its data is on disk with the release, and is gone when
+// somebody else has had the lease.
+func TestWholeSurvives(t *testing.T) {
+	a := &Agent{disk: newDisk(t)}
+	a.whole.Store(4)
+	for _, tt := range []struct {
+		st   election.State
+		want uint64
+	}{
+		{election.State{Holder: "a", HolderTerm: 4}, 0},
+		{election.State{Holder: "a", HolderTerm: 4, Released: true}, 4},
+		{election.State{Holder: "b", HolderTerm: 5, Released: true}, 0},
+	} {
+		if err := a.saveElection(tt.st); err != nil {
+			t.Fatal(err)
+		}
+		var s stateFile
+		if err := readSlot(a.disk.state, &s); err != nil || s.Whole != tt.want {
+			t.Errorf("after %+v: whole in %d, %v; want %d", tt.st, s.Whole, err, tt.want)
 		}
 	}
 }

@@ -45,6 +45,12 @@ type FailoverRequest struct {
 	LeaveOut bool `json:"leave_out"`
 }
 
+// FailoverResult says how it went.
+type FailoverResult struct {
+	To   string        `json:"to"`
+	Took time.Duration `json:"took"`
+}
+
 // PlanFailover looks what a forced failover would do.
 func (a *Agent) PlanFailover() FailoverPlan {
 	o := a.observe()
@@ -73,15 +79,15 @@ func (a *Agent) PlanFailover() FailoverPlan {
 }
 
 // Failover makes a node primary although data is lost.
-func (a *Agent) Failover(ctx context.Context, req FailoverRequest) (SwitchoverResult, error) {
+func (a *Agent) Failover(ctx context.Context, req FailoverRequest) (FailoverResult, error) {
 	p := a.PlanFailover()
 	switch {
 	case p.Primary != "":
-		return SwitchoverResult{}, fmt.Errorf("there is a primary, %s: `redisd switchover` moves it without losing anything", p.Primary)
+		return FailoverResult{}, fmt.Errorf("there is a primary, %s: `redisd switchover` moves it without losing anything", p.Primary)
 	case len(p.Candidates) == 0:
-		return SwitchoverResult{}, errors.New("no node with a redis-server is here")
+		return FailoverResult{}, errors.New("no node with a redis-server is here")
 	case !p.Majority && !req.LeaveOut:
-		return SwitchoverResult{}, fmt.Errorf("a majority of the voters is away (%s)", strings.Join(p.Away, ", "))
+		return FailoverResult{}, fmt.Errorf("a majority of the voters is away (%s)", strings.Join(p.Away, ", "))
 	}
 	to := cmp.Or(req.To, p.Candidates[0].Name)
 	for _, m := range a.gossip.Members() {
@@ -90,16 +96,16 @@ func (a *Agent) Failover(ctx context.Context, req FailoverRequest) (SwitchoverRe
 		case m.ID == a.self:
 			return a.failoverHere(ctx, req)
 		default:
-			var res SwitchoverResult
+			var res FailoverResult
 			err := a.ask(ctx, m.Addr, opFailover, FailoverRequest{To: m.ID, LeaveOut: req.LeaveOut}, &res)
 			return res, err
 		}
 	}
-	return SwitchoverResult{}, fmt.Errorf("there is no node %q", to)
+	return FailoverResult{}, fmt.Errorf("there is no node %q", to)
 }
 
 // failoverHere claims the lease by force until it is held.
-func (a *Agent) failoverHere(ctx context.Context, req FailoverRequest) (SwitchoverResult, error) {
+func (a *Agent) failoverHere(ctx context.Context, req FailoverRequest) (FailoverResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	began := now()
@@ -111,16 +117,16 @@ func (a *Agent) failoverHere(ctx context.Context, req FailoverRequest) (Switchov
 		local := a.local(ctx)
 		voters := a.votersHere(req.LeaveOut)
 		if err := a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Force(now(), local, voters) }); err != nil {
-			return SwitchoverResult{}, err
+			return FailoverResult{}, err
 		}
 		select {
 		case <-ctx.Done():
-			return SwitchoverResult{}, fmt.Errorf("the voters do not agree: %s; see `redisd status`", denials(a.ballot.view()))
+			return FailoverResult{}, fmt.Errorf("the voters do not agree: %s; see `redisd status`", denials(a.ballot.view()))
 		case <-t.C:
 		}
 		if a.ballot.view().Lease {
 			a.wake()
-			return SwitchoverResult{To: a.cfg.Load().Node.Name, Took: now() - began}, nil
+			return FailoverResult{To: a.cfg.Load().Node.Name, Took: now() - began}, nil
 		}
 	}
 }

@@ -3,6 +3,9 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
 )
 
 // judge says how well the cluster is, in words an operator can act on.
@@ -61,6 +64,8 @@ func (s *Status) judgeNode(n NodeStatus, sentinels int) {
 		s.problem("redis-server on %s is %s%s", n.Name, n.State, suffix(n.LastExit))
 	case n.Role == "replica" && !n.inSync():
 		s.problem("%s does not replicate: its link to the primary is down", n.Name)
+	case n.Role == "replica" && time.Duration(n.Replication.LagSeconds)*time.Second > reconcile.MaxLag:
+		s.problem("%s lags: the primary has not heard from it for %d s", n.Name, n.Replication.LagSeconds)
 	}
 	for _, p := range n.Problems {
 		s.problem("%s: %s", n.Name, p)

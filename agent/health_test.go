@@ -36,6 +36,7 @@ func TestJudge(t *testing.T) {
 		{"replica away", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "c (10.0.0.3) is unreachable"},
 		{"just the majority", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "one more loss stops all writes"},
 		{"link down", func(s *Status) { s.Nodes[1].Replication.Link = "down" }, "degraded", "b does not replicate"},
+		{"lags", func(s *Status) { s.Nodes[1].Replication.LagSeconds = 5 }, "degraded", "b lags: the primary has not heard from it for 5 s"},
 		{"nobody in sync", func(s *Status) {
 			s.Nodes[1].Replication.Link, s.Nodes[2].Replication.Link = "down", "down"
 		}, "degraded", "no replica is in sync"},

@@ -175,8 +175,9 @@ func learnersOf(o reconcile.Observed) []election.NodeID {
 
 // holderAddr is the holder's redis-server; invalid when that is this node, or
 // nobody knows.
-func (a *Agent) holderAddr() netip.AddrPort {
-	v := a.ballot.view()
+func (a *Agent) holderAddr() netip.AddrPort { return a.addrOfHolder(a.ballot.view()) }
+
+func (a *Agent) addrOfHolder(v election.View) netip.AddrPort {
 	if v.Holder == "" || string(v.Holder) == a.self {
 		return netip.AddrPort{}
 	}

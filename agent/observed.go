@@ -22,9 +22,11 @@ func (a *Agent) observe() reconcile.Observed {
 		Members:      a.observedMembers(members),
 	}
 	o.Election.ClaimedAt = a.backoff(v)
+	o.Election.HolderOffset = a.said.most(v.HolderTerm, noteOf(v).Offset)
 	o.Election.LapsedAt = time.Duration(a.lapsedAt.Load())
-	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wish.observed()
-	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary)
+	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wishes.observed()
+	holder := a.addrOfHolder(v)
+	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary, holder)
 	o.Redis = a.redisW.observed()
 	o.Redis.StartAfter = a.redis.nextStart()
 	if o.Redis.Known && !o.Redis.Loading {
@@ -33,8 +35,8 @@ func (a *Agent) observe() reconcile.Observed {
 	o.Sentinel = a.sentW.observed()
 	o.Sentinel.StartAfter = a.sentinel.nextStart()
 	o.Sentinel.Configured = o.Sentinel.Running || a.sentinelConfigured()
-	if addr := a.holderAddr(); addr.IsValid() {
-		o.HolderSeen = a.probe.lastSeen(addr.String())
+	if holder.IsValid() {
+		o.HolderSeen = a.probe.lastSeen(holder.String())
 	}
 	return o
 }
@@ -60,7 +62,7 @@ func electionObserved(v election.View) reconcile.Election {
 		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
 		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,
 		Lease: v.Lease, LeaseUntil: v.LeaseUntil, Claiming: v.Claiming, ClaimedAt: v.ClaimedAt,
-		Nudged: v.Nudged, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
+		Nudged: v.Nudged, ByHolder: v.ByHolder, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
 	}
 	for _, id := range v.Successors {
 		e.Successors = append(e.Successors, string(id))
@@ -79,11 +81,17 @@ func (a *Agent) desired() reconcile.Desired {
 		Expect: cfg.Cluster.Expect, Priority: cfg.Node.Priority, MinReplicas: reconcile.Unknown,
 		DownAfter: time.Duration(cfg.Sentinel.DownAfter), FailoverTimeout: time.Duration(cfg.Sentinel.FailoverTimeout),
 	}
+	d.FailoverLag = cfg.Redis.FailoverLag()
 	if n := cfg.Redis.MinReplicasToWrite; n != nil {
 		d.MinReplicas = *n
 	}
 	return d
 }
+
+// ackedCounts is how long after the end of its redis-server a primary's agent refuses
+// those who have less than a replica had acknowledged: that one may need a moment to
+// claim, and may be gone itself.
+const ackedCounts = time.Second
 
 // local is what this node knows when it votes: a fresh look at its dataset,
 // since what came in after the last poll counts too.
@@ -94,9 +102,10 @@ func (a *Agent) local(ctx context.Context) election.Local {
 	o, d := a.observe(), a.desired()
 	r := o.Redis
 	// A replica that has just ended will be back with its data: whoever has less must
-	// not overtake it in these seconds. A primary that has ended, or
-	// has given the lease back, is to be overtaken.
-	usable := r.Running && !r.Syncing && r.SilentSince == 0
+	// not overtake it in these seconds. One that is busy has its data all the same. A
+	// primary that has ended, or has given the lease back, is to be overtaken, unless it
+	// was only alone: what it acknowledged in its last lease is nowhere else.
+	usable := r.Running && !r.Syncing && (r.SilentSince == 0 || o.Election.Holder != o.Self)
 	released := o.Election.Holder == o.Self && o.Election.Released
 	local := election.Local{
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
@@ -105,13 +114,43 @@ func (a *Agent) local(ctx context.Context) election.Local {
 		Paused:    o.Paused,
 		Founder:   election.NodeID(reconcile.Founder(o, d)),
 	}
-	if drained := a.drained.Load(); released && drained > 0 && r.Data.Term == o.Election.Term {
+	if released {
+		local.Least = least(o, d, a.redisW.ackedAtEnd())
+	} else {
+		local.Least = least(o, d, 0)
+	}
+	if d := a.drained.Load(); released && d.counts(o) {
 		// It has handed over all that it had. Its offset creeps on with signs of life to
 		// its replicas, which are no data; what it had then is what a successor must have.
-		local.Known, local.Candidate, local.Data.Offset = true, true, drained
+		local.Known, local.Candidate, local.Data.Offset = true, true, d.Offset
 		return local
 	}
-	returns := o.Election.Holder != o.Self && a.redis.justExited(reconcile.ColdStart)
-	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable && !released || returns)
+	usable = usable && (!released || a.whole.Load() == o.Election.Term)
+	back := returns(o, a.redis.justExited(reconcile.ColdStart))
+	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable || back)
 	return local
+}
+
+// least is what a candidate must have: what a replica had acknowledged, and all that the
+// last primary said it had but the operator's limit. The last primary knows that itself,
+// and when it is back with less than this node has, what it once said is of no use.
+func least(o reconcile.Observed, d reconcile.Desired, acked int64) election.Data {
+	had := o.Election.HolderOffset
+	if o.Election.Holder == o.Self && o.Redis.Data.Term == o.Election.Term {
+		had = o.Redis.Data.Offset
+	}
+	offset := acked
+	if d.FailoverLag > 0 && !o.Election.ByHolder {
+		offset = max(acked, had-d.FailoverLag)
+	}
+	if offset <= 0 {
+		return election.Data{}
+	}
+	return election.Data{Term: election.Term(o.Election.Term), Offset: offset}
+}
+
+// returns: this node's redis-server has just ended, or this agent has just begun and
+// has not started it yet; it was no primary, and will be there with its data soon.
+func returns(o reconcile.Observed, justExited bool) bool {
+	return o.Election.Holder != o.Self && (justExited || !o.Redis.Running && o.At < o.Started+reconcile.ColdStart)
 }

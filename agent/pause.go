@@ -9,6 +9,7 @@ import (
 
 	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/gossip"
+	"github.com/redisd/redisd/reconcile"
 )
 
 // Pause is a person's wish that nothing be changed automatically. It holds for the
@@ -33,13 +34,13 @@ func (a *Agent) SetPause(ctx context.Context, on bool) (PauseResult, error) {
 	p := a.state.Pause
 	a.stateMu.Unlock()
 	res := PauseResult{On: on, Changed: p.On != on, Silent: []string{}}
-	if !res.Changed {
-		return res, nil
+	if res.Changed {
+		p = Pause{Version: p.Version + 1, On: on}
+		if err := a.adoptPause(p); err != nil {
+			return res, err
+		}
 	}
-	p = Pause{Version: p.Version + 1, On: on}
-	if err := a.adoptPause(p); err != nil {
-		return res, err
-	}
+	// Also a wish that is known here already: somebody may have been away when it was made.
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	var mu sync.Mutex
@@ -86,13 +87,22 @@ func (a *Agent) adoptPause(p Pause) error {
 // note is what the holder's renewals tell every node.
 type note struct {
 	Pause Pause `json:"pause"`
+	// Offset is how much the holder's redis-server had; 0: not known.
+	Offset int64 `json:"offset,omitempty"`
 }
 
 // ownNote is the note of this node's renewals.
-func (a *Agent) ownNote() []byte {
+func (a *Agent) ownNote(o reconcile.Observed) note {
 	a.stateMu.Lock()
+	defer a.stateMu.Unlock()
 	n := note{Pause: a.state.Pause}
-	a.stateMu.Unlock()
+	if o.Redis.Data.Term == o.Election.Term {
+		n.Offset = o.Redis.Data.Offset // also when its redis-server has just ended
+	}
+	return n
+}
+
+func (n note) encode() []byte {
 	b, err := json.Marshal(n)
 	if err != nil {
 		return nil
@@ -100,15 +110,39 @@ func (a *Agent) ownNote() []byte {
 	return b
 }
 
+// noteOf is what the holder said last; zero when it said nothing.
+func noteOf(v election.View) note {
+	var n note
+	if len(v.Note) == 0 || json.Unmarshal(v.Note, &n) != nil {
+		return note{}
+	}
+	return n
+}
+
+// said is the most that the holder of a term has said it had. It may say less later, or
+// nothing: an agent that has just been started knows no more than its last record.
+type said struct {
+	mu     sync.Mutex
+	term   election.Term
+	offset int64
+}
+
+func (s *said) most(term election.Term, offset int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if term != s.term {
+		s.term, s.offset = term, 0
+	}
+	s.offset = max(s.offset, offset)
+	return s.offset
+}
+
 // readNote takes over what the holder says.
 func (a *Agent) readNote(v election.View) {
-	if len(v.Note) == 0 || v.Lease {
+	if v.Lease {
 		return
 	}
-	var n note
-	if err := json.Unmarshal(v.Note, &n); err != nil {
-		return
-	}
+	n := noteOf(v)
 	if err := a.adoptPause(n.Pause); err != nil && a.noteErr.due(err) {
 		a.log.Warn("what the primary says cannot be kept", "error", err)
 	}

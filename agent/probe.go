@@ -37,7 +37,7 @@ type probe struct {
 }
 
 func (p *probe) run(ctx context.Context) error {
-	t := time.NewTicker(probeEvery)
+	t := newBeat(probeEvery)
 	defer t.Stop()
 	for {
 		select {
@@ -45,6 +45,7 @@ func (p *probe) run(ctx context.Context) error {
 			p.follow(netip.AddrPort{})
 			return nil
 		case <-t.C:
+			t.again()
 		}
 		s := p.follow(p.target())
 		if s == nil {
@@ -53,8 +54,18 @@ func (p *probe) run(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		answer := s.Probe(ctx)
 		cancel()
-		p.note(answer.Answered(), answer.Answered() || connects(s.Addr()))
+		p.note(answer.Answered(), answer.Answered() || p.doubtful() && connects(s.Addr()))
 	}
+}
+
+// doubtAfter is how old the last connection must be before another one is made: each
+// fills the backlog of a server that is busy.
+const doubtAfter = unreachableAfter / 4
+
+func (p *probe) doubtful() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now() > p.connected+doubtAfter
 }
 
 // note takes down what came of a look.

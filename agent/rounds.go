@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"time"
 
@@ -17,6 +16,11 @@ const (
 	// it is made to survive a power loss. After one of all hosts it decides who wins.
 	recordEvery = 100 * time.Millisecond
 	syncEvery   = time.Second
+	// stalled is how long no round may have been for this agent to have stood still, on a
+	// host that is overloaded or was paused. What others said meanwhile is read first, for
+	// the time of listen, before anything is concluded from their silence.
+	stalled = 2 * tick
+	listen  = 5 * time.Millisecond
 	// moreRounds bounds how many rounds follow one another without a pause, so that
 	// a plan that never settles costs a tick, not a processor.
 	moreRounds = 8
@@ -24,23 +28,29 @@ const (
 
 // rounds runs observe, plan, apply until the agent ends or the node has stopped.
 func (a *Agent) rounds(ctx context.Context) error {
-	t := time.NewTicker(tick)
+	t := newBeat(tick)
 	defer t.Stop()
 	NotifyReady()
+	last := now()
 	for {
+		if now() > last+stalled {
+			time.Sleep(listen)
+		}
 		for range moreRounds {
 			if !a.round(ctx) {
 				break
 			}
 		}
-		if reconcile.Stopped(a.observe()) {
+		if a.stopping.Load() && reconcile.Stopped(a.observe()) {
 			a.log.Info("stopped in order")
 			return nil
 		}
+		last = now()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+			t.again()
 		case <-a.woken:
 		}
 	}
@@ -57,6 +67,13 @@ func (a *Agent) round(ctx context.Context) bool {
 	a.announce(o)
 	a.keepLease(o)
 	actions := reconcile.Plan(o, d)
+	if why := a.waits(o); why != a.waiting {
+		a.waiting = why
+		if why != "" {
+			a.log.Warn("waiting for a person: " + why)
+			a.events.add("waits", why)
+		}
+	}
 	a.notify.alive(o)
 	again, sentinel, failed := false, false, false
 	for _, action := range actions {
@@ -81,7 +98,7 @@ func (a *Agent) round(ctx context.Context) bool {
 		}
 	}
 	if !o.Election.Lease && !failed {
-		a.guard.over() // what the end of the lease asks for is done
+		a.guard.over(o.At, o.FenceAfter) // what the end of the lease asks for is done
 	}
 	if again {
 		a.redisW.poll(ctx)
@@ -103,15 +120,20 @@ func (a *Agent) announce(o reconcile.Observed) {
 	if o.Redis.Known && o.Redis.Role == reconcile.Primary {
 		primary = a.redisAddr.String()
 	}
-	note := a.ownNote()
-	if primary == o.Election.Primary && bytes.Equal(note, a.noted) {
+	note := a.ownNote(o)
+	atOnce := primary != o.Election.Primary || note.Pause != a.noted.Pause
+	if !atOnce && note == a.noted {
 		return
 	}
 	a.noted = note
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope {
 		i := e.Announced()
-		i.Primary, i.Note = primary, note
-		return e.Announce(now(), i, learnersOf(o))
+		i.Primary, i.Note = primary, note.encode()
+		if atOnce {
+			return e.Announce(now(), i, learnersOf(o))
+		}
+		e.SetInfo(i) // the offset goes with the next renewal
+		return nil
 	})
 }
 
@@ -146,7 +168,7 @@ func (a *Agent) keepLease(o reconcile.Observed) {
 // recorder writes down what the dataset is worth, beside the rounds: a disk that is
 // slow must not cost the lease.
 func (a *Agent) recorder(ctx context.Context) error {
-	t := time.NewTicker(recordEvery)
+	t := newBeat(recordEvery)
 	defer t.Stop()
 	var synced time.Duration
 	for {
@@ -154,6 +176,7 @@ func (a *Agent) recorder(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+			t.again()
 		}
 		sync := now() >= synced+syncEvery
 		if sync {

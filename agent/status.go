@@ -125,6 +125,9 @@ func (a *Agent) nodeStatus() NodeStatus {
 	}
 	if cfg.HasRole("redis") {
 		a.redisStatus(&n, o.Redis, v.Lease)
+		if why := a.waits(o); why != "" {
+			n.Problems = append(n.Problems, why)
+		}
 	}
 	if cfg.HasRole("sentinel") {
 		s := o.Sentinel
@@ -134,6 +137,26 @@ func (a *Agent) nodeStatus() NodeStatus {
 		}
 	}
 	return n
+}
+
+// waitsAfter is how long a cluster must have been without a primary before a person is
+// called: somebody else may just be about to become one.
+const waitsAfter = 2 * time.Second
+
+// waits says why this node, which could become primary now, leaves that to a person.
+func (a *Agent) waits(o reconcile.Observed) string {
+	since := max(o.Election.HeardAt, o.Started)
+	if o.Election.Released {
+		since = max(o.Election.OpenedAt, o.Started)
+	}
+	if a.primaryAddr() != "" || o.At < since+waitsAfter || !o.Redis.Running || o.Redis.Data.Term == 0 || !reconcile.TooFarBehind(o, a.desired()) {
+		return ""
+	}
+	lacks := "may lack more than max_lag_on_failover of what the last primary had"
+	if n, known := reconcile.Lacks(o); known {
+		lacks = fmt.Sprintf("lacks %d bytes of what the last primary had, more than max_lag_on_failover", n)
+	}
+	return "it " + lacks + ", and does not become primary by itself: bring " + a.nameOf(o.Election.Holder) + " back, or `redisd failover --allow-data-loss`"
 }
 
 func (a *Agent) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
@@ -294,10 +317,12 @@ func (a *Agent) Plan() Plan {
 
 // operations that agents ask of one another.
 const (
-	opStatus     = "status"
-	opSwitchover = "switchover"
-	opPause      = "pause"
-	opFailover   = "failover"
+	opStatus   = "status"
+	opMove     = "switchover-start"
+	opMoved    = "switchover-progress"
+	opData     = "data"
+	opPause    = "pause"
+	opFailover = "failover"
 )
 
 // serve answers another agent's call.
@@ -305,12 +330,20 @@ func (a *Agent) serve(ctx context.Context, op string, body json.RawMessage) (any
 	switch op {
 	case opStatus:
 		return a.nodeStatus(), nil
-	case opSwitchover:
+	case opData:
+		return a.redisW.savedData(), nil
+	case opMove:
 		var req SwitchoverRequest
 		if err := json.Unmarshal(body, &req); err != nil {
 			return nil, err
 		}
-		return a.switchoverHere(ctx, req)
+		return true, a.startMove(ctx, req)
+	case opMoved:
+		var q progressQuery
+		if err := json.Unmarshal(body, &q); err != nil {
+			return nil, err
+		}
+		return a.progressOf(ctx, q)
 	case opFailover:
 		var req FailoverRequest
 		if err := json.Unmarshal(body, &req); err != nil {

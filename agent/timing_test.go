@@ -25,6 +25,9 @@ func TestTiming(t *testing.T) {
 	if off := vip.DefaultLifetime + time.Second; reconcile.AgentGrace < off {
 		t.Errorf("AgentGrace is %v: the kernel may keep the VIP of a dead agent for %v", reconcile.AgentGrace, off)
 	}
+	if room := election.Lapse - election.Lease; guardMargin+fenceTimeout > room || wakeMargin >= guardMargin {
+		t.Errorf("the guard comes %v after the end of a lease and may need %v, the rounds %v: the next lease begins after %v", guardMargin, fenceTimeout, wakeMargin, room)
+	}
 	if reconcile.RankStep <= election.ClaimFor {
 		t.Errorf("RankStep %v: the second candidate comes before the claim of the first is over (%v)", reconcile.RankStep, election.ClaimFor)
 	}

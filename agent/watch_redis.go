@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -37,12 +38,19 @@ type redisWatch struct {
 	known       bool
 	silentSince time.Duration
 	silentCPU   time.Duration
-	stuck       bool
-	adopted     bool // info.RunID continues the record's dataset
-	rec         record
-	saved       record
-	synced      record
-	killed      int // the process that was sent SIGKILL
+	// answersSince is the first of the answers since it was silent last.
+	answersSince time.Duration
+	stuck        bool
+	adopted      bool // info.RunID continues the record's dataset
+	rec          record
+	saved        record
+	synced       record
+	acked        int64 // at the end of the last process
+	ackedUntil   time.Duration
+	killed       int // the process that was sent SIGKILL
+	// adoptedRaw: this process was taken over from an agent whose last commands may not be
+	// carried out yet.
+	adoptedRaw bool
 	// notBefore is when a command was sent that lets writes in: what was asked before
 	// says nothing about whether they are.
 	notBefore time.Duration
@@ -51,13 +59,14 @@ type redisWatch struct {
 
 // run polls until ctx ends.
 func (w *redisWatch) run(ctx context.Context) error {
-	t := time.NewTicker(pollRedis)
+	t := newBeat(pollRedis)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+			t.again()
 		}
 		if w.poll(ctx) {
 			w.wake()
@@ -74,10 +83,11 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 	began := now()
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
-	info, err := w.server.Info(ctx)
+	err := w.outlive(ctx)
+	var info redis.Info
 	var settings redis.Settings
 	if err == nil {
-		settings, err = w.server.Settings(ctx)
+		info, settings, err = w.server.Look(ctx)
 	}
 	if w.proc.State().PID != st.PID {
 		return true
@@ -95,10 +105,31 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 		info.AOFWriteOK != w.info.AOFWriteOK || info.RDBOK != w.info.RDBOK ||
 		info.PrimaryAddr != w.info.PrimaryAddr || info.SyncInProgress != w.info.SyncInProgress ||
 		!slices.EqualFunc(info.Replicas, w.info.Replicas, sameLink)
+	if !w.known || w.pid != st.PID || w.silentSince > 0 {
+		w.answersSince = now()
+	}
 	w.pid, w.info, w.settings, w.known, w.lastErr = st.PID, info, settings, true, nil
 	w.silentSince, w.stuck = 0, false
 	w.meet()
 	return changed
+}
+
+// outlive makes sure that nothing which the agent before this one asked for is carried
+// out any more: it could lift a fence that this one has put up.
+func (w *redisWatch) outlive(ctx context.Context) error {
+	w.mu.Lock()
+	raw := w.adoptedRaw
+	w.mu.Unlock()
+	if !raw {
+		return nil
+	}
+	if err := w.server.CloseOthers(ctx); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.adoptedRaw = false
+	return nil
 }
 
 func sameLink(a, b redis.ReplicaLink) bool { return a.Addr == b.Addr && a.Online == b.Online }
@@ -107,6 +138,9 @@ func (w *redisWatch) forget() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	was := w.known || w.pid != 0
+	if was && w.killed != w.pid {
+		w.noteAcked()
+	}
 	w.known, w.pid, w.silentSince, w.stuck = false, 0, 0, false
 	return was
 }
@@ -165,8 +199,9 @@ func (w *redisWatch) meet() {
 }
 
 // worth follows the dataset through the election: who is in sync with the holder
-// of a term has that term's data.
-func (w *redisWatch) worth(leased bool, term uint64, primary string) {
+// of a term has that term's data. primary is where the holder says that its primary
+// is; it says so no more once its redis-server has ended. holder is where that was.
+func (w *redisWatch) worth(leased bool, term uint64, primary string, holder netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.known || w.info.Loading || w.info.SyncInProgress {
@@ -181,8 +216,9 @@ func (w *redisWatch) worth(leased bool, term uint64, primary string) {
 		w.rec.Offset, w.rec.Keys = w.info.Offset, w.info.Keys
 	case w.info.Role == redis.Replica && w.info.LinkUp && w.info.PrimaryAddr.String() == primary:
 		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = term, w.info.Offset, w.info.Keys, false
-	case w.info.Role == redis.Replica && w.info.PrimaryAddr.String() == primary && w.rec.Term == term && w.info.Offset > w.rec.Offset:
-		// The link broke after the last look, and more had come in before it did.
+	case w.info.Role == redis.Replica && holder.IsValid() && w.info.PrimaryAddr == holder && w.rec.Term == term && w.info.Offset > w.rec.Offset:
+		// More came in after the last look, before the link broke, or before this agent
+		// was there to hear the holder.
 		w.rec.Offset = w.info.Offset
 	}
 }
@@ -193,6 +229,13 @@ func (w *redisWatch) unsavedRecord(sync bool) (record, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.rec, w.known && (w.rec != w.saved || sync && w.rec != w.synced)
+}
+
+// savedData is what the dataset is worth, as far as the next agent would know.
+func (w *redisWatch) savedData() reconcile.Data {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return reconcile.Data{Term: w.saved.Term, Offset: w.saved.Offset, Keys: w.saved.Keys}
 }
 
 func (w *redisWatch) recordSaved(r record, sync bool) {
@@ -222,7 +265,19 @@ func (w *redisWatch) kill() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.killed = pid
+	w.noteAcked()
 	return nil
+}
+
+// noteAcked notes what the replicas had acknowledged when the process ended, or was as
+// good as ended; w.mu is held.
+func (w *redisWatch) noteAcked() {
+	w.acked, w.ackedUntil = 0, now()+ackedCounts
+	for _, l := range w.info.Replicas {
+		if l.Online {
+			w.acked = max(w.acked, l.Offset)
+		}
+	}
 }
 
 // observed turns the newest answer into what reconcile reads.
@@ -236,7 +291,7 @@ func (w *redisWatch) observed() reconcile.Redis {
 	if !r.Running || w.pid != 0 && w.pid != st.PID {
 		return r
 	}
-	r.SilentSince, r.Stuck = w.silentSince, w.stuck
+	r.SilentSince, r.Stuck, r.AnswersSince = w.silentSince, w.stuck, w.answersSince
 	if !w.known {
 		return r
 	}
@@ -258,6 +313,17 @@ func (w *redisWatch) observed() reconcile.Redis {
 		}
 	}
 	return r
+}
+
+// ackedAtEnd is the most that a replica had acknowledged when the last process ended, 0
+// when that is long ago.
+func (w *redisWatch) ackedAtEnd() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now() > w.ackedUntil {
+		return 0
+	}
+	return w.acked
 }
 
 // snapshot returns the last INFO, for people.

@@ -2,12 +2,10 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -147,49 +145,6 @@ func (a *app) eventsCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
-}
-
-func (a *app) switchoverCommand() *cobra.Command {
-	var req agent.SwitchoverRequest
-	c := &cobra.Command{
-		Use:   "switchover",
-		Short: "Move the primary to another node without losing a write",
-		Long: `Move the primary to another node without losing a write. Writes stand still for
-some milliseconds; when no replica can take over in time, they go on where they are,
-and the exit code is 1.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if req.Timeout <= 0 {
-				return usageError{fmt.Errorf("--timeout: found %v, allowed is a time above zero, such as 10s", req.Timeout)}
-			}
-			var res agent.SwitchoverResult
-			if err := a.post(cmd.Context(), req.Timeout, "/v1/switchover", req, &res); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(a.out, "the primary moved from %s to %s in %v; no write was lost\n", res.From, res.To, res.Took.Round(100*time.Microsecond))
-			return err
-		},
-	}
-	c.Flags().StringVar(&req.To, "to", "", "the `node` to move to (default: the one that status shows as next)")
-	c.Flags().DurationVar(&req.Timeout, "timeout", 10*time.Second, "give up, and let writes go on where they are, after this `time`")
-	_ = c.RegisterFlagCompletionFunc("to", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return a.replicas(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
-	})
-	return c
-}
-
-// replicas are the names that the shell completes.
-func (a *app) replicas(ctx context.Context) []string {
-	var s agent.Status
-	if err := a.get(ctx, "/v1/status", &s); err != nil {
-		return nil
-	}
-	var names []string
-	for _, n := range s.Nodes {
-		if n.Role == "replica" {
-			names = append(names, n.Name)
-		}
-	}
-	return names
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -38,23 +38,9 @@ func (a *app) post(ctx context.Context, within time.Duration, path string, body,
 
 func (a *app) request(parent context.Context, within time.Duration, method, path string, body, result any) error {
 	socket := a.socketPath()
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(parent, within)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://redisd"+path, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
+	resp, err := a.send(ctx, socket, method, path, body)
 	switch {
 	case parent.Err() != nil:
 		return errInterrupted
@@ -62,18 +48,45 @@ func (a *app) request(parent context.Context, within time.Duration, method, path
 		return noAnswer(socket, within, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var p agent.Problem
-		text, _ := io.ReadAll(resp.Body)
-		if json.Unmarshal(text, &p) == nil && p.Error != "" {
-			return errors.New(p.Error)
-		}
-		return fmt.Errorf("the agent answered %s", resp.Status)
+	if err := problemOf(resp); err != nil {
+		return err
 	}
 	if err := json.NewDecoder(resp.Body).Decode(result); err != nil {
 		return fmt.Errorf("read the agent's answer: %w", err)
 	}
 	return nil
+}
+
+// send sends a question over the socket, on a connection of its own.
+func (a *app) send(ctx context.Context, socket, method, path string, body any) (*http.Response, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://redisd"+path, bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	return client.Do(req)
+}
+
+// problemOf is what an answer says went wrong.
+func problemOf(resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	var p agent.Problem
+	text, _ := io.ReadAll(resp.Body)
+	if json.Unmarshal(text, &p) == nil && p.Error != "" {
+		return errors.New(p.Error)
+	}
+	return fmt.Errorf("the agent answered %s", resp.Status)
 }
 
 var errInterrupted = errors.New("interrupted")

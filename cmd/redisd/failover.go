@@ -43,7 +43,7 @@ both live would each have a primary.`,
 			if !yes && !a.confirmed(cmd) {
 				return errors.New("not confirmed: nothing was done")
 			}
-			var res agent.SwitchoverResult
+			var res agent.FailoverResult
 			if err := a.post(cmd.Context(), 15*time.Second, "/v1/failover", req, &res); err != nil {
 				return err
 			}

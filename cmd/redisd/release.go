@@ -9,10 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/internal/secret"
 	"github.com/redisd/redisd/redis"
@@ -42,17 +44,18 @@ func (a *app) releaseCommand() *cobra.Command {
 
 // release does what the way in which the agent ended asks for. After an end in
 // order, and when the service is restarted, there is nothing to let go. An agent
-// that crashed, or hung and was killed by the watchdog, is replaced at once, so the
-// primary goes on: the next agent fences it unless it can renew the lease, and the
-// kernel's lifetime of the VIP covers the case that there is no next one. An agent
-// that cannot start, or did not stop in time, may not leave a primary behind that
-// nobody watches.
+// that crashed is replaced at once, so the primary goes on: the next agent fences it
+// unless it can renew the lease, and the kernel's lifetime of the VIP covers the case
+// that there is no next one. So does that of an agent that hung and was killed by the
+// watchdog, as long as the cluster still follows it: a whole host may have stood still,
+// and another primary be there. An agent that cannot start, or did not stop in time, may
+// not leave a primary behind that nobody watches.
 func (a *app) release(ctx context.Context, result string) error {
 	stopping := stoppingUnit(ctx)
 	switch {
 	case result == "success":
 		return nil
-	case !stopping && (result == "signal" || result == "core-dump" || result == "watchdog"):
+	case !stopping && (result == "signal" || result == "core-dump"):
 		return nil
 	}
 	cfg, err := config.Load(a.configPath)
@@ -62,7 +65,14 @@ func (a *app) release(ctx context.Context, result string) error {
 	if cfg, err = resolve(cfg); err != nil {
 		fmt.Fprintln(a.err, "redisd release:", err)
 	}
-	err = fenceLocal(ctx, cfg)
+	server, err := localServer(cfg)
+	if err == nil {
+		defer server.Close()
+		if !stopping && result == "watchdog" && mayGoOn(ctx, server, cfg.Node.StateDir) {
+			return nil
+		}
+		err = fence(ctx, server)
+	}
 	for _, v := range cfg.VIPs {
 		err = errors.Join(err, vip.Release(v.Address))
 	}
@@ -72,24 +82,56 @@ func (a *app) release(ctx context.Context, result string) error {
 	return err
 }
 
-// fenceLocal takes the right to write from the redis-server of this host.
-func fenceLocal(ctx context.Context, cfg config.Config) error {
+// localServer is the redis-server of this host.
+func localServer(cfg config.Config) (*redis.Server, error) {
 	s, err := secret.Load(cfg.Cluster.SecretFile)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	return redis.NewServer(netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
+		redis.Credentials{User: "redisd-agent", Password: s.Password("redis agent")}), nil
+}
+
+// followedWithin is how old the last word of a replica that follows may be: Redis gives
+// whole seconds, and they speak once a second.
+const followedWithin = time.Second
+
+// mayGoOn: this redis-server is no primary, or so many replicas have just acknowledged
+// to it that no majority is left for another one.
+func mayGoOn(ctx context.Context, server *redis.Server, stateDir string) bool {
+	voters, err := agent.VotersOf(stateDir)
+	if err != nil || len(voters) == 0 {
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, releaseFence)
 	defer cancel()
-	server := redis.NewServer(netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
-		redis.Credentials{User: "redisd-agent", Password: s.Password("redis agent")})
-	defer server.Close()
+	info, err := server.Info(ctx)
+	if err != nil {
+		return false
+	}
+	if info.Role == redis.Replica {
+		return true
+	}
+	n := 1
+	for _, l := range info.Replicas {
+		if l.Online && l.Lag <= followedWithin && slices.Contains(voters, l.Addr.Addr()) {
+			n++
+		}
+	}
+	return n > len(voters)/2
+}
+
+// fence takes the right to write from the redis-server of this host.
+func fence(ctx context.Context, server *redis.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseFence)
+	defer cancel()
 	if err := server.SetFence(ctx); err != nil {
 		if !redis.AnswerOf(err).Answered() && redis.AnswerOf(err) != redis.Timeout {
 			return nil // nothing runs there
 		}
 		return err
 	}
-	_, err = server.CloseClients(ctx)
+	_, err := server.CloseClients(ctx)
 	return err
 }
 

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/redis"
+)
+
+// What reached a replica between the last look and the end of its primary counts,
+// although the holder, whose redis-server has ended, names no primary any more:
+// else who is elected hangs on who happened to look last.
+func TestWorthCountsTheLastWords(t *testing.T) {
+	primary := netip.MustParseAddrPort("10.0.0.1:6379")
+	replica := func(offset int64, up bool) redis.Info {
+		return redis.Info{Role: redis.Replica, RunID: "r", PrimaryAddr: primary, LinkUp: up, Offset: offset, Keys: 1}
+	}
+	w := &redisWatch{known: true, info: replica(1000, true)}
+	w.meet()
+	w.worth(false, 7, primary.String(), primary)
+	if w.rec.Term != 7 || w.rec.Offset != 1000 {
+		t.Fatalf("in sync with the primary of term 7 at 1000: %+v", w.rec)
+	}
+	w.info = replica(1600, false)
+	w.worth(false, 7, "", primary)
+	if w.rec.Term != 7 || w.rec.Offset != 1600 {
+		t.Errorf("600 bytes came in before the link broke: %+v", w.rec)
+	}
+	w.info = replica(2000, false)
+	w.worth(false, 8, "", primary)
+	if w.rec.Term != 7 || w.rec.Offset != 1600 {
+		t.Errorf("the dataset was never in sync with the holder of term 8: %+v", w.rec)
+	}
+	w.worth(false, 7, "", netip.MustParseAddrPort("10.0.0.2:6379"))
+	if w.rec.Offset != 1600 {
+		t.Errorf("it follows somebody else than the holder: %+v", w.rec)
+	}
+}
+
+// A node that handed over, and was primary again later, has more than it had then.
+func TestDrainedCountsInItsTerm(t *testing.T) {
+	at := func(term uint64) reconcile.Observed {
+		return reconcile.Observed{Election: reconcile.Election{Term: term}, Redis: reconcile.Redis{Data: reconcile.Data{Term: term}}}
+	}
+	d := &drained{Term: 4, Offset: 1000}
+	if !d.counts(at(4)) {
+		t.Error("it handed over in term 4: that is what its successor must have")
+	}
+	if d.counts(at(6)) {
+		t.Error("it was primary again in term 6: what it had in term 4 says nothing")
+	}
+	if d = nil; d.counts(at(4)) {
+		t.Error("it did not hand over")
+	}
+}
+
+// A voter that has just been started has its data, though not its redis-server yet.
+func TestReturns(t *testing.T) {
+	boots := reconcile.Observed{Self: "a", At: time.Minute + time.Second, Started: time.Minute, Election: reconcile.Election{Holder: "b"}}
+	for _, tt := range []struct {
+		name   string
+		change func(*reconcile.Observed)
+		exited bool
+		want   bool
+	}{
+		{"it has just been started", func(*reconcile.Observed) {}, false, true},
+		{"long ago: its redis-server does not start", func(o *reconcile.Observed) { o.At += time.Hour }, false, false},
+		{"its redis-server has just ended", func(o *reconcile.Observed) { o.At += time.Hour }, true, true},
+		{"it runs, and says itself what it has", func(o *reconcile.Observed) { o.Redis.Running = true }, false, false},
+		{"it was the primary, which is to be overtaken", func(o *reconcile.Observed) { o.Election.Holder = "a" }, false, false},
+	} {
+		o := boots
+		tt.change(&o)
+		if got := returns(o, tt.exited); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+// What a replica had acknowledged when the primary ended is somewhere: its agent votes
+// for nobody who has less.
+func TestAckedAtEnd(t *testing.T) {
+	w := &redisWatch{known: true, pid: 7, info: redis.Info{Role: redis.Primary, Replicas: []redis.ReplicaLink{
+		{Online: true, Offset: 500}, {Online: true, Offset: 900}, {Online: false, Offset: 1000},
+	}}}
+	if got := w.ackedAtEnd(); got != 0 {
+		t.Errorf("%d before it ended", got)
+	}
+	w.forget()
+	w.forget() // and it stays away
+	if got := w.ackedAtEnd(); got != 900 {
+		t.Errorf("%d, want the 900 of the replica that was in touch", got)
+	}
+}
+
+func TestLeast(t *testing.T) {
+	holder := reconcile.Observed{Self: "a", Election: reconcile.Election{Holder: "a", Term: 5}, Redis: reconcile.Redis{Data: reconcile.Data{Term: 5, Offset: 900}}}
+	voter := reconcile.Observed{Self: "b", Election: reconcile.Election{Holder: "a", Term: 5, HolderOffset: 800}}
+	limit := reconcile.Desired{FailoverLag: 100}
+	back := voter
+	back.Election.ByHolder = true
+	for name, tt := range map[string]struct {
+		o     reconcile.Observed
+		d     reconcile.Desired
+		acked int64
+		want  int64 // of term 5; 0: nothing
+	}{
+		"nothing is known":                         {voter, reconcile.Desired{}, 0, 0},
+		"a replica had acknowledged":               {holder, reconcile.Desired{}, 700, 700},
+		"the limit, of what the primary said":      {voter, limit, 0, 700},
+		"the limit, of what it had itself":         {holder, limit, 0, 800},
+		"a replica had acknowledged more":          {holder, limit, 850, 850},
+		"the primary is back, and has less":        {back, limit, 0, 0},
+		"a limit that is larger than all there is": {voter, reconcile.Desired{FailoverLag: 1000}, 0, 0},
+	} {
+		got := least(tt.o, tt.d, tt.acked)
+		if got.Offset != tt.want || tt.want > 0 && got.Term != 5 {
+			t.Errorf("%s: %+v, want %d", name, got, tt.want)
+		}
+	}
+}
