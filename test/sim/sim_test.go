@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/test/sim/seedfile"
 )
 
 var (
@@ -44,7 +43,11 @@ func TestElection(t *testing.T) {
 		}
 		return
 	}
-	for _, s := range regressions(t) {
+	failedOnce, err := seedfile.Read("testdata/seeds.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range failedOnce {
 		if r := Run(s, nil); r.Err != nil {
 			t.Errorf("seed %d, which failed once: %v (go test ./test/sim -run TestElection -sim.seed=%d)", s, r.Err, s)
 		}
@@ -120,26 +123,4 @@ func (s *sums) add(r Result) {
 	for d, n := range r.Denied {
 		s.denied[d] += n
 	}
-}
-
-// regressions are the seeds that showed a bug once, one on a line.
-func regressions(t *testing.T) []uint64 {
-	t.Helper()
-	b, err := os.ReadFile("testdata/seeds.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []uint64
-	for line := range strings.Lines(string(b)) {
-		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		n, err := strconv.ParseUint(line, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, n)
-	}
-	return out
 }

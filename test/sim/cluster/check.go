@@ -1,0 +1,409 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// checker holds what must always be true.
+type checker struct {
+	w   *world
+	err error
+	// segments are the histories there are: one for each promotion.
+	segments []history
+	// maxTerm is the highest term under which writes were accepted.
+	maxTerm   uint64
+	letInTerm uint64
+	foundings int
+	// handed: the lease was given back by a handover, and nobody was promoted since.
+	// spoilt is how many hosts had lost power, and redis-servers ended or stood still,
+	// when it began.
+	handed bool
+	spoilt int
+	// votes is whom each voted for last: to be asked again changes nothing.
+	votes [most]vote
+	voter dataset
+}
+
+// history is what was acknowledged in a segment.
+type history struct {
+	term         uint64
+	start, acked int64
+}
+
+type vote struct {
+	term election.Term
+	to   election.NodeID
+}
+
+type dataset struct {
+	valid bool
+	hist  []segment
+	pos   int64
+}
+
+// kept is the data that somebody who gave the lease of a term back answers for when it
+// votes: all of it, or after a crash what a replica had acknowledged, and until when.
+type kept struct {
+	term    uint64
+	data    dataset
+	drained bool // it needs no redis-server to know it
+	gen     uint32
+	from    time.Duration // on its own clock
+	until   time.Duration
+}
+
+func (c *checker) failf(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf("at %v: "+format, append([]any{c.w.now}, args...)...)
+		c.w.logf("FAILED: %v", c.err)
+	}
+}
+
+func (c *checker) newSegment(term uint64, at int64) int32 {
+	c.segments = append(c.segments, history{term, at, at})
+	return int32(len(c.segments) - 1)
+}
+
+// acked: all that a primary has written so far is acknowledged.
+func (c *checker) acked(r *server) {
+	if r.exempt {
+		return
+	}
+	s := &c.segments[r.hist[len(r.hist)-1].id]
+	s.acked = max(s.acked, r.pos)
+}
+
+// writers: S1. At most one redis-server would acknowledge a write, and none that
+// was let in before the last one was.
+func (c *checker) writers() {
+	var one *host
+	for _, h := range c.w.hosts {
+		r := &h.redis
+		if !r.accepts() {
+			continue
+		}
+		c.exempt(h)
+		if r.exempt {
+			continue
+		}
+		if one != nil {
+			c.failf("%s of term %d and %s of term %d both accept writes", one.id, one.redis.term, h.id, r.term)
+		}
+		one = h
+		if r.term < c.maxTerm {
+			c.failf("%s accepts writes of term %d after term %d did", h.id, r.term, c.maxTerm)
+		}
+		c.maxTerm = max(c.maxTerm, r.term)
+	}
+}
+
+// exempt notes a redis-server whose agent was gone while voters could not reach
+// it, or just had not been able to: no election can help there.
+func (c *checker) exempt(h *host) {
+	w, r := c.w, &h.redis
+	if h.alive() && w.now > h.thawedAt+settling && !h.agent.redisW.raw {
+		r.exempt = false // its agent has looked, and let go if it had to
+		return
+	}
+	if r.exempt || h.alive() && w.now > h.thawedAt+250*ms {
+		return
+	}
+	r.exempt = w.now-h.cutAt < 1500*ms && h.cutAt > 0 || r.hung || w.now < r.busyUntil+1500*ms && r.busyUntil > 0 || w.blocked[h.i]
+	for _, o := range w.hosts {
+		r.exempt = r.exempt || !w.linked(h, o) && !o.gone
+	}
+}
+
+// watch looks for those that are exempt between the events that show them.
+func (c *checker) watch() {
+	c.w.after(100*ms, c.watch)
+	for _, h := range c.w.hosts {
+		if h.redis.up && h.redis.primary {
+			c.exempt(h)
+		}
+	}
+	c.writers()
+}
+
+// settling is how long a new agent, or one that has just thawed, may take to let go:
+// it waits for its first renewal (150 ms), and may be held up by its Sentinel (300 ms).
+const settling = 600 * ms
+
+// tookVIP: S4. Whoever takes the address may find it only at a host whose agent
+// is dead, hung, or has just begun to run.
+func (c *checker) tookVIP(h *host) {
+	for _, o := range c.w.hosts {
+		if o != h && o.power && o.holds(0) && o.alive() && c.w.now > o.thawedAt+settling {
+			c.failf("%s has the VIP, and so has %s, whose agent lives", h.id, o.id)
+		}
+	}
+}
+
+// released is called before the lease is given back.
+func (c *checker) released(h *host, handedOver, whole bool) {
+	r, a := &h.redis, h.agent
+	term := uint64(a.e.View(h.local()).HolderTerm)
+	if whole && r.up {
+		k := kept{term: term, data: dataset{true, r.hist, r.pos}}
+		if a.drained.term == term {
+			k.drained, k.data.pos = true, a.drained.offset+r.shift
+		}
+		h.keeps = k
+	}
+	if h.redis.accepts() {
+		c.failf("%s gives the lease back and accepts writes", h.id)
+	}
+	c.handed = handedOver
+}
+
+// ended is called when a redis-server is about to end: for a second its agent answers
+// for what it saw a replica acknowledge.
+func (c *checker) ended(h *host) {
+	r, a := &h.redis, h.agent
+	if !h.alive() || !r.primary || a.redisW.info.run != r.run || !a.redisW.known || a.redisW.info.acked() == 0 {
+		return
+	}
+	term := uint64(a.e.View(h.local()).HolderTerm)
+	if h.keeps.drained && h.keeps.term == term || a.redisW.rec.term != term {
+		return
+	}
+	h.keeps = kept{
+		term: term, data: dataset{true, r.hist, a.redisW.info.acked() + r.shift}, gen: a.gen, from: h.local(), until: c.w.now + ackedCounts*99/100,
+	}
+}
+
+// answersFor is what a host answers for, having given the lease back.
+func (c *checker) answersFor(h *host) dataset {
+	k, a, rw := &h.keeps, h.agent, &h.agent.redisW
+	v := a.e.View(h.local())
+	switch {
+	case h.doubt, k.term == 0, v.Holder != a.self, !v.Released, uint64(v.HolderTerm) != k.term, rw.rec.term != k.term:
+	case k.until > 0 && (c.w.now > k.until || k.gen != a.gen || a.exitedAt < k.from): // or it does not know yet
+	case !k.drained && k.until == 0 && (!h.redis.up || h.redis.loading || !rw.known || rw.pid != h.redis.run || rw.silentSince > 0 || h.redis.link == linkSyncing):
+	default:
+		return k.data
+	}
+	return dataset{}
+}
+
+// letIn: S2 and S3. Under a new term writes are accepted here: what was
+// acknowledged and is not in this dataset is lost. By a handover nothing may be.
+func (c *checker) letIn(h *host, term uint64) {
+	w, r := c.w, &h.redis
+	if r.late {
+		w.res.Late++
+		if term <= c.letInTerm {
+			return
+		}
+		c.handed = false
+	}
+	if term == c.letInTerm {
+		c.handed = false // it was not handed over after all
+		return
+	}
+	c.letInTerm = term
+	w.res.Promotions++
+	lost, widely := int64(0), false
+	for id := range c.segments {
+		s := &c.segments[id]
+		have := max(has(r.hist, r.pos, int32(id)), s.start)
+		if have >= s.acked {
+			continue
+		}
+		lost += s.acked - have
+		n := 0
+		for _, o := range w.hosts {
+			if o.d.Redis && !o.doubt && has(o.redis.hist, o.redis.pos, int32(id)) > have {
+				n++
+			}
+		}
+		widely = widely || n > len(w.hosts)/2
+		s.acked = have
+	}
+	if lost > 0 {
+		w.res.Losses++
+		w.logf("%s let in without %d bytes, a majority has some: %v", h.id, lost, widely)
+	}
+	if widely {
+		w.res.WideLosses++
+	}
+	if lost > 0 && c.handed && c.spoilt == w.res.PowerLosses+w.res.Ends {
+		c.failf("%d bytes lost by the handover to %s", lost, h.id)
+	}
+	c.handed = false
+}
+
+// asked is called when a voter has looked at its dataset and is about to answer.
+func (c *checker) asked(a *agent, m election.Claim, local election.Local) {
+	r, rw := &a.h.redis, &a.redisW
+	if c.w.trace != nil {
+		c.w.logf("%s is asked by %s with %v, has %+v (at %d of %d)", a.h.id, m.Candidate, m.Data, local, rw.info.offset+r.shift, r.pos)
+	}
+	c.voter = dataset{}
+	if m.Holding || m.Founding || m.Forced {
+		return
+	}
+	if c.voter = c.answersFor(a.h); c.voter.valid {
+		return
+	}
+	if !local.Candidate && c.w.wrong != VoteAnyData || a.h.doubt || !r.up || r.loading || r.link == linkSyncing || !rw.known || rw.pid != r.run {
+		return
+	}
+	if !r.whole || len(r.hist) == 0 || rw.rec.term < c.segments[r.hist[len(r.hist)-1].id].term || rw.rec.term < uint64(a.e.View(a.h.local()).HolderTerm) {
+		return // it does not know all that it has: see doc.go
+	}
+	c.voter = dataset{true, r.hist, rw.info.offset + r.shift}
+}
+
+// answered: S2. A voter that knows its data votes for nobody who lacks some of it.
+func (c *checker) answered(a *agent, m election.Claim, out []election.Envelope) {
+	w := c.w
+	for _, env := range out {
+		reply, ok := env.Message.(election.ClaimReply)
+		if !ok {
+			continue
+		}
+		if w.trace != nil {
+			w.logf("%s answers %s in term %d: %v %s", a.h.id, m.Candidate, m.Term, reply.Granted, reply.Denied)
+		}
+		t, v := w.host(string(m.Candidate)), vote{m.Term, m.Candidate}
+		again := c.votes[a.h.i] == v
+		if reply.Granted {
+			c.votes[a.h.i] = v
+		}
+		if !reply.Granted || again || !c.voter.valid || t.doubt {
+			continue
+		}
+		w.flow()
+		for _, s := range c.voter.hist {
+			need := min(has(c.voter.hist, c.voter.pos, s.id), c.segments[s.id].acked)
+			if need > s.start && has(t.redis.hist, t.redis.pos, s.id) < need {
+				c.failf("%s votes for %s, which lacks %d bytes of segment %d", a.h.id, t.id, need-max(s.start, has(t.redis.hist, t.redis.pos, s.id)), s.id)
+			}
+		}
+	}
+}
+
+func (c *checker) claimed(a *agent) {
+	v := a.e.View(a.h.local())
+	c.w.logf("%s claims; it knows %s of term %d, released %v", a.h.id, v.Holder, v.HolderTerm, v.Released)
+}
+
+// healthy says what is wrong; "" when nothing is.
+func (c *checker) healthy() string {
+	w := c.w
+	w.flow()
+	var p *host
+	for _, h := range w.hosts {
+		switch {
+		case h.gone:
+		case h.agent == nil:
+			return "no agent on " + h.id
+		case h.redis.accepts() && p != nil:
+			return "two primaries"
+		case h.redis.accepts():
+			p = h
+		}
+	}
+	if p == nil {
+		return "no primary"
+	}
+	if w.trace != nil {
+		w.flow()
+	}
+	if _, ok := p.agent.leased(); !ok {
+		return "the primary has no lease"
+	}
+	for _, h := range w.hosts {
+		if h.gone {
+			continue
+		}
+		r, s := &h.redis, &h.sentinel
+		switch {
+		case h.holds(0) != (h == p):
+			return "the VIP is not where it should be"
+		case h.d.Redis && !r.up:
+			return "no redis-server on " + h.id
+		case h.d.Redis && h != p && (r.link != linkUp || r.of != p.i || r.pos < p.redis.p0):
+			return h.id + " is not in sync"
+		case !s.up || s.monitors != p.i:
+			return "the sentinel on " + h.id + " does not name the primary"
+		case w.now < h.agent.actedAt+3*tick:
+			return h.id + " still has plans"
+		}
+	}
+	readers := 0
+	for _, h := range w.hosts {
+		if h.holds(1) {
+			readers++
+		}
+	}
+	if readers != 1 {
+		return fmt.Sprintf("the replicas' VIP is on %d hosts", readers)
+	}
+	return ""
+}
+
+// settle plays until all is well.
+func (w *world) settle() {
+	c := &w.check
+	limit := w.now + Bound
+	for c.err == nil {
+		why := c.healthy()
+		if why == "" {
+			w.res.Settled = w.now - w.p.until
+			return
+		}
+		if w.now >= w.p.until+5*time.Second && w.barren() {
+			w.res.Barren = true
+			return
+		}
+		if w.now >= w.p.until+5*time.Second && w.waits() {
+			w.res.Waits = 1
+			return
+		}
+		if w.now >= limit {
+			c.failf("%v after the last fault: %s", Bound, why)
+			return
+		}
+		w.run(w.now + tick)
+	}
+}
+
+// waits: an operator lets no more go than so much without being asked, and nobody here
+// has that, or the last primary any data.
+func (w *world) waits() bool {
+	for _, h := range w.hosts {
+		if h.d.FailoverLag == 0 || !h.alive() || h.redis.accepts() ||
+			h.d.Redis && h.agent.o.Redis.Data.Term > 0 && !reconcile.TooFarBehind(h.agent.o, h.d) {
+			return false
+		}
+	}
+	return true
+}
+
+// barren: the cluster was founded, and nobody was ever primary of it.
+func (w *world) barren() bool {
+	founded := false
+	for _, h := range w.hosts {
+		founded = founded || h.disk.election.HolderTerm > 0 && h.disk.election.Released
+		if h.disk.record.term > 0 {
+			return false
+		}
+	}
+	return founded
+}
+
+// String lists who is what, for traces.
+func (w *world) String() string {
+	var b strings.Builder
+	for _, h := range w.hosts {
+		fmt.Fprintf(&b, "%s up=%v primary=%v min=%d pos=%d; ", h.id, h.redis.up, h.redis.primary, h.redis.min, h.redis.pos)
+	}
+	return b.String()
+}

@@ -1,0 +1,537 @@
+package cluster
+
+import (
+	"slices"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
+)
+
+// server is a redis-server process and the dataset that it left or has.
+type server struct {
+	up, hung  bool
+	dying     bool          // SIGKILL was delivered: it does nothing more
+	run       int           // counts the processes
+	startedAt time.Duration // of the world
+	busyUntil time.Duration // a script: it does nothing else, but uses the processor
+	loading   bool
+	primary   bool
+	of        int // the host it replicates; -1: nobody
+	min       int // min-replicas-to-write
+	priority  int
+	pending   []command // what a hung process has received
+	outlived  uint32    // the agent that closed the connections of those before it
+
+	// The link to the primary.
+	link    link
+	linkRun int // the process it leads to
+	linkGen int
+	ackAt   time.Duration // when it last told the primary that it is there
+	ackPos  int64         // how far it said it was, once a second; 0: not yet
+	ackTick time.Duration
+
+	// The dataset: which histories it is made of, and how far it goes. What INFO shows
+	// of that is pos-shift; after a restart it begins anew.
+	hist  []segment
+	pos   int64
+	shift int64
+	// whole: the process knows which history it has, so that a partial resync will do.
+	whole bool
+	// safe is how much of it a power loss leaves.
+	safe     int64
+	safeHist []segment
+	safeAt   time.Duration
+
+	// A primary's pos grows from p0 since a time; before, it grew by lastRate.
+	p0             int64
+	since          time.Duration
+	rate, lastRate int64
+
+	// term is the term under which it was let in last; exempt: no election can help
+	// here, see checker.
+	term   uint64
+	exempt bool
+	// late: what is carried out now was asked for by an agent that has died.
+	late bool
+}
+
+// command is one that was sent to a redis-server. closed tells its sender that the
+// connection was closed before it was carried out.
+type command struct {
+	from       int
+	gen        uint32
+	do, closed func()
+}
+
+type link uint8
+
+const (
+	linkDown link = iota
+	linkSyncing
+	linkUp
+)
+
+// segment is the history of one promotion, from start on.
+type segment struct {
+	id    int32
+	start int64
+}
+
+// Rates, in bytes a millisecond: of acknowledged writes, and of what a primary
+// adds to its history by itself (PING to its replicas, the Sentinels' greetings).
+const (
+	writeRate = 100
+	noiseRate = 1
+
+	noiseEvery = 150 * ms
+	noiseBytes = 150
+)
+
+// grown is how much a history grows from a time to another at a rate. Noise comes
+// in steps: between two of them the replicas are equal.
+func grown(rate int64, from, to time.Duration) int64 {
+	if rate == noiseRate {
+		return noiseBytes * int64(to/noiseEvery-from/noiseEvery)
+	}
+	return rate * int64(to-from) / int64(ms)
+}
+
+// accepts: it would acknowledge a write, if there are replicas enough.
+func (r *server) accepts() bool {
+	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence
+}
+
+// responds: it answers commands.
+func (r *server) responds(now time.Duration) bool {
+	return r.up && !r.hung && !r.dying && now >= r.busyUntil
+}
+
+// end is how far segment i of the history goes.
+func end(hist []segment, pos int64, i int) int64 {
+	if i+1 < len(hist) {
+		return min(pos, hist[i+1].start)
+	}
+	return pos
+}
+
+// common is how much two datasets have in common.
+func common(a []segment, aPos int64, b []segment, bPos int64) int64 {
+	at := int64(0)
+	for i := 0; i < len(a) && i < len(b) && a[i] == b[i]; i++ {
+		ea, eb := end(a, aPos, i), end(b, bPos, i)
+		at = min(ea, eb)
+		if ea != eb {
+			break
+		}
+	}
+	return at
+}
+
+// has is how far the dataset goes in segment id; -1: it has none of it.
+func has(hist []segment, pos int64, id int32) int64 {
+	for i, s := range hist {
+		if s.id == id && s.start <= pos {
+			return end(hist, pos, i)
+		}
+	}
+	return -1
+}
+
+// flow brings all datasets to the present. It must be called before anything
+// changes on which writing and replicating depend.
+func (w *world) flow() {
+	for _, h := range w.hosts {
+		r := &h.redis
+		if r.up && r.primary {
+			r.pos = max(r.pos, r.p0+grown(r.rate, r.since, w.now))
+			if r.rate == writeRate {
+				w.check.acked(r)
+			}
+		}
+	}
+	for _, h := range w.hosts {
+		if r := &h.redis; r.up && !r.primary && r.link == linkUp {
+			w.replicate(h)
+		}
+	}
+}
+
+func (w *world) replicate(h *host) {
+	r := &h.redis
+	p := w.hosts[r.of]
+	s := &p.redis
+	if r.hung || r.loading || !s.up || !s.primary || s.run != r.linkRun || !w.linked(h, p) {
+		return
+	}
+	at := w.now - w.p.lag
+	pos := s.p0 + grown(s.rate, s.since, at)
+	if at < s.since {
+		pos = s.p0 - grown(s.lastRate, at, s.since)
+	}
+	if !s.hung && w.now >= s.busyUntil || pos < s.p0 {
+		r.pos = max(r.pos, min(pos, s.pos))
+	}
+	r.ackAt = w.now
+	if tick := (w.now + time.Duration(h.i)*237*ms) / time.Second; tick != r.ackTick {
+		r.ackTick, r.ackPos = tick, r.pos
+	}
+}
+
+// changed notes what the primaries do from now on; flow was called before.
+func (w *world) changed() {
+	for _, h := range w.hosts {
+		r := &h.redis
+		rate := int64(0)
+		switch {
+		case !r.responds(w.now) || !r.primary || r.loading:
+		case r.accepts() && (r.min == 0 || w.good(h) >= r.min):
+			rate = writeRate
+		default:
+			rate = noiseRate
+		}
+		if rate != r.rate || !r.primary {
+			r.lastRate, r.rate, r.p0, r.since = r.rate, rate, r.pos, w.now
+		}
+	}
+	w.check.writers()
+}
+
+// good is how many replicas follow a primary.
+func (w *world) good(h *host) int {
+	n := 0
+	for _, o := range w.hosts {
+		if r := &o.redis; w.follows(o, h) && r.link == linkUp && w.now-r.ackAt < 2*time.Second {
+			n++
+		}
+	}
+	return n
+}
+
+// follows: o's process has a link to that of h.
+func (w *world) follows(o, h *host) bool {
+	r := &o.redis
+	return r.up && !r.primary && r.link != linkDown && r.of == h.i && r.linkRun == h.redis.run
+}
+
+// start is redis-server started anew: a fenced replica that has what is on disk.
+func (h *host) startRedis(of int) {
+	w, r := h.w, &h.redis
+	w.flow()
+	r.run++
+	r.up, r.hung, r.dying, r.primary, r.of, r.loading = true, false, false, false, of, true
+	r.min, r.priority, r.whole, r.shift = reconcile.Fence, 0, false, r.pos
+	r.startedAt, r.busyUntil, r.pending, r.link, r.exempt = w.now, 0, nil, linkDown, false
+	run := r.run
+	w.logf("%s redis-server starts, of %d, at %d", h.id, of, r.pos)
+	w.changed()
+	w.after(5*ms+w.upTo(w.p.load), func() {
+		if r.up && r.run == run {
+			r.loading = false
+			w.connect(h, 0)
+		}
+	})
+}
+
+// end is the end of the process, whatever it was doing. Its connections close,
+// and its agent sees the exit.
+func (h *host) endRedis(why string) {
+	w, r := h.w, &h.redis
+	if !r.up {
+		return
+	}
+	w.flow()
+	if why != "stopped" {
+		w.res.Ends++
+	}
+	w.logf("%s redis-server ends: %s (accepts %v, at %d)", h.id, why, r.accepts(), r.pos)
+	w.check.ended(h)
+	r.up, r.hung, r.pending, r.loading = false, false, nil, false
+	r.link = linkDown
+	r.linkGen++
+	for _, o := range w.hosts {
+		if o != h && o.redis.of == h.i && w.linked(o, h) {
+			w.unlink(o)
+		}
+	}
+	w.changed()
+	if a := h.agent; a != nil {
+		a.later(w.between(100*us, 500*us), a.exited)
+	}
+}
+
+func (r *server) powerOff(h *host) {
+	r.up, r.hung, r.pending, r.loading, r.link = false, false, nil, false, linkDown
+	r.linkGen++
+	if r.safeHist != nil || r.safe == 0 {
+		r.pos, r.hist = r.safe, cutHist(r.safeHist, r.safe)
+	}
+}
+
+// fsync is appendfsync everysec.
+func (r *server) fsync(now time.Duration) {
+	if now >= r.safeAt+time.Second {
+		r.safe, r.safeHist, r.safeAt = r.pos, r.hist, now
+	}
+}
+
+func cutHist(hist []segment, pos int64) []segment {
+	n := len(hist)
+	for n > 0 && hist[n-1].start > pos {
+		n--
+	}
+	return slices.Clip(hist[:n])
+}
+
+// unlink ends a replica's link; it tries again within a second.
+func (w *world) unlink(h *host) {
+	r := &h.redis
+	r.link = linkDown
+	r.linkGen++
+	w.connect(h, w.upTo(time.Second))
+}
+
+// connect has a replica connect to its primary, again and again.
+func (w *world) connect(h *host, d time.Duration) {
+	r := &h.redis
+	r.linkGen++
+	gen := r.linkGen
+	w.after(d+w.between(200*us, 2*ms), func() { w.tryLink(h, gen) })
+}
+
+func (w *world) tryLink(h *host, gen int) {
+	r := &h.redis
+	if !r.up || r.primary || r.linkGen != gen || r.of < 0 || r.link != linkDown {
+		return
+	}
+	p := w.hosts[r.of]
+	s := &p.redis
+	if r.hung || r.loading || p == h || !w.reaches(h, p) || !s.responds(w.now) || s.loading || !s.primary {
+		w.connect(h, time.Second)
+		return
+	}
+	w.flow()
+	r.linkRun = s.run
+	if r.whole && r.shift == s.shift && common(r.hist, r.pos, s.hist, s.pos) == r.pos {
+		w.synced(h, p)
+		return
+	}
+	r.link = linkSyncing
+	w.res.FullSyncs++
+	w.logf("%s full sync from %s", h.id, p.id)
+	w.after(5*ms+w.upTo(w.p.sync), func() { w.fullSync(h, p, gen) })
+}
+
+func (w *world) fullSync(h, p *host, gen int) {
+	r, s := &h.redis, &p.redis
+	if !r.up || r.linkGen != gen || r.link != linkSyncing {
+		return
+	}
+	if r.hung || !w.linked(h, p) || !s.up || !s.primary || s.run != r.linkRun {
+		w.unlink(h)
+		return
+	}
+	w.flow()
+	r.pos = s.pos
+	w.synced(h, p)
+}
+
+// synced: the replica has the history of its primary from now on.
+func (w *world) synced(h, p *host) {
+	r, s := &h.redis, &p.redis
+	r.link, r.hist, r.shift, r.whole, r.ackAt, r.ackPos = linkUp, s.hist, s.shift, true, w.now, 0
+	w.logf("%s in sync with %s at %d of %d", h.id, p.id, r.pos, s.pos)
+	w.changed()
+}
+
+// lookAtLink: a link to a process that has gone is noticed when packets get
+// through again.
+func (w *world) lookAtLink(h *host) {
+	r := &h.redis
+	if r.up && !r.primary && r.link != linkDown && w.linked(h, w.hosts[r.of]) {
+		if s := &w.hosts[r.of].redis; !s.up || s.run != r.linkRun || !s.primary {
+			w.unlink(h)
+			w.changed()
+		}
+	}
+}
+
+// promote is REPLICAOF NO ONE and CONFIG SET in one transaction.
+func (h *host) promote(min int, term uint64) {
+	w, r := h.w, &h.redis
+	w.flow()
+	if !r.primary {
+		for _, o := range w.hosts {
+			if w.follows(o, h) {
+				w.unlink(o)
+			}
+		}
+		r.primary, r.of, r.link = true, -1, linkDown
+		r.linkGen++
+		r.hist = append(cutHist(r.hist, r.pos), segment{w.check.newSegment(term, r.pos), r.pos})
+		r.whole = true
+		r.p0, r.since, r.rate, r.lastRate = r.pos, w.now, 0, 0
+	}
+	w.check.letIn(h, term)
+	r.min, r.term, r.exempt = min, term, r.late
+	w.logf("%s promoted in term %d, min %d, at %d", h.id, term, min, r.pos)
+	w.changed()
+}
+
+// setMin is CONFIG SET min-replicas-to-write.
+func (h *host) setMin(n int, term uint64) {
+	w, r := h.w, &h.redis
+	w.flow()
+	r.min = n
+	if n != reconcile.Fence {
+		w.check.letIn(h, term)
+		r.term = term
+	}
+	r.exempt = r.late
+	w.logf("%s min-replicas %d", h.id, n)
+	w.changed()
+}
+
+// follow is REPLICAOF with the fence.
+func (h *host) follow(of int) {
+	w, r := h.w, &h.redis
+	w.flow()
+	r.min, r.exempt = reconcile.Fence, false
+	if r.primary || r.of != of {
+		for _, o := range w.hosts {
+			if w.follows(o, h) {
+				w.unlink(o)
+			}
+		}
+		r.primary, r.of, r.link, r.rate = false, of, linkDown, 0
+		w.logf("%s follows %s", h.id, w.hosts[of].id)
+		w.connect(h, 0)
+	}
+	w.changed()
+}
+
+// hang is SIGSTOP.
+func (h *host) hang(d time.Duration) { h.stand(h.w.soon(d)) }
+
+// stand is hang for exactly d.
+func (h *host) stand(d time.Duration) {
+	w, r := h.w, &h.redis
+	if !r.up || r.hung {
+		return
+	}
+	w.flow()
+	w.logf("%s redis-server hangs for %v (accepts %v)", h.id, d, r.accepts())
+	r.hung = true
+	w.res.Ends++
+	run := r.run
+	w.changed()
+	w.after(d, func() {
+		if !r.up || r.run != run || r.dying {
+			return
+		}
+		w.flow()
+		r.hung = false
+		w.logf("%s redis-server goes on", h.id)
+		w.changed()
+		w.carryOut(h)
+	})
+}
+
+// busy is a script that runs for d.
+func (h *host) busy(d time.Duration) {
+	w, r := h.w, &h.redis
+	if !r.up || r.hung {
+		return
+	}
+	w.flow()
+	w.logf("%s redis-server is busy for %v (accepts %v)", h.id, d, r.accepts())
+	r.busyUntil = w.now + w.soon(d)
+	w.res.Ends++
+	run := r.run
+	w.changed()
+	w.after(r.busyUntil-w.now, func() {
+		if r.responds(w.now) && r.run == run {
+			w.flow()
+			w.changed()
+			w.carryOut(h)
+		}
+	})
+}
+
+// carryOut does what has come in meanwhile.
+func (w *world) carryOut(h *host) {
+	r := &h.redis
+	todo := r.pending
+	w.rng.Shuffle(len(todo), func(i, j int) { todo[i], todo[j] = todo[j], todo[i] }) // each on a connection of its own
+	for len(r.pending) > 0 && r.responds(w.now) {
+		c := r.pending[0]
+		r.pending = r.pending[1:] // it may close what is left
+		if c.from != h.i || c.gen >= r.outlived {
+			c.do()
+		}
+	}
+}
+
+// call sends a command to a redis-server. do is carried out when the process gets
+// to it, be it after the caller has given up or died; then is told how it went.
+func (a *agent) call(to *host, timeout time.Duration, do func(*server) bool, then func(ok, answered bool)) {
+	w, r := a.h.w, &to.redis
+	done := false
+	finish := func(ok, answered bool) {
+		if !done {
+			done = true
+			then(ok, answered)
+		}
+	}
+	d := w.between(50*us, 300*us)
+	if to != a.h {
+		d += w.p.delay
+	}
+	switch {
+	case !w.reaches(a.h, to):
+		if w.one(0.3) {
+			w.late = append(w.late, lateCommand{a.h, to, r.run, do})
+		}
+		a.later(timeout, func() { finish(false, false) })
+		return
+	case !r.up:
+		a.later(d, func() { finish(false, false) })
+		return
+	}
+	run, gen := r.run, a.gen
+	reply := func(ok, answered bool) {
+		if a.h.agent == a && a.gen == gen {
+			a.later(d/2+us, func() { finish(ok, answered) })
+		}
+	}
+	a.later(timeout, func() { finish(false, false) })
+	w.after(d/2, func() {
+		if !r.up || r.run != run {
+			reply(false, false)
+			return
+		}
+		w.arrive(to, do, reply, a.h.i, gen)
+	})
+}
+
+// arrive is a command that has come to a running process.
+func (w *world) arrive(to *host, do func(*server) bool, reply func(ok, answered bool), from int, gen uint32) {
+	r := &to.redis
+	if from == to.i && gen < r.outlived {
+		return // its connection is closed
+	}
+	carryOut := func() {
+		ok := do(r)
+		if reply != nil {
+			reply(ok, true)
+		}
+	}
+	if !r.responds(w.now) {
+		c := command{from: from, gen: gen, do: carryOut}
+		if reply != nil {
+			c.closed = func() { reply(false, false) }
+		}
+		r.pending = append(r.pending, c)
+		return
+	}
+	carryOut()
+}

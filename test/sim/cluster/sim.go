@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// Bound is how long after the last fault all must be well again.
+const Bound = 60 * time.Second
+
+// Mutant is something done wrong on purpose, to see that the checker sees it.
+type Mutant int
+
+// The mutants; Right is none.
+const (
+	Right           Mutant = iota
+	NoFence                // a fence is said to be done and is not
+	NoFenceAtLapse         // nobody watches the end of a lease while the agent is stuck
+	PromoteUnleased        // lets writes in whatever the lease
+	VoteAnyData            // voters do not look at their data
+	VoteUnseen             // voters do not look whether the holder's redis-server answers
+	VoteUnsaved            // votes are not on disk
+	HandOverHasty          // does not wait for the successor to catch up
+	KeepVIP                // does not drop the VIP
+	StaleRecord            // what came in after the last look does not count once the primary has ended
+	StaleDrain             // what a handover of an earlier term found still counts
+	GuardLate              // nobody watches the lease that a new agent has taken over
+	NoCloseOthers          // what a dead agent asked for may be carried out late
+	DrainUnsaved           // a new agent does not know what a handover found
+	WholeIgnored           // who gave the lease back because it was alone votes for anybody
+	WholeUnsaved           // so does its next agent
+	VoteAfterCrash         // so does who has just crashed
+	mutants
+)
+
+var mutantNames = [...]string{
+	"right", "no fence", "no fence at lapse", "promote unleased", "vote for any data", "vote unseen", "vote unsaved",
+	"hand over hastily", "keep the VIP", "count a stale record", "count a stale handover", "guard late",
+	"leave commands of the dead", "forget a handover", "ignore whole data", "forget whole data", "vote freely after a crash",
+}
+
+func (m Mutant) String() string { return mutantNames[m] }
+
+// Result is what a schedule saw.
+type Result struct {
+	Seed  uint64
+	Steps int
+	// Rounds were run, Claims made, Promotions done, of which Losses lost writes.
+	Rounds, Claims, Promotions, Losses int
+	// WideLosses lost what a majority had.
+	WideLosses                     int
+	Crashes, Freezes, PowerLosses  int
+	HandOvers, RemoteFences, Kills int
+	Guarded, FullSyncs             int
+	// Ends counts the redis-servers that ended, hung or were busy, but for a stop.
+	Ends int
+	// Late counts what let writes in after its agent had died.
+	Late int
+	// Barren: a founder gave the lease back before it was ever primary, so nobody has
+	// data and nobody may claim; a person decides.
+	Barren bool
+	// Waits: with a limit on what may be lost, a person decides.
+	Waits            int
+	Virtual, Settled time.Duration
+	Err              error
+}
+
+// Options say what to play.
+type Options struct {
+	Wrong Mutant
+	Trace io.Writer
+}
+
+// Run plays one seed.
+func Run(seed uint64, o Options) Result {
+	w := &world{wrong: o.Wrong, trace: o.Trace}
+	w.src.Seed(seed, 0x5eed)
+	w.rng = rand.New(&w.src)
+	w.check.w = w
+	w.res.Seed = seed
+	w.draw()
+	if w.p.cold {
+		w.found()
+	} else {
+		w.formed()
+	}
+	w.hear()
+	w.after(0, w.check.watch)
+	w.schedule()
+	w.run(w.p.until)
+	if w.check.err == nil {
+		w.heal()
+		w.run(w.now + 150*ms)
+		w.settle()
+	}
+	w.res.Virtual = w.now
+	w.res.Err = w.check.err
+	return w.res
+}
+
+// newHosts makes n hosts, all off.
+func (w *world) newHosts(n int, witness bool) {
+	extreme := w.one(0.5)
+	for i := range n {
+		id := string(rune('a' + i))
+		h := &host{w: w, i: i, id: id, redisAt: id + ":6379", gossipAt: id + ":7946", sentinelAt: id + ":26379"}
+		h.ppm = w.rng.Int64N(2*w.p.drift+1) - w.p.drift
+		if extreme {
+			h.ppm = w.p.drift * (w.rng.Int64N(2)*2 - 1)
+		}
+		h.base = time.Hour + w.upTo(time.Hour)
+		h.redis.of, h.sentinel.monitors = -1, -1
+		h.d = reconcile.Desired{
+			Redis: true, Sentinel: true, RedisAddr: h.redisAt, Expect: n, Priority: 100, MinReplicas: reconcile.Unknown,
+			DownAfter: 3 * time.Second, FailoverTimeout: 15 * time.Second, FailoverLag: w.p.limit,
+		}
+		if witness && i == n-1 {
+			h.d.Redis = false
+		}
+		w.hosts = append(w.hosts, h)
+	}
+}
+
+// found has all hosts boot with nothing on their disks.
+func (w *world) found() {
+	w.check.newSegment(0, 0)
+	for _, h := range w.hosts {
+		w.after(w.upTo(500*ms), h.boot)
+	}
+}
+
+// formed is a cluster that has been up for a while: every agent has just been
+// restarted, and found all as it should be.
+func (w *world) formed() {
+	const term, pos = 3, 1_000_000
+	p := w.rng.IntN(len(w.hosts))
+	for !w.hosts[p].d.Redis {
+		p = w.rng.IntN(len(w.hosts))
+	}
+	var voters []election.Voter
+	for _, h := range w.hosts {
+		voters = append(voters, election.Voter{ID: election.NodeID(h.id), Addr: h.gossipAt})
+	}
+	roster := election.NewRoster(1, voters)
+	roster.Term = term
+	hist := []segment{{w.check.newSegment(term, 0), 0}}
+	w.check.maxTerm, w.check.letInTerm = term, term
+	holder := election.NodeID(w.hosts[p].id)
+	for _, h := range w.hosts {
+		h.power = true
+		h.disk.election = election.State{ClusterID: "c", Term: term, Vote: holder, Holder: holder, HolderTerm: term, Roster: roster}
+		h.disk.pause.version = 1
+		s := &h.sentinel
+		*s = sentinel{
+			up: true, run: 1, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(w.hosts)/2 + 1,
+			downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(w.hosts) - 1 - 1<<h.i,
+		}
+		s.forget()
+		h.tickSentinel()
+		for _, o := range w.hosts {
+			h.gossip[o.i] = member{known: true, meta: meta{clusterID: "c", ready: true, priority: 100, data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}}
+		}
+		if !h.d.Redis {
+			continue
+		}
+		r := &h.redis
+		*r = server{
+			up: true, run: 1, startedAt: -time.Hour, of: p, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
+			hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
+		}
+		h.disk.record = record{term: term, offset: pos, keys: pos, run: 1}
+		if h.i == p {
+			r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
+			h.disk.record.primary = true
+			h.disk.lease = h.local() + election.Lease
+			h.vip[0] = kernelVIP{true, vipLifetime}
+		}
+		h.disk.synced = h.disk.record
+	}
+	w.changed()
+	for _, h := range w.hosts {
+		h.startAgent()
+	}
+}
