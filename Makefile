@@ -18,12 +18,15 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,-exec 'sudo -E env PATH=$(PATH)')
 # Of the lab (test/): which run of the chaos, how long, which benchmark.
 SEED         ?=
 ROUNDS       ?=
+ONLY         ?=
+CHAOS_TABLE  ?=
 TEST_TIMEOUT ?= 90m
 FUZZTIME     ?= 30s
-export SEED ROUNDS
+LARGE        ?= 3
+export SEED ROUNDS ONLY CHAOS_TABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos fuzz deps-redis deps-race deps-lab clean FORCE
+.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large fuzz deps-redis deps-race deps-lab clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +63,11 @@ bench: deps-lab deb ## redisd beside three ways by hand, fault by fault: docs/BE
 	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \
 		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestBench$$' ./test/bench
 
-chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer
+chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer; ROUNDS=each: all there are
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run Chaos ./test/...
+
+large: deps-lab deb ## a dataset of 1 GiB and what befalls it, LARGE times (3)
+	REDISD_DEB=$(abspath $(DEB)) REDISD_LARGE=$(LARGE) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestLargeDataset$$' ./test/chaos
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

@@ -22,17 +22,22 @@ const (
 
 // TestChaos runs the schedule of SEED, ROUNDS rounds of it ("20", or "7-9"); with
 // ROUNDS alone that of a seed at random, and with neither a short fixed one.
+// ROUNDS=each is the catalogue, each*3 three times that. ONLY= leaves the rounds that
+// a pattern matches; CHAOS_TABLE= is a file to write the table to (docs/FAULTS.md).
 func TestChaos(t *testing.T) {
 	lab.Require(t)
 	s, err := wanted(os.Getenv("SEED"), os.Getenv("ROUNDS"))
+	if err == nil {
+		s, err = s.Only(os.Getenv("ONLY"))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: %d rounds, %d nodes", replay(s), len(s.Rounds), s.Nodes)
+	t.Logf("%s: %d rounds, %d nodes", replay(s, s.Rounds[len(s.Rounds)-1]), len(s.Rounds), s.Nodes)
 	var table Table
 	for life, next := 1, 0; next < len(s.Rounds) && life <= lives; life++ {
 		t.Run(fmt.Sprintf("cluster%d", life), func(t *testing.T) {
-			w := newWorld(t, s.Nodes)
+			w := newWorld(t, s.Nodes, volumeSize)
 			for whole := true; whole && next < len(s.Rounds) && t.Context().Err() == nil; next++ {
 				whole = play(t, w, s, s.Rounds[next], &table)
 			}
@@ -42,40 +47,44 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	t.Logf("what came of it:\n\n%s", table.String())
+	if path := os.Getenv("CHAOS_TABLE"); path != "" {
+		if err := table.Write(path); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // play plays one round and says whether the cluster can be used for another one. Of a
 // round that went wrong, and of one that was asked for alone, it leaves the story.
 func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 	t.Logf("round %d: %s", r.Number, r)
+	began := time.Now()
 	seen, err := w.round(t.Context(), r)
 	violations := Check(seen)
 	if err != nil {
 		violations = append(violations, err.Error())
 	}
 	table.Add(r, seen, len(violations))
-	t.Logf("round %d: stand-still %s, %d lost of %d, primary %s -> %s, healthy after %s", r.Number,
-		readable(seen.Standstill), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth))
+	t.Logf("round %d: stand-still %s, %d lost of %d, primary %s -> %s, healthy after %s; took %s", r.Number,
+		readable(seen.Standstill), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth), readable(time.Since(began)))
 	if len(violations) == 0 && len(s.Rounds) > 1 {
 		return true
 	}
 	for _, v := range violations {
 		t.Errorf("round %d: %s", r.Number, v)
 	}
-	title := fmt.Sprintf("chaos seed %d round %d: %s", s.Seed, r.Number, r)
+	name := s.Name
+	if name == "" {
+		name = fmt.Sprintf("seed %d", s.Seed)
+	}
+	title := fmt.Sprintf("chaos %s round %d: %s", name, r.Number, r)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	path, failed := w.story.file(ctx, w.c, artifacts(), title, violations)
 	if failed != nil {
 		t.Errorf("write down what happened: %v", failed)
 	}
-	upTo := s
-	for i, other := range s.Rounds {
-		if other.Number == r.Number {
-			upTo.Rounds = s.Rounds[:i+1]
-		}
-	}
-	t.Logf("what happened is in %s; once more: %s", path, replay(upTo))
+	t.Logf("what happened is in %s; once more: %s", path, replay(s, r))
 	return err == nil && seen.Healthy
 }
 
@@ -83,6 +92,9 @@ func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 func wanted(seed, rounds string) (Schedule, error) {
 	if seed == "" && rounds == "" {
 		return Short(), nil
+	}
+	if times, err := Times(rounds); err != nil || times > 0 {
+		return Catalogue(times), err
 	}
 	number := rand.Uint64N(1_000_000)
 	if seed != "" {
@@ -103,12 +115,12 @@ func wanted(seed, rounds string) (Schedule, error) {
 	return s, nil
 }
 
-// replay is the command that runs a schedule.
-func replay(s Schedule) string {
-	if s.Seed == 0 {
-		return "make chaos"
+// replay is the command that runs a schedule as far as a round.
+func replay(s Schedule, last Round) string {
+	if s.Again != "" {
+		return s.Again
 	}
-	return fmt.Sprintf("make chaos SEED=%d ROUNDS=%d-%d", s.Seed, s.Rounds[0].Number, s.Rounds[len(s.Rounds)-1].Number)
+	return fmt.Sprintf("make chaos SEED=%d ROUNDS=%d-%d", s.Seed, s.Rounds[0].Number, last.Number)
 }
 
 // artifacts is where to leave what a failure is to be understood by.

@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,7 @@ func TestCheck(t *testing.T) {
 	split := struckAt("cut from the other nodes", Primary, "a", 9*sec)
 	agent := struckAt("agent killed", Primary, "a", 0)
 	hang := struckAt("agent hangs", Primary, "a", 9*sec)
+	asleep := struckAt("host paused", Primary, "a", 4*sec)
 	move := struckAt("switchover", Primary, "a", 0)
 	slow := struckAt("5 % loss", Primary, "a", 9*sec)
 	dark := struckAt("blackout", Everyone, "", 2*sec)
@@ -84,6 +87,27 @@ func TestCheck(t *testing.T) {
 		{"agent", []Struck{agent}, lost("a", 0, 0), "S3"},
 		{"switchover", []Struck{move}, lost("a", -ms, 0), "S3"},
 
+		{"two primaries, one cut off and its agent hangs", []Struck{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = 2*sec, []string{"b", "a"} }, ""},
+		{"the same for too long", []Struck{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = 4*sec, []string{"b", "a"} }, "S1"},
+		{"two primaries, one cut off and its agent killed", []Struck{split, agent}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "a"} }, "S1"},
+		{"two primaries, the agent of neither hangs", []Struck{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "c"} }, "S1"},
+		{"cut, its agent hangs, another one was primary", []Struck{split, hang}, func(s *Seen) {
+			s.Lost = []LostWrite{{At: at(3 * sec), By: "a", Until: at(3100 * ms), Since: "b"}}
+		}, ""},
+		{"the same, later", []Struck{split, hang}, func(s *Seen) {
+			s.Lost = []LostWrite{{At: at(4 * sec), By: "a", Until: at(4 * sec), Since: "b"}}
+		}, "S1"},
+
+		{"a host wakes up", []Struck{asleep}, func(s *Seen) { s.Dual, s.DualNodes = 100*ms, []string{"b", "a"} }, ""},
+		{"a host wakes up for too long", []Struck{asleep}, func(s *Seen) { s.Dual, s.DualNodes = 200*ms, []string{"b", "a"} }, "S1"},
+		{"a host wakes up, others disagree", []Struck{asleep}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "c"} }, "S1"},
+		{"a host wakes up, and what it took then", []Struck{asleep}, func(s *Seen) {
+			s.Lost = []LostWrite{{At: at(4050 * ms), By: "a", Until: at(4050 * ms), Since: "b"}}
+		}, ""},
+		{"a host wakes up, and what it took later", []Struck{asleep}, func(s *Seen) {
+			s.Lost = []LostWrite{{At: at(4200 * ms), By: "a", Until: at(4200 * ms), Since: "b"}}
+		}, "S1"},
+
 		{"VIP twice", []Struck{crash}, overlap(sec), "S4"},
 		{"VIP twice, one cut off with its agent alive", []Struck{split}, overlap(sec), "S4"},
 		{"VIP twice, one cut off and its agent hangs", []Struck{split, hang}, overlap(2 * sec), ""},
@@ -106,6 +130,8 @@ func TestCheck(t *testing.T) {
 		{"switched over", []Struck{move}, moved, ""},
 
 		{"sat out", []Struck{split}, func(s *Seen) { s.Standstill = 9 * sec }, "writes stood still"},
+		{"a disk that hangs", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Standstill = 5 * sec }, ""},
+		{"a disk that hangs, sat out", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Standstill = 7 * sec }, "writes stood still"},
 		{"blackout sat out", []Struck{dark}, func(s *Seen) { s.Standstill = 14 * sec }, ""},
 		{"blackout, too long", []Struck{dark}, func(s *Seen) { s.Standstill = 40 * sec }, "writes stood still"},
 	} {
@@ -127,12 +153,46 @@ func TestTable(t *testing.T) {
 		table.Add(one, Seen{Before: "a", After: "b", Standstill: still, Healthy: true, TimeToHealth: sec, Acked: 10, Lost: make([]LostWrite, 2)}, 0)
 	}
 	table.Add(Round{Steps: []Step{{Kind: "agent killed"}, {Kind: "agent killed"}}}, Seen{Before: "a", After: "a"}, 1)
+	table.Add(Round{Name: "full and lost", Steps: make([]Step, 2)}, Seen{Before: "a", After: "a", Standstill: 100 * ms, Acked: 1, Healthy: true, TimeToHealth: sec}, 0)
 	for _, want := range []string{
 		"| power loss (primary) | 3 | 900 ms | 2.0 s | 6 | 30 | 0 ms | 3 | 1.0 s | 1.0 s | 0 |",
+		"| full and lost | 1 | 100 ms | 100 ms | 0 | 1 | 0 ms | 0 | 1.0 s | 1.0 s | 0 |",
 		"| two of these at once | 1 | 0 ms | 0 ms | 0 | 0 | 0 ms | 0 | 0 ms | 0 ms | 1 |",
 	} {
 		if !strings.Contains(table.String(), want+"\n") {
 			t.Errorf("no line %s in\n%s", want, &table)
+		}
+	}
+}
+
+func TestTableWrite(t *testing.T) {
+	var table Table
+	table.Add(Round{Steps: []Step{{Kind: "switchover", On: Primary}}}, Seen{}, 0)
+	table.Add(Round{Steps: []Step{{Kind: "agent killed", On: Primary}}}, Seen{}, 0)
+	if text := table.String(); strings.Index(text, "agent killed") > strings.Index(text, "switchover") {
+		t.Errorf("not in the order of the catalogue:\n%s", text)
+	}
+	table.Add(Round{Name: "both", Steps: make([]Step, 2)}, Seen{}, 0)
+	marked := func(alone, together string) string {
+		return "<!-- one at a time -->\n" + alone + "<!-- end of one at a time -->\n" +
+			"<!-- two at once -->\n" + together + "<!-- end of two at once -->\n"
+	}
+	names := table.names()
+	want := marked(table.markdown(names[:2]), table.markdown(names[2:]))
+	path := filepath.Join(t.TempDir(), "faults.md")
+	for _, c := range []struct{ old, want string }{
+		{"", want},
+		{"no marks\n", "no marks\n" + want},
+		{"a\n" + marked("old\n", "older\n") + "b\n", "a\n" + want + "b\n"},
+	} {
+		if err := os.WriteFile(path, []byte(c.old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := os.ReadFile(path); string(got) != c.want {
+			t.Errorf("%q became\n%s\nwant\n%s", c.old, got, c.want)
 		}
 	}
 }

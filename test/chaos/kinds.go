@@ -32,6 +32,8 @@ type harm struct {
 	ends bool
 	// mute: the agent may be unable to do anything, such as to drop the VIP.
 	mute bool
+	// unguarded: nobody fences redis-server, should the host be cut off meanwhile.
+	unguarded bool
 	// frozen: the host does not know what time it is.
 	frozen bool
 	// slow: what was sent takes longer to arrive.
@@ -40,6 +42,9 @@ type harm struct {
 	moves bool
 	// stills: writes may stand still as long as it lasts; nothing else could be done.
 	stills bool
+	// waits is for how long redis-server is given the benefit of the doubt before it is
+	// taken to hang: who waits for a disk may only be slow.
+	waits time.Duration
 }
 
 // kind is a kind of fault. How it is done is in strikes, under the same name.
@@ -57,6 +62,8 @@ var (
 	anyone    = []Place{Primary, Successor, Replica}
 	thePair   = []Place{Primary, Successor}
 	primary   = []Place{Primary}
+	replicas  = []Place{Successor, Replica}
+	lastOne   = []Place{Replica}
 	everybody = []Place{Everyone}
 )
 
@@ -66,13 +73,18 @@ const sec = time.Second
 var kinds = []kind{
 	{name: "redis-server killed", on: anyone, touches: theRedis, harm: harm{loses: true, ends: true}},
 	{name: "redis-server hangs", on: thePair, least: sec, most: 20 * sec, touches: theRedis, harm: harm{loses: true, ends: true}},
+	{name: "redis-server crash-loops", on: thePair, least: 5 * sec, most: 10 * sec, touches: theRedis, harm: harm{loses: true, ends: true}},
+	{name: "out of memory", on: thePair, touches: theRedis, harm: harm{loses: true, ends: true}},
+	{name: "snapshots", on: primary, least: 3 * sec, most: 8 * sec, touches: theRedis},
+	{name: "full resync", on: lastOne, least: 2 * sec, most: 5 * sec, touches: theRedis},
 	{name: "busy script", on: primary, least: 3 * sec, most: 3 * sec, touches: theRedis, harm: harm{stills: true}},
 	{name: "redis-sentinel killed", on: thePair, touches: theSentinel},
 	{name: "redis-sentinel hangs", on: thePair, least: 2 * sec, most: 10 * sec, touches: theSentinel},
 
 	{name: "agent killed", on: thePair, touches: theAgent, harm: harm{mute: true}},
-	{name: "agent hangs", on: thePair, least: sec, most: 15 * sec, touches: theAgent, harm: harm{mute: true}},
+	{name: "agent hangs", on: thePair, least: sec, most: 15 * sec, touches: theAgent, harm: harm{mute: true, unguarded: true}},
 	{name: "agent restarted", on: thePair, touches: theAgent, planned: true, harm: harm{mute: true}},
+	{name: "agent upgraded", on: thePair, touches: theAgent, planned: true, harm: harm{mute: true}},
 
 	{name: "switchover", on: primary, touches: theRole, planned: true, harm: harm{moves: true}},
 	{name: "stop and start", on: thePair, least: sec, most: 5 * sec, touches: theHost, planned: true, harm: harm{ends: true, moves: true}},
@@ -87,17 +99,19 @@ var kinds = []kind{
 	{name: "link flaps", on: thePair, least: 2 * sec, most: 5 * sec, touches: theCable, harm: harm{loses: true, isolates: true, ends: true, lingers: true}},
 	{name: "network silent", on: anyone, least: 2 * sec, most: 12 * sec, touches: thePeers, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "cut from the other nodes", on: thePair, least: 2 * sec, most: 12 * sec, touches: thePeers, harm: harm{loses: true, isolates: true, ends: true}},
+	{name: "cut from the primary", on: replicas, least: 2 * sec, most: 12 * sec, touches: thePeers},
 	{name: "sends to no other node", on: thePair, least: 2 * sec, most: 12 * sec, touches: thePeers, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "hears no other node", on: thePair, least: 2 * sec, most: 12 * sec, touches: thePeers, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "UDP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
 	{name: "TCP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
 	{name: "TCP 6379 blocked", on: thePair, least: 3 * sec, most: 12 * sec, touches: thePort, harm: harm{loses: true, moves: true, stills: true}},
 	{name: "5 % loss", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true, moves: true}},
-	{name: "50 ms delay", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true, moves: true}},
+	{name: "50 ms delay", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true}},
 
 	{name: "disk full", on: thePair, least: 3 * sec, most: 10 * sec, touches: theDisk, harm: harm{ends: true, moves: true}},
-	{name: "disk hangs", on: thePair, least: sec, most: 10 * sec, touches: theDisk, harm: harm{loses: true, ends: true, mute: true}},
-	{name: "processor hogged", on: thePair, least: 10 * sec, most: 20 * sec, touches: theCPU, harm: harm{slow: true, moves: true}},
+	{name: "disk hangs", on: thePair, least: sec, most: 15 * sec, touches: theDisk, harm: harm{loses: true, ends: true, mute: true, waits: 4 * sec}},
+	{name: "processor hogged", on: thePair, least: 10 * sec, most: 20 * sec, touches: theCPU, harm: harm{slow: true}},
+	{name: "all processors busy", on: primary, least: 60 * sec, most: 120 * sec, touches: theCPU, alone: true},
 }
 
 func kindOf(name string) *kind {

@@ -25,6 +25,7 @@ type Step struct {
 	Kind  string
 	On    Place
 	After time.Duration // from the beginning of the round
+	Then  bool          // After counts from when the step before has been done
 	For   time.Duration // 0: a moment, or as long as it takes
 }
 
@@ -37,6 +38,9 @@ func (s Step) String() string {
 	if s.For > 0 {
 		text += " for " + s.For.String()
 	}
+	if s.Then {
+		text = "then " + text
+	}
 	if s.After > 0 {
 		text += ", " + s.After.String() + " later"
 	}
@@ -47,6 +51,7 @@ func (s Step) String() string {
 type Round struct {
 	Number int // from 1
 	Steps  []Step
+	Name   string // of a composed one, under which it is in the table
 }
 
 // String implements fmt.Stringer.
@@ -61,6 +66,8 @@ func (r Round) String() string {
 // Schedule is what befalls a cluster of some nodes.
 type Schedule struct {
 	Seed   uint64
+	Name   string // of one that no seed determines
+	Again  string // the command that runs it, then
 	Nodes  int
 	Rounds []Round
 }
@@ -101,15 +108,17 @@ func New(seed uint64, rounds int) Schedule {
 
 // Short is the schedule of an ordinary test run: what matters most, in a few minutes.
 func Short() Schedule {
-	return Schedule{Nodes: 3, Rounds: []Round{
-		{1, []Step{{Kind: "redis-server killed", On: Primary}}},
-		{2, []Step{{Kind: "power loss", On: Primary, For: 3 * time.Second}}},
-		{3, []Step{{Kind: "network silent", On: Primary, For: 4 * time.Second}}},
-		{4, []Step{{Kind: "redis-server hangs", On: Primary, For: 3 * time.Second}}},
-		{5, []Step{{Kind: "switchover", On: Primary}, {Kind: "redis-sentinel killed", On: Successor}}},
-		{6, []Step{{Kind: "sends to no other node", On: Primary, For: 4 * time.Second}}},
-		{7, []Step{{Kind: "agent killed", On: Primary}, {Kind: "redis-server killed", On: Successor}}},
-		{8, []Step{{Kind: "blackout", On: Everyone, For: time.Second}}},
+	return Schedule{Name: "short", Again: "make chaos", Nodes: 3, Rounds: []Round{
+		{Number: 1, Steps: []Step{{Kind: "redis-server killed", On: Primary}}},
+		{Number: 2, Steps: []Step{{Kind: "power loss", On: Primary, For: 3 * time.Second}}},
+		{Number: 3, Steps: []Step{{Kind: "network silent", On: Primary, For: 4 * time.Second}}},
+		{Number: 4, Steps: []Step{{Kind: "redis-server hangs", On: Primary, For: 3 * time.Second}}},
+		{Number: 5, Steps: []Step{{Kind: "switchover", On: Primary}, {Kind: "redis-sentinel killed", On: Successor}}},
+		{Number: 6, Steps: []Step{{Kind: "sends to no other node", On: Primary, For: 4 * time.Second}}},
+		{Number: 7, Steps: []Step{{Kind: "agent killed", On: Primary}, {Kind: "redis-server killed", On: Successor}}},
+		{Number: 8, Steps: []Step{{Kind: "hears no other node", On: Primary, For: 4 * time.Second}}},
+		{Number: 9, Steps: []Step{{Kind: "disk hangs", On: Primary, For: 8 * time.Second}}},
+		{Number: 10, Steps: []Step{{Kind: "blackout", On: Everyone, For: time.Second}}},
 	}}
 }
 

@@ -109,12 +109,45 @@ func TestPart(t *testing.T) {
 	}
 }
 
+func TestCatalogue(t *testing.T) {
+	once, twice := Catalogue(1), Catalogue(2)
+	if len(once.Rounds) != len(cards())+len(composed) || len(twice.Rounds) != 2*len(once.Rounds) {
+		t.Fatalf("%d rounds, and %d", len(once.Rounds), len(twice.Rounds))
+	}
+	for i, r := range twice.Rounds {
+		if r.Number != i+1 || r.String() != once.Rounds[i%len(once.Rounds)].String() {
+			t.Errorf("round %d: %d %s", i+1, r.Number, r)
+		}
+		for _, step := range r.Steps {
+			if k := kindOf(step.Kind); k == nil || step.For < k.least || step.For > k.most || !slices.Contains(k.on, step.On) {
+				t.Errorf("%s: %+v is not as the catalogue has it", r, step)
+			}
+		}
+		if (len(r.Steps) > 1) != (r.Name != "") || r.Steps[0].Then {
+			t.Errorf("%s: named %q", r, r.Name)
+		}
+	}
+	for pattern, want := range map[string]int{"": len(once.Rounds), "^power loss on": 3, "while a replica": 1, "no such": 0, "(": 0} {
+		s, err := once.Only(pattern)
+		if (err != nil) != (want == 0) || want > 0 && len(s.Rounds) != want {
+			t.Errorf("ONLY=%s: %d rounds, %v", pattern, len(s.Rounds), err)
+		}
+	}
+	for text, want := range map[string]int{"each": 1, "each*3": 3, "20": 0, "": 0, "each3": -1, "each*": -1, "each*0": -1} {
+		if n, err := Times(text); (err != nil) != (want < 0) || want >= 0 && n != want {
+			t.Errorf("Times(%q) = %d, %v", text, n, err)
+		}
+	}
+}
+
 func TestStepString(t *testing.T) {
 	r := Round{Steps: []Step{
 		{Kind: "power loss", On: Primary, For: 2 * time.Second},
 		{Kind: "agent killed", On: Successor, After: 300 * time.Millisecond},
+		{Kind: "switchover", On: Primary, After: sec, Then: true},
 	}}
-	const want = "power loss on the primary for 2s; and agent killed on the successor, 300ms later"
+	const want = "power loss on the primary for 2s; and agent killed on the successor, 300ms later; " +
+		"and then switchover on the primary, 1s later"
 	if got := r.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -17,10 +18,11 @@ const StateDir = "/var/lib/redisd"
 
 // blow is a fault at a host, or at all, about to happen.
 type blow struct {
-	c     *cluster.Cluster
-	host  *lab.Host // the primary, where it is everyone's
-	lasts time.Duration
-	note  func(format string, args ...any) // for the story
+	c       *cluster.Cluster
+	host    *lab.Host // the primary, where it is everyone's
+	primary *lab.Host
+	lasts   time.Duration
+	note    func(format string, args ...any) // for the story
 }
 
 // mend ends a fault; nil where there is nothing to end.
@@ -32,14 +34,19 @@ type strike func(ctx context.Context, b blow) (func(ctx context.Context) (mend, 
 
 // strikes are the kinds by their names.
 var strikes = map[string]strike{
-	"redis-server killed":   killed("redis-server"),
-	"redis-server hangs":    paused("redis-server"),
-	"busy script":           busyScript,
-	"redis-sentinel killed": killed("redis-sentinel"),
-	"redis-sentinel hangs":  paused("redis-sentinel"),
-	"agent killed":          killed("redisd"),
-	"agent hangs":           paused("redisd"),
-	"agent restarted":       command("systemctl", "restart", "redisd"),
+	"redis-server killed":      killed("redis-server"),
+	"redis-server hangs":       paused("redis-server"),
+	"redis-server crash-loops": crashLoop,
+	"out of memory":            outOfMemory,
+	"busy script":              busyScript,
+	"snapshots":                snapshots,
+	"full resync":              fullResync,
+	"redis-sentinel killed":    killed("redis-sentinel"),
+	"redis-sentinel hangs":     paused("redis-sentinel"),
+	"agent killed":             killed("redisd"),
+	"agent hangs":              paused("redisd"),
+	"agent restarted":          command("systemctl", "restart", "redisd"),
+	"agent upgraded":           upgraded,
 
 	"switchover":     switchover,
 	"stop and start": between(systemctl("stop"), systemctl("start")),
@@ -56,6 +63,7 @@ var strikes = map[string]strike{
 	"cut from the other nodes": peers(
 		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.CutFrom(ctx, others...) },
 		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.HealFrom(ctx, others...) }),
+	"cut from the primary": cutFromPrimary,
 	"sends to no other node": peers(
 		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.CutTo(ctx, others...) },
 		func(ctx context.Context, h *lab.Host, others []lab.End) error { return h.HealTo(ctx, others...) }),
@@ -72,9 +80,10 @@ var strikes = map[string]strike{
 	"5 % loss":         netem(lab.Impairment{Loss: 0.05}),
 	"50 ms delay":      netem(lab.Impairment{Delay: 50 * time.Millisecond}),
 
-	"disk full":        between(disk((*lab.Host).FillDisk), disk((*lab.Host).FreeDisk)),
-	"disk hangs":       between(disk((*lab.Host).FreezeDisk), disk((*lab.Host).ThawDisk)),
-	"processor hogged": hogged,
+	"disk full":           between(disk((*lab.Host).FillDisk), disk((*lab.Host).FreeDisk)),
+	"disk hangs":          between(disk((*lab.Host).FreezeDisk), disk((*lab.Host).ThawDisk)),
+	"processor hogged":    hogged,
+	"all processors busy": hogged,
 }
 
 // process is the redis-server, redis-sentinel or agent of a host.
@@ -112,6 +121,61 @@ func paused(name string) strike {
 		}
 		return func(context.Context) (mend, error) { return resume, p.Pause() }, err
 	}
+}
+
+// crashLoop has each redis-server end as soon as it has been started.
+func crashLoop(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+	const (
+		alive = 50 * time.Millisecond
+		look  = 20 * time.Millisecond
+	)
+	first, err := process(ctx, b.host, "redis-server")
+	return func(ctx context.Context) (mend, error) {
+		killed := 1
+		if err := first.Kill(); err != nil {
+			return nil, err
+		}
+		for end := time.Now().Add(b.lasts); time.Now().Before(end); pause(ctx, look) {
+			p, err := b.host.Process(ctx, "redis-server")
+			if err != nil {
+				continue // not started again yet
+			}
+			pause(ctx, alive)
+			if p.Kill() == nil {
+				killed++
+			}
+		}
+		b.note("redis-server was killed %d times", killed)
+		if killed == 1 {
+			return nil, errors.New("redis-server was not started again: no loop")
+		}
+		return nil, nil
+	}, err
+}
+
+// upgraded installs the package that is there already, as a later version and with
+// another program in it.
+func upgraded(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+	const repack = `dir=$(mktemp -d /root/next.XXXXXX)
+dpkg-deb -R /root/redisd.deb "$dir"
+version=$(dpkg-deb -f /root/redisd.deb Version)+$(date +%s)
+sed -i "s/^Version:.*/Version: $version/" "$dir/DEBIAN/control"
+echo "$version" >>"$dir/usr/bin/redisd"
+dpkg-deb -Znone -b "$dir" /root/next.deb >/dev/null
+rm -r "$dir"
+echo "$version"`
+	version, err := b.host.Shell(ctx, repack)
+	return func(ctx context.Context) (mend, error) {
+		out, err := b.host.Run(ctx, "dpkg", "-i", "/root/next.deb")
+		b.note("upgraded to %s: %s", strings.TrimSpace(version), out)
+		return nil, err
+	}, err
+}
+
+func cutFromPrimary(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+	return func(ctx context.Context) (mend, error) {
+		return func(ctx context.Context) error { return b.host.HealFrom(ctx, b.primary) }, b.host.CutFrom(ctx, b.primary)
+	}, nil
 }
 
 func command(args ...string) strike {
@@ -224,29 +288,12 @@ func netem(i lab.Impairment) strike {
 		func(h *lab.Host, _ context.Context) error { return h.ClearNetem() })
 }
 
-// busyScript keeps redis-server from everything else, as a client of the
-// applications could.
-func busyScript(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
-	script := fmt.Sprintf("local function now() local t = redis.call('TIME') return t[1] + t[2] / 1e6 end "+
-		"local s = now() repeat until now() - s >= %.1f return 1", b.lasts.Seconds())
-	return func(ctx context.Context) (mend, error) {
-		cmd := b.c.Lab.Command(ctx, "redis-cli", "-h", b.host.Addr().String(), "EVAL", script, "0")
-		cmd.Env = append(cmd.Environ(), "REDISCLI_AUTH="+b.c.Password())
-		out, err := cmd.CombinedOutput()
-		b.note("the script answered %q", out)
-		if err == nil && strings.TrimSpace(string(out)) != "1" {
-			err = fmt.Errorf("run a script: %s", out) // redis-cli itself is content with any answer
-		}
-		return nil, err
-	}, nil
-}
-
-// hogged has as many loops on the host as this machine is likely to have processors.
+// hogged has as many loops on the host as this machine has processors, which it
+// shares with all other hosts: these are as busy.
 func hogged(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
-	const loops = 2
 	return func(ctx context.Context) (mend, error) {
 		var wg sync.WaitGroup
-		for range loops {
+		for range runtime.NumCPU() {
 			wg.Go(func() {
 				// The loop ends when its time is over, which is an error to whoever ran it.
 				_, _ = b.host.Run(ctx, "timeout", fmt.Sprintf("%.1f", b.lasts.Seconds()), "sh", "-c", "while :; do :; done")

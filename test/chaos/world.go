@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,10 +18,11 @@ import (
 )
 
 const (
-	volumeSize = 192 << 20
-	// healthLimit is how long a cluster may take to become whole again.
+	volumeSize = 1 << 30
+	// healthLimit is how long a cluster may take to become whole again that has little to
+	// copy.
 	healthLimit = 60 * time.Second
-	strikeLimit = 90 * time.Second
+	strikeLimit = 180 * time.Second
 	warmUp      = 500 * time.Millisecond // of writing before a fault
 	coolDown    = 500 * time.Millisecond // of writing after the last one
 	agreeLimit  = 15 * time.Second       // for the replicas to have what the primary has
@@ -29,11 +31,13 @@ const (
 
 // world is a cluster under a schedule.
 type world struct {
-	c       *cluster.Cluster
-	vip     *sampler
-	story   *story
-	older   []past
-	minKeys int64
+	c     *cluster.Cluster
+	vip   *sampler
+	story *story
+	// patience is how long the cluster may take to become whole again.
+	patience time.Duration
+	older    []past
+	minKeys  int64
 }
 
 // past is an earlier round's client, and how many of its writes were missing then.
@@ -43,14 +47,15 @@ type past struct {
 	lost  int
 }
 
-func newWorld(t *testing.T, nodes int) *world {
+// newWorld is a cluster of so many nodes, each with a disk of so many bytes.
+func newWorld(t *testing.T, nodes int, disk int64) *world {
 	t.Helper()
 	var names []string
 	for i := range nodes {
 		names = append(names, string(rune('a'+i)))
 	}
-	c := cluster.New(t, cluster.Lab(t), cluster.Options{Nodes: names, Host: []lab.HostOption{lab.WithVolume(StateDir, volumeSize)}})
-	w := &world{c: c}
+	c := cluster.New(t, cluster.Lab(t), cluster.Options{Nodes: names, Host: []lab.HostOption{lab.WithVolume(StateDir, disk)}})
+	w := &world{c: c, patience: healthLimit}
 	var hosts []*lab.Host
 	for _, name := range names {
 		hosts = append(hosts, c.Host(name))
@@ -65,7 +70,7 @@ func newWorld(t *testing.T, nodes int) *world {
 func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	var s Seen
 	w.story = newStory()
-	before, err := w.healthy(ctx, healthLimit)
+	before, err := w.healthy(ctx, w.patience)
 	if err != nil {
 		return s, fmt.Errorf("not whole before the round: %w", err)
 	}
@@ -86,7 +91,7 @@ func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	w.restore(ctx)
 	w.story.add(over, "", "every fault is over")
 	ackErr := awaitAck(ctx, client)
-	after, err := w.healthy(ctx, healthLimit-time.Since(over))
+	after, err := w.healthy(ctx, w.patience-time.Since(over))
 	s.TimeToHealth, s.Healthy = time.Since(over), err == nil && ackErr == nil
 	if !s.Healthy {
 		s.Health = errors.Join(err, ackErr).Error()
@@ -147,22 +152,31 @@ func awaitAck(ctx context.Context, c *writer.Writer) error {
 // strike does all steps, each at its time, and undoes them.
 func (w *world) strike(ctx context.Context, r Round, hosts map[Place]*lab.Host) []Struck {
 	struck := make([]Struck, len(r.Steps))
+	begun := make([]chan struct{}, len(r.Steps)) // closed when the step has been done
+	for i := range begun {
+		begun[i] = make(chan struct{})
+	}
 	var wg sync.WaitGroup
 	for i, step := range r.Steps {
 		wg.Go(func() {
+			if step.Then {
+				<-begun[i-1]
+			}
 			pause(ctx, step.After)
-			struck[i] = w.step(ctx, step, hosts[step.On])
+			struck[i] = w.step(ctx, step, hosts, func() { close(begun[i]) })
 		})
 	}
 	wg.Wait()
 	return struck
 }
 
-func (w *world) step(ctx context.Context, step Step, h *lab.Host) Struck {
+// step does one; begun is called when it has been done, and before it is undone.
+func (w *world) step(ctx context.Context, step Step, hosts map[Place]*lab.Host, begun func()) Struck {
 	ctx, cancel := context.WithTimeout(ctx, strikeLimit)
 	defer cancel()
+	h := hosts[step.On]
 	name := h.Name()
-	b := blow{c: w.c, host: h, lasts: step.For, note: func(format string, args ...any) {
+	b := blow{c: w.c, host: h, primary: hosts[Primary], lasts: step.For, note: func(format string, args ...any) {
 		w.story.add(time.Now(), name, format, args...)
 	}}
 	s := Struck{Step: step, Host: name}
@@ -173,12 +187,14 @@ func (w *world) step(ctx context.Context, step Step, h *lab.Host) Struck {
 	s.Begin = time.Now()
 	s.Done = s.Begin
 	if err != nil {
+		begun()
 		s.Err = err
 		b.note("FAULT %s did not come about: %v", step.Kind, err)
 		return s
 	}
 	undo, err := do(ctx)
 	s.Done, s.Err = time.Now(), err
+	begun()
 	w.story.add(s.Begin, name, "FAULT %s (took %v) %s", step.Kind, s.Done.Sub(s.Begin).Round(time.Millisecond), problem(err))
 	if undo == nil {
 		return s
@@ -218,7 +234,8 @@ func (w *world) restore(ctx context.Context) {
 	}
 }
 
-// healthy waits until every node says that all is well, and all of the same cluster.
+// healthy waits until every node says that all is well, and all of the same cluster,
+// and until the replicas have what the primary has.
 func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(limit, time.Second))
 	defer cancel()
@@ -239,7 +256,40 @@ func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status,
 		}
 		return nil
 	})
+	if err == nil {
+		err = w.caughtUp(ctx, found)
+	}
 	return found, err
+}
+
+// caughtUp waits until every replica has what the primary has now. A link that was cut
+// for a while is up by all accounts until TCP has sent again what was lost, which the
+// replica does not have before.
+func (w *world) caughtUp(ctx context.Context, s agent.Status) error {
+	goal, err := w.offset(ctx, cluster.Primary(s))
+	if err != nil {
+		return err
+	}
+	return each(w.c.Others(cluster.Primary(s)), func(name string) error {
+		return lab.Await(ctx, 10*time.Millisecond, func() error {
+			has, err := w.offset(ctx, name)
+			if err == nil && has < goal {
+				err = fmt.Errorf("%s is %d bytes behind", name, goal-has)
+			}
+			return err
+		})
+	})
+}
+
+// offset is how far a redis-server has come, whichever its role is.
+func (w *world) offset(ctx context.Context, name string) (int64, error) {
+	c := dial(w.c, w.c.Host(name).Addr().String())
+	defer c.Close()
+	info, err := c.InfoMap(ctx, "replication").Result()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(info["Replication"]["master_repl_offset"], 10, 64)
 }
 
 func nodes(s agent.Status) []Node {

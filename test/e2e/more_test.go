@@ -27,6 +27,8 @@ func TestFaults(t *testing.T) {
 	t.Run("pause", func(t *testing.T) { pause(t, c) })
 	t.Run("blackout", func(t *testing.T) { blackout(t, c) })
 	t.Run("all but the last primary return", func(t *testing.T) { withoutLastPrimary(t, c) })
+	t.Run("nobody knows what was lost", func(t *testing.T) { strict(t, c) })
+	t.Run("a dataset does not load", func(t *testing.T) { brokenDataset(t, c) })
 	t.Run("a majority is gone for good", func(t *testing.T) { forced(t, c) })
 }
 
@@ -213,6 +215,64 @@ func blackout(t *testing.T, c *cluster.Cluster) {
 		off(t, c, c.Names())
 		on(t, c, c.Names())
 	})
+}
+
+// brokenDataset has a replica start with files that redis-server cannot load: it gets the
+// data from the primary, and what could not be loaded is kept.
+func brokenDataset(t *testing.T, c *cluster.Cluster) {
+	fault(t, c, 0, func(ctx context.Context, primary string) {
+		h := c.Host(c.Others(primary)[0])
+		run(t, h, "systemctl", "stop", "redisd")
+		run(t, h, "sh", "-ec", "cd /var/lib/redisd/redis/appendonlydir; for file in *.aof; do echo rubbish >$file; done")
+		run(t, h, "systemctl", "start", "redisd")
+		c.Healthy(ctx)
+		if kept := run(t, h, "sh", "-ec", "cat /var/lib/redisd/redis/set-aside-*/appendonlydir/*.aof"); !strings.Contains(kept, "rubbish") {
+			t.Errorf("what could not be loaded is not kept: %q", kept)
+		}
+		if events := run(t, h, "redisd", "events"); !strings.Contains(events, "could not be loaded") {
+			t.Errorf("no event tells of it:\n%s", events)
+		}
+	})
+}
+
+// strict sets a limit on what a failover may lose, and takes the primary away while the
+// agents of the replicas are new and have not heard how much it had: none becomes
+// primary until it is back.
+func strict(t *testing.T, c *cluster.Cluster) {
+	configure := func(more string) {
+		for _, name := range c.Names() {
+			write(t, c.Host(name), c.Config()+more)
+			run(t, c.Host(name), "systemctl", "reload", "redisd")
+		}
+	}
+	configure("[redis]\nmax_lag_on_failover = \"1mb\"\n")
+	fault(t, c, everySecond, func(ctx context.Context, primary string) {
+		replicas := c.Others(primary)
+		for _, name := range replicas {
+			kill(t, c, name, "redisd", unix.SIGSTOP)
+		}
+		off(t, c, []string{primary})
+		for _, name := range replicas {
+			kill(t, c, name, "redisd", unix.SIGKILL)
+		}
+		for _, name := range replicas {
+			err := lab.Await(ctx, 100*time.Millisecond, func() error {
+				s, err := c.Status(ctx, name)
+				if err != nil {
+					return err
+				}
+				if p := cluster.Node(s, name).Problems; len(p) != 1 || !strings.Contains(p[0], "max_lag_on_failover") {
+					return fmt.Errorf("%s does not say that it waits: %q, primary %q", name, s.Problems, cluster.Primary(s))
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		on(t, c, []string{primary})
+	})
+	configure("")
 }
 
 // withoutLastPrimary leaves the last primary off until another one is there.

@@ -176,7 +176,8 @@ type Dual struct {
 const settle = 250 * time.Millisecond
 
 // Duals are the times in which nodes took writes at once. One change from a node to another is a failover, and so is
-// one back, later; several with less than a quarter of a second between are not.
+// one back, later; several with less than a quarter of a second between are not, unless every one went to a node that
+// had not taken writes before: two primaries that die one after the other.
 func (r *Report) Duals() []Dual {
 	changes := r.changes()
 	var duals []Dual
@@ -185,7 +186,7 @@ func (r *Report) Duals() []Dual {
 		for j+1 < len(changes) && changes[j+1].at-changes[j].at < settle {
 			j++
 		}
-		if j > i {
+		if returns(changes[i : j+1]) {
 			d := Dual{Gap: Gap{changes[i].at, changes[j].at}, Changes: j - i + 1}
 			for _, c := range changes[i : j+1] {
 				d.Nodes = append(d.Nodes, r.Nodes[c.from], r.Nodes[c.to])
@@ -197,6 +198,18 @@ func (r *Report) Duals() []Dual {
 		i = j + 1
 	}
 	return duals
+}
+
+// returns: a node took writes again after another one had.
+func returns(changes []change) bool {
+	been := map[uint16]bool{changes[0].from: true}
+	for _, c := range changes {
+		if been[c.to] {
+			return true
+		}
+		been[c.to] = true
+	}
+	return false
 }
 
 // change is evidence that after one node had taken a write another one took one.

@@ -79,6 +79,9 @@ func TestDuals(t *testing.T) {
 			[]Dual{{Gap: Gap{103 * ms, 151 * ms}, Nodes: []string{"A", "B"}, Changes: 3}}},
 		{"both for a time", every(0, 120, 1), every(101, 200, 2),
 			[]Dual{{Gap: Gap{101 * ms, 119 * ms}, Nodes: []string{"A", "B"}, Changes: 19}}},
+		{"two failovers in a row", append(every(0, 100, 1), every(180, 300, 3)...), every(103, 150, 2), nil},
+		{"the first node again after two others", append(every(0, 100, 1), every(180, 190, 3)...), append(every(103, 150, 2), every(200, 300, 1)...),
+			[]Dual{{Gap: Gap{103 * ms, 200 * ms}, Nodes: []string{"A", "B", "C"}, Changes: 3}}},
 		{"unknown nodes are no evidence", every(0, 200, 0), every(101, 200, 2), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
