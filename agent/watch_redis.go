@@ -54,7 +54,9 @@ type redisWatch struct {
 	// notBefore is when a command was sent that lets writes in: what was asked before
 	// says nothing about whether they are.
 	notBefore time.Duration
-	lastErr   error
+	// askedAt is when the question was put whose answer this is. Looks overlap: one that
+	// began earlier may end later, and is not news then.
+	askedAt time.Duration
 }
 
 // run polls until ctx ends.
@@ -92,14 +94,23 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 	if w.proc.State().PID != st.PID {
 		return true
 	}
+	return w.heard(began, st, info, settings, err)
+}
+
+// heard takes in what was asked at began, and reports whether something changed that a
+// round should see.
+func (w *redisWatch) heard(began time.Duration, st supervisor.State, info redis.Info, settings redis.Settings, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil {
-		return w.silent(began, st, err)
-	}
-	if began < w.notBefore {
+	switch {
+	case began < w.askedAt:
+		return false // whoever looks before a vote is not to be told what a slower look saw before
+	case err != nil:
+		return w.silent(began, st)
+	case began < w.notBefore:
 		return true // it may have been read before the last command was carried out
 	}
+	w.askedAt = began
 	changed := !w.known || w.pid != st.PID || w.silentSince > 0 || settings != w.settings ||
 		info.Role != w.info.Role || info.Loading != w.info.Loading || info.LinkUp != w.info.LinkUp ||
 		info.AOFWriteOK != w.info.AOFWriteOK || info.RDBOK != w.info.RDBOK ||
@@ -108,7 +119,7 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 	if !w.known || w.pid != st.PID || w.silentSince > 0 {
 		w.answersSince = now()
 	}
-	w.pid, w.info, w.settings, w.known, w.lastErr = st.PID, info, settings, true, nil
+	w.pid, w.info, w.settings, w.known = st.PID, info, settings, true
 	w.silentSince, w.stuck = 0, false
 	w.meet()
 	return changed
@@ -147,8 +158,7 @@ func (w *redisWatch) forget() bool {
 
 // silent notes that redis-server did not answer, and whether its process at
 // least does something.
-func (w *redisWatch) silent(began time.Duration, st supervisor.State, err error) bool {
-	w.lastErr = err
+func (w *redisWatch) silent(began time.Duration, st supervisor.State) bool {
 	if w.pid != st.PID {
 		w.pid, w.known, w.stuck, w.silentSince = st.PID, false, false, 0
 	}

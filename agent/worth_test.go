@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
 )
 
 // What reached a replica between the last look and the end of its primary counts,
@@ -36,6 +38,30 @@ func TestWorthCountsTheLastWords(t *testing.T) {
 	w.worth(false, 7, "", netip.MustParseAddrPort("10.0.0.2:6379"))
 	if w.rec.Offset != 1600 {
 		t.Errorf("it follows somebody else than the holder: %+v", w.rec)
+	}
+}
+
+// The poll that comes round all the time may overlap with the look before a vote. What
+// it saw earlier must not replace what was seen later: a successor that claimed with it
+// lacked bytes that it had, and was refused.
+func TestWorthIsOfTheNewestLook(t *testing.T) {
+	const primary = "10.0.0.1:6379"
+	w, st := &redisWatch{}, supervisor.State{Status: supervisor.Running, PID: 1}
+	look := func(began time.Duration, offset int64, err error) (now reconcile.Data) {
+		info := redis.Info{Role: redis.Replica, RunID: "r", PrimaryAddr: netip.MustParseAddrPort(primary), LinkUp: true, Offset: offset, Keys: 1}
+		w.heard(began, st, info, redis.Settings{}, err)
+		w.worth(false, 7, primary, netip.AddrPort{})
+		return reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys}
+	}
+	look(2*time.Second, 1600, nil)
+	if d := look(1*time.Second, 1000, nil); d.Offset != 1600 {
+		t.Errorf("after an earlier look that ended later: offset %d, want 1600", d.Offset)
+	}
+	if look(1*time.Second, 0, context.DeadlineExceeded); w.silentSince != 0 {
+		t.Error("an earlier look had no answer, a later one had: it is not silent")
+	}
+	if d := look(3*time.Second, 2000, nil); d.Offset != 2000 {
+		t.Errorf("after the next look: offset %d, want 2000", d.Offset)
 	}
 }
 
