@@ -68,10 +68,7 @@ func (a *Agent) handOver(ctx context.Context, o reconcile.Observed, to string) (
 	}
 	next := append([]string{to}, slices.DeleteFunc(slices.Clone(o.Election.Successors), func(id string) bool { return id == to })...)
 	err = a.ballot.do(func(e *election.Elector) []election.Envelope {
-		i := e.Announced()
-		i.Successors = nodeIDs(next)
-		e.SetInfo(i)
-		return e.Release(now(), "handed over to "+to)
+		return e.HandOver(now(), nodeIDs(next), a.drained.Load().Offset, "handed over to "+to)
 	})
 	if err != nil {
 		return fmt.Errorf("hand over to %s: release the lease: %w", target.Name, err)

@@ -28,6 +28,7 @@ type Elector struct {
 	everHeard  bool
 	openedAt   Time // when the current holder's lease was released
 	successors []NodeID
+	handed     Data   // what there was of the last holder's data when it handed over
 	nudged     NodeID // denied this candidate, which has less data: claim at once
 	lessIn     Term   // the holder of this term, the last one, was denied for that reason
 
@@ -369,8 +370,23 @@ func (e *Elector) Release(now Time, why string) []Envelope {
 	return append(out, e.toVoters(m)...)
 }
 
+// HandOver is Release by a holder whose redis-server has taken no write since it was at
+// offset. Signs of life to its replicas may follow, and count for nothing.
+func (e *Elector) HandOver(now Time, successors []NodeID, offset int64, why string) []Envelope {
+	if !e.holding() {
+		return nil
+	}
+	e.info.Successors = successors
+	e.handed = Data{Term: e.st.HolderTerm, Offset: offset}
+	return e.Release(now, why)
+}
+
 func (e *Elector) releaseMessage(why string) Release {
-	return Release{ClusterID: e.st.ClusterID, Term: e.st.HolderTerm, Holder: e.self, Successors: e.successors, Why: why}
+	m := Release{ClusterID: e.st.ClusterID, Term: e.st.HolderTerm, Holder: e.self, Successors: e.successors, Why: why}
+	if e.handed.Term == m.Term {
+		m.Handed = e.handed.Offset
+	}
+	return m
 }
 
 // free drops a grant that its owner has given back.

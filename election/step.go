@@ -137,8 +137,15 @@ func (e *Elector) onRelease(now Time, m Release) {
 		return
 	}
 	e.free(m)
-	if m.Holder == e.st.Holder && m.Term == e.st.HolderTerm && !e.st.Released {
+	if m.Holder != e.st.Holder || m.Term != e.st.HolderTerm {
+		return
+	}
+	if !e.st.Released {
 		e.open(now, m.Successors)
+	}
+	if m.Handed > 0 {
+		// Also when a claim has brought word of the release before: it says less.
+		e.handed, e.successors = Data{Term: m.Term, Offset: m.Handed}, m.Successors
 	}
 }
 
@@ -265,7 +272,7 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 		return ""
 	case local.Candidate && !local.Known:
 		return DeniedUnfinished
-	case local.Candidate && local.Data.Compare(m.Data) > 0:
+	case local.Candidate && local.Data.Compare(m.Data) > 0 && !e.hasAll(m):
 		return DeniedData
 	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Founding:
 		return DeniedData
@@ -273,6 +280,13 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 		return DeniedLag
 	}
 	return ""
+}
+
+// hasAll: the last holder handed over, and the candidate has all that there was then.
+// What this node has beyond that is no data, but signs of life.
+func (e *Elector) hasAll(m Claim) bool {
+	return e.st.Released && e.handed.Term == e.st.HolderTerm && m.HolderTerm == e.st.HolderTerm &&
+		m.Data.Term == e.handed.Term && m.Data.Offset >= e.handed.Offset
 }
 
 // bound: the lease of this node itself, or a grant to somebody else, stands in

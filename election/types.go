@@ -207,7 +207,11 @@ type Release struct {
 	Holder    NodeID `json:"holder"`
 	// Successors are the replicas to take over, the best first.
 	Successors []NodeID `json:"successors,omitempty"`
-	Why        string   `json:"why"`
+	// Handed is the offset at which the holder had stopped writes before it handed
+	// over: whoever has that much of the term's data has every acknowledged write. 0:
+	// it did not hand over.
+	Handed int64  `json:"handed,omitempty"`
+	Why    string `json:"why"`
 }
 
 func (Renew) message()      {}

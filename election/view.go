@@ -42,7 +42,8 @@ type View struct {
 	Claiming  bool
 	ClaimedAt Time
 	// VotedAt is when this node last voted for another: it leaves that one some
-	// time, at random, else three candidates can go round for ever.
+	// time, at random, else three candidates can go round for ever. 0 once that one
+	// has given its lease back: it had its turn.
 	VotedAt Time
 	// Denials of the claim under way, or of the last one.
 	Denials map[NodeID]Denied
@@ -62,6 +63,9 @@ func (e *Elector) View(now Time) View {
 		HeardAt: e.heardAt, EverHeard: e.everHeard, Successors: e.successors,
 		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged != "",
 		ByHolder: e.lessIn != 0 && e.lessIn == e.st.HolderTerm,
+	}
+	if e.st.Released && e.votedAt < e.openedAt {
+		v.VotedAt = 0
 	}
 	if e.heard.Term == e.st.HolderTerm && e.heard.Holder == e.st.Holder {
 		v.Primary, v.Note = e.heard.Primary, e.heard.Note

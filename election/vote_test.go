@@ -175,3 +175,63 @@ func TestLessThanHolder(t *testing.T) {
 		t.Errorf("%s holds the lease, by its holder %v", v.Holder, v.ByHolder)
 	}
 }
+
+// A voter leaves whom it voted for some time. One that gives its lease back has had it:
+// whoever the primary is handed to next need not wait for what is over.
+func TestVotedAtEndsWithTheLease(t *testing.T) {
+	e := election.New("v", member(), 0)
+	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: member().Roster, Data: data(5, 9), HolderTerm: 5}
+	e.Step(2*time.Second, c, election.Local{})
+	if at := e.View(2 * time.Second).VotedAt; at != 2*time.Second {
+		t.Fatalf("voted at %v, want 2s", at)
+	}
+	e.Step(2100*time.Millisecond, election.Renew{ClusterID: "c", Term: 6, Holder: "x", Sent: 1, Roster: c.Roster}, election.Local{})
+	if at := e.View(2100 * time.Millisecond).VotedAt; at != 2*time.Second {
+		t.Errorf("x has the lease: voted at %v, want 2s", at)
+	}
+	e.Step(2200*time.Millisecond, election.Release{ClusterID: "c", Term: 6, Holder: "x"}, election.Local{})
+	if at := e.View(2200 * time.Millisecond).VotedAt; at != 0 {
+		t.Errorf("x has given the lease back: voted at %v, want 0", at)
+	}
+}
+
+// After a handover the history of the old primary creeps on with signs of life, so a
+// voter may have a little more than the successor had when it claimed. It has every
+// acknowledged write all the same.
+func TestVoteAfterAHandover(t *testing.T) {
+	handed := election.Release{ClusterID: "c", Term: 5, Holder: "h", Successors: []election.NodeID{"x", "v"}, Handed: 1000}
+	for _, tt := range []struct {
+		name  string
+		hears []election.Message
+		claim func(*election.Claim)
+		want  election.Denied
+	}{
+		{name: "the candidate has all", hears: []election.Message{handed}},
+		{name: "it lacks what was acknowledged", hears: []election.Message{handed}, claim: func(c *election.Claim) { c.Data.Offset = 999 }, want: election.DeniedData},
+		{name: "its data is of another term", hears: []election.Message{handed}, claim: func(c *election.Claim) { c.Data.Term = 4 }, want: election.DeniedData},
+		{name: "it knows a later holder than this node", hears: []election.Message{handed}, claim: func(c *election.Claim) { c.Term, c.HolderTerm = 7, 6 }, want: election.DeniedData},
+		{name: "given back, not handed over", hears: []election.Message{election.Release{ClusterID: "c", Term: 5, Holder: "h"}}, want: election.DeniedData},
+		{name: "an older handover of the same node", hears: []election.Message{
+			election.Release{ClusterID: "c", Term: 4, Holder: "h", Handed: 1000}, election.Release{ClusterID: "c", Term: 5, Holder: "h"},
+		}, want: election.DeniedData},
+		{name: "known by a claim first", hears: []election.Message{
+			election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: member().Roster, Data: data(5, 900), HolderTerm: 5, Released: true}, handed,
+		}, claim: func(c *election.Claim) { c.Term = 7 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now, local := 2*time.Second, election.Local{Data: data(5, 1150), Known: true, Candidate: true}
+			e := election.New("v", member(), 0)
+			for _, m := range tt.hears {
+				e.Step(now, m, local)
+			}
+			c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: member().Roster, Data: data(5, 1000), HolderTerm: 5, Released: true}
+			if tt.claim != nil {
+				tt.claim(&c)
+			}
+			got := e.Step(now, c, local)[0].Message.(election.ClaimReply)
+			if got.Denied != tt.want {
+				t.Errorf("denied %q, want %q", got.Denied, tt.want)
+			}
+		})
+	}
+}

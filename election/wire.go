@@ -101,6 +101,7 @@ type wireRelease struct {
 	Term       Term     `json:"e"`
 	Holder     NodeID   `json:"h"`
 	Successors []NodeID `json:"u,omitempty"`
+	Handed     int64    `json:"o,omitempty"`
 	Why        string   `json:"y,omitempty"`
 }
 
@@ -143,7 +144,7 @@ func Encode(m Message) ([]byte, error) {
 	case Release:
 		return json.Marshal(wireRelease{
 			Tag: string(tagRelease), ClusterID: m.ClusterID, Term: m.Term, Holder: m.Holder,
-			Successors: m.Successors, Why: m.Why,
+			Successors: m.Successors, Handed: m.Handed, Why: m.Why,
 		})
 	}
 	return nil, fmt.Errorf("encode %T: unknown type", m)
@@ -210,7 +211,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		var w wireRelease
 		err := strict(b, &w)
 		return Release{
-			ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Successors: w.Successors, Why: w.Why,
+			ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Successors: w.Successors, Handed: w.Handed, Why: w.Why,
 		}, err
 	}
 	return nil, errors.New("unknown type")

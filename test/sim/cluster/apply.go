@@ -451,10 +451,7 @@ func (a *agent) handedOver(target *host, next []string, done func(bool)) {
 			// A successor whose agent has not seen the link yet cannot show what it has.
 			t := target.agent
 			w.check.released(h, t != nil && t.redisW.rec.term == a.drained.term, true)
-			i := a.e.Announced()
-			i.Successors = nodeIDs(next)
-			a.e.SetInfo(i)
-			a.save(a.e.Release(h.local(), "handed over"), false, func() { done(false) })
+			a.save(a.e.HandOver(h.local(), nodeIDs(next), a.drained.offset, "handed over"), false, func() { done(false) })
 		})
 	})
 }
