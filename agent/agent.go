@@ -183,7 +183,7 @@ func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line
 		sentinel: redis.NewSentinel(a.sentinelAddr(), a.sentinelCredentials()), proc: a.sentinel.Process, name: cfg.Cluster.Name,
 		poke: make(chan struct{}, 1), wake: a.wake, want: a.primaryAddr,
 	}
-	a.probe = &probe{cred: a.agentCredentials(), target: a.holderAddr, wake: a.wake}
+	a.probe = &probe{cred: a.agentCredentials(), target: a.holderAddr}
 	return nil
 }
 

@@ -29,11 +29,16 @@ type beat struct {
 }
 
 func newBeat(every time.Duration) beat {
-	return beat{time.NewTimer(every - now()%every), every}
+	return beat{time.NewTimer(toNext(every)), every}
 }
 
 // again waits for the next multiple, after one was received from C.
-func (b beat) again() { b.Reset(b.every - now()%b.every) }
+func (b beat) again() { b.in(b.every) }
+
+// in waits for the next multiple of another period instead.
+func (b beat) in(every time.Duration) { b.Reset(toNext(every)) }
+
+func toNext(every time.Duration) time.Duration { return every - now()%every }
 
 // bootID tells readings of the clock before a reboot from those after it.
 var bootID = sync.OnceValue(func() string {

@@ -173,9 +173,12 @@ func learnersOf(o reconcile.Observed) []election.NodeID {
 	return out
 }
 
-// holderAddr is the holder's redis-server; invalid when that is this node, or
-// nobody knows.
-func (a *Agent) holderAddr() netip.AddrPort { return a.addrOfHolder(a.ballot.view()) }
+// holderAddr is the holder's redis-server, invalid when that is this node or nobody
+// knows, and whether the holder was just heard.
+func (a *Agent) holderAddr() (addr netip.AddrPort, heard bool) {
+	v := a.ballot.view()
+	return a.addrOfHolder(v), v.EverHeard && !v.Released && now() < v.HeardAt+reconcile.Quiet
+}
 
 func (a *Agent) addrOfHolder(v election.View) netip.AddrPort {
 	if v.Holder == "" || string(v.Holder) == a.self {

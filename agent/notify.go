@@ -19,7 +19,7 @@ type notifier struct {
 }
 
 // aliveEvery is how often the watchdog hears of the rounds.
-const aliveEvery = 200 * time.Millisecond
+const aliveEvery = 400 * time.Millisecond
 
 // stopExtension is how much longer systemd is asked to wait for a stopping node,
 // again and again while it stops.

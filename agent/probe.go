@@ -14,14 +14,16 @@ import (
 const (
 	probeEvery   = 100 * time.Millisecond
 	probeTimeout = 150 * time.Millisecond
+	// probeCalm is the pause while the holder is heard and its redis-server answers: less
+	// than SilentRedis, so that there is always word of late.
+	probeCalm = 250 * time.Millisecond
 )
 
 // probe asks the holder's redis-server for a sign of life, so that this node has
 // its own word on whether it can be reached.
 type probe struct {
 	cred   redis.Credentials
-	target func() netip.AddrPort // invalid: nobody to ask
-	wake   func()
+	target func() (addr netip.AddrPort, heard bool) // invalid: nobody to ask
 
 	mu     sync.Mutex
 	addr   netip.AddrPort
@@ -47,8 +49,9 @@ func (p *probe) run(ctx context.Context) error {
 		case <-t.C:
 			t.again()
 		}
-		s := p.follow(p.target())
-		if s == nil {
+		addr, heard := p.target()
+		s := p.follow(addr)
+		if s == nil || heard && p.answeredLately() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -66,6 +69,12 @@ func (p *probe) doubtful() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return now() > p.connected+doubtAfter
+}
+
+func (p *probe) answeredLately() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen == p.tried && now() < p.tried+probeCalm
 }
 
 // note takes down what came of a look.

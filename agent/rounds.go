@@ -9,17 +9,19 @@ import (
 )
 
 const (
-	// tick is how often a round runs when nothing happens: half the time between
-	// two renewals.
-	tick = 50 * time.Millisecond
+	// tick is how often a round runs when nothing happens: half the time between two
+	// renewals. When all is calm each second one is left out, so that an idle host
+	// sleeps longer.
+	tick     = 50 * time.Millisecond
+	calmTick = 2 * tick
 	// recordEvery is how often the dataset's worth is written down, syncEvery how often
 	// it is made to survive a power loss. After one of all hosts it decides who wins.
 	recordEvery = 100 * time.Millisecond
 	syncEvery   = time.Second
-	// stalled is how long no round may have been for this agent to have stood still, on a
-	// host that is overloaded or was paused. What others said meanwhile is read first, for
-	// the time of listen, before anything is concluded from their silence.
-	stalled = 2 * tick
+	// stalled is how late a round may be for this agent to have stood still, on a host
+	// that is overloaded or was paused. What others said meanwhile is read first, for the
+	// time of listen, before anything is concluded from their silence.
+	stalled = tick
 	listen  = 5 * time.Millisecond
 	// moreRounds bounds how many rounds follow one another without a pause, so that
 	// a plan that never settles costs a tick, not a processor.
@@ -31,13 +33,18 @@ func (a *Agent) rounds(ctx context.Context) error {
 	t := newBeat(tick)
 	defer t.Stop()
 	NotifyReady()
-	last := now()
+	due := now() + tick
 	for {
-		if now() > last+stalled {
+		if now() > due+stalled {
 			time.Sleep(listen)
 		}
+		period := tick
 		for range moreRounds {
-			if !a.round(ctx) {
+			again, calm := a.round(ctx)
+			if calm {
+				period = calmTick
+			}
+			if !again {
 				break
 			}
 		}
@@ -45,20 +52,21 @@ func (a *Agent) rounds(ctx context.Context) error {
 			a.log.Info("stopped in order")
 			return nil
 		}
-		last = now()
+		t.in(period)
+		due = now() + period
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			t.again()
 		case <-a.woken:
 		}
 	}
 }
 
-// round observes, plans and acts once, and reports whether something was done
-// that another round should look at without waiting.
-func (a *Agent) round(ctx context.Context) bool {
+// round observes, plans and acts once, and reports whether something was done that
+// another round should look at without waiting, or else whether nothing will be due
+// soon.
+func (a *Agent) round(ctx context.Context) (again, calm bool) {
 	o, d := a.observe(), a.desired()
 	learners := learnersOf(o)
 	_ = a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Tick(now(), learners) })
@@ -75,7 +83,7 @@ func (a *Agent) round(ctx context.Context) bool {
 		}
 	}
 	a.notify.alive(o)
-	again, sentinel, failed := false, false, false
+	sentinel, failed := false, false
 	for _, action := range actions {
 		if _, renewal := action.(reconcile.HoldVIP); !renewal {
 			again = true
@@ -107,7 +115,7 @@ func (a *Agent) round(ctx context.Context) bool {
 		a.sentW.poll(ctx)
 	}
 	a.shareMeta(o.Election.Lease || o.Election.EverHeard && o.At < o.Election.HeardAt+reconcile.Lapse)
-	return again
+	return again, !again && !failed && reconcile.Calm(o, d)
 }
 
 // announce has the renewals say where the primary is, once it is one: a replica

@@ -16,6 +16,12 @@ func TestTiming(t *testing.T) {
 	if reconcile.Lapse != election.Lapse {
 		t.Errorf("reconcile.Lapse is %v, election.Lapse %v", reconcile.Lapse, election.Lapse)
 	}
+	if reconcile.Ample != election.Lease-reconcile.Quiet {
+		t.Errorf("Ample is %v, a lease of %v has %v left after Quiet", reconcile.Ample, election.Lease, election.Lease-reconcile.Quiet)
+	}
+	if probeCalm+probeEvery >= reconcile.SilentRedis {
+		t.Errorf("with a look every %v there is not always word of the last %v", probeCalm+probeEvery, reconcile.SilentRedis)
+	}
 	if reconcile.Fence != redis.Fence {
 		t.Errorf("reconcile.Fence is %d, redis.Fence %d", reconcile.Fence, redis.Fence)
 	}

@@ -188,7 +188,7 @@ func (e *Elector) Tick(now Time, learners []NodeID) []Envelope {
 		e.resentAt = now
 		out = append(out, e.toVoters(e.releaseMessage("said again"))...)
 	}
-	if e.holding() && e.st.Term == e.st.HolderTerm && now >= e.renewedAt+RenewEvery {
+	if e.holding() && e.st.Term == e.st.HolderTerm && now >= e.renewedAt+renewDue {
 		e.renewedAt = now
 		out = append(out, e.renewals(now, learners)...)
 	}

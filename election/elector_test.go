@@ -478,3 +478,19 @@ func TestClaimIsSaidAgain(t *testing.T) {
 		t.Errorf("in the end: %+v, want three releases", out)
 	}
 }
+
+// The rounds come every 100 ms when all is calm, a little earlier or later: one that is
+// early renews, else there would be 200 ms between two renewals.
+func TestRenewsAtEachBeat(t *testing.T) {
+	e := holder(t, "h", "x", "y")
+	at := time.Second
+	e.Tick(at, nil)
+	for _, tt := range []struct {
+		after time.Duration
+		want  int
+	}{{50 * time.Millisecond, 0}, {98 * time.Millisecond, 2}, {148 * time.Millisecond, 0}, {201 * time.Millisecond, 2}} {
+		if out := e.Tick(at+tt.after, nil); len(out) != tt.want {
+			t.Errorf("after %v: %d renewals, want %d", tt.after, len(out), tt.want)
+		}
+	}
+}

@@ -16,6 +16,9 @@ const (
 	Lapse = Lease + 100*time.Millisecond
 	// RenewEvery leaves five renewals to be lost before a lease lapses.
 	RenewEvery = 100 * time.Millisecond
+	// renewDue is when a Tick renews: one that comes a little early must not leave it to
+	// the next.
+	renewDue = RenewEvery * 3 / 4
 	// ClaimFor is how long a claim waits for answers before it is withdrawn.
 	ClaimFor = 250 * time.Millisecond
 	// FenceAge is how old a remote fence may be when a claim that leans on it is

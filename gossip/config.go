@@ -112,7 +112,7 @@ func (g *Gossip) memberlistConfig() *memberlist.Config {
 
 	c.TCPTimeout = 2 * time.Second
 	c.PushPullInterval = 15 * time.Second
-	c.GossipInterval = 100 * time.Millisecond
+	c.GossipInterval = 200 * time.Millisecond
 	c.GossipNodes = 5
 	c.RetransmitMult = 6
 	c.UDPBufferSize = 1400

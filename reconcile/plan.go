@@ -14,6 +14,11 @@ const (
 	// TakeMargin is how long a lease must run yet for anything to be taken: the
 	// command that takes it may be carried out 200 ms later.
 	TakeMargin = 250 * time.Millisecond
+	// Quiet is how long the holder, or a majority of its voters, may not be heard for all
+	// to be calm: one renewal of 100 ms was lost then.
+	Quiet = 200 * time.Millisecond
+	// Ample is what a lease has left at least when a majority was heard within Quiet.
+	Ample = 400 * time.Millisecond
 	// SilentRedis is how long the holder's redis-server must not have answered this
 	// node before it counts as unreachable: four probes of 100 ms.
 	SilentRedis = 400 * time.Millisecond
@@ -211,6 +216,19 @@ func (p *plan) lapsed() bool {
 func (p *plan) outOfReach() bool {
 	e := p.o.Election
 	return p.o.leased() && p.o.At >= p.o.Redis.AnswersSince+ReachGrace && p.o.Redis.answers() && !p.o.Paused && len(e.Successors) > 0 && e.Unreachable > len(e.Voters)/2
+}
+
+// Calm: the primary is heard, or this node is it and its voters are, and what should run
+// here answers. Whatever happens then calls for a round by itself; nothing becomes due
+// because time passes, but renewals.
+func Calm(o Observed, d Desired) bool {
+	e, r := o.Election, o.Redis
+	heard := e.EverHeard && !e.Released && o.At < e.HeardAt+Quiet
+	if e.Lease {
+		heard = o.At < e.LeaseUntil-Ample
+	}
+	usable := r.answers() && !r.Loading && !r.Syncing && (r.Role == Primary || r.LinkUp)
+	return heard && !e.Claiming && !o.Stopping && !o.Handover && (usable || !r.Running && !d.Redis)
 }
 
 // planned: such an action is among those planned so far.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +45,9 @@ next:
 	return kept
 }
 
+// timerSlack is the kernel's default.
+const timerSlack = 50 * time.Microsecond
+
 // launch forks and executes the program: its own session and process group, no input, output to the file and nothing else open, none
 // of the agent's capabilities. No parent-death signal: it is to survive the agent.
 func launch(path string, spec Spec, out *os.File) (int, error) {
@@ -72,7 +76,12 @@ func launch(path string, spec Spec, out *os.File) (int, error) {
 		err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 		if err != nil {
 			err = fmt.Errorf("drop capabilities: %w", err)
-		} else {
+		}
+		// The agent's timers may be late (TimerSlackNSec= of its service); the child's are its own business.
+		if slack := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0); err == nil && slack != nil {
+			err = fmt.Errorf("set the timer slack: %w", slack)
+		}
+		if err == nil {
 			child, err = os.StartProcess(path, spec.Argv, attr)
 		}
 		done <- err

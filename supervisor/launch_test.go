@@ -1,17 +1,20 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -141,6 +144,44 @@ func TestCapabilitiesAreDropped(t *testing.T) {
 		if redis := capabilities(t, pid, set); redis != none {
 			t.Errorf("redis-server has %s %s", set, redis)
 		}
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The agent's service lets its timers be late; those of redis-server are its own business.
+func TestTimerSlackIsTheChildsOwn(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to read the timer slack of another process")
+	}
+	dir := tempDir(t)
+	runtime.LockOSThread() // the slack is a thread's, and what it starts inherits it; the thread ends with the test
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(time.Millisecond), 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := startAgent(t, agentTask{Dir: dir, Argv: redisArgs(dir), ReadyLine: redisReady}, func(*exec.Cmd) {})
+	st, err := readStat(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The thread that started redis-server has set its own; all others keep the agent's.
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", st.ppid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := 0
+	for _, thread := range threads {
+		slack, err := os.ReadFile(filepath.Join("/proc", thread.Name(), "timerslack_ns"))
+		if errors.Is(err, os.ErrNotExist) || string(slack) == "1000000\n" { // that thread may have ended
+			late++
+		}
+	}
+	if late < len(threads)-1 {
+		t.Errorf("%d of %d threads of the agent may be late", late, len(threads))
+	}
+	if redis := procFile(t, pid, "timerslack_ns"); redis != "50000\n" {
+		t.Errorf("redis-server has %q", redis)
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
