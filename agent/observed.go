@@ -22,11 +22,11 @@ func (a *Agent) observe() reconcile.Observed {
 		Members:      a.observedMembers(members),
 	}
 	o.Election.ClaimedAt = a.backoff(v)
-	o.Election.HolderOffset = a.said.most(v.HolderTerm, noteOf(v).Offset)
+	l := lead{term: uint64(v.HolderTerm), leased: v.Lease, primary: v.Primary, holder: a.addrOfHolder(v)}
+	o.Election.HolderOffset, l.replID = a.said.hear(v)
 	o.Election.LapsedAt = time.Duration(a.lapsedAt.Load())
 	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wishes.observed()
-	holder := a.addrOfHolder(v)
-	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary, holder)
+	a.redisW.worth(l)
 	o.Redis = a.redisW.observed()
 	o.Redis.StartAfter = a.redis.nextStart()
 	if o.Redis.Known && !o.Redis.Loading {
@@ -35,8 +35,8 @@ func (a *Agent) observe() reconcile.Observed {
 	o.Sentinel = a.sentW.observed()
 	o.Sentinel.StartAfter = a.sentinel.nextStart()
 	o.Sentinel.Configured = o.Sentinel.Running || a.sentinelConfigured()
-	if holder.IsValid() {
-		o.HolderSeen = a.probe.lastSeen(holder.String())
+	if l.holder.IsValid() {
+		o.HolderSeen = a.probe.lastSeen(l.holder.String())
 	}
 	return o
 }

@@ -89,6 +89,10 @@ type note struct {
 	Pause Pause `json:"pause"`
 	// Offset is how much the holder's redis-server had; 0: not known.
 	Offset int64 `json:"offset,omitempty"`
+	// ReplID is the history that the holder's redis-server is the primary of: whose data
+	// has another is not in sync with it, whatever its link says. It is there whenever the
+	// renewal names a primary, unless the holder's agent is of a version before this field.
+	ReplID string `json:"repl_id,omitempty"`
 }
 
 // ownNote is the note of this node's renewals.
@@ -119,22 +123,29 @@ func noteOf(v election.View) note {
 	return n
 }
 
-// said is the most that the holder of a term has said it had. It may say less later, or
-// nothing: an agent that has just been started knows no more than its last record.
+// said is the most that the holder of a term has said it had, and the history of the last
+// primary that it named. It may say less later, or nothing: an agent that has just been
+// started knows no more than its last record, and a redis-server that has ended has no
+// history.
 type said struct {
 	mu     sync.Mutex
 	term   election.Term
 	offset int64
+	replID string
 }
 
-func (s *said) most(term election.Term, offset int64) int64 {
+func (s *said) hear(v election.View) (offset int64, replID string) {
+	n := noteOf(v)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if term != s.term {
-		s.term, s.offset = term, 0
+	if v.HolderTerm != s.term {
+		s.term, s.offset, s.replID = v.HolderTerm, 0, ""
 	}
-	s.offset = max(s.offset, offset)
-	return s.offset
+	s.offset = max(s.offset, n.Offset)
+	if v.Primary != "" {
+		s.replID = n.ReplID // the newest counts: its redis-server may have begun a new one
+	}
+	return s.offset, s.replID
 }
 
 // readNote takes over what the holder says.

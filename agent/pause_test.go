@@ -26,11 +26,23 @@ func TestOwnNote(t *testing.T) {
 func TestSaid(t *testing.T) {
 	var s said
 	for _, tt := range []struct {
-		term         election.Term
-		offset, want int64
-	}{{4, 900, 900}, {4, 0, 900}, {4, 700, 900}, {4, 950, 950}, {5, 0, 0}, {5, 10, 10}} {
-		if got := s.most(tt.term, tt.offset); got != tt.want {
-			t.Errorf("in term %d it says %d: %d, want %d", tt.term, tt.offset, got, tt.want)
+		term    election.Term
+		primary string
+		note    note
+		offset  int64
+		replID  string
+	}{
+		{4, "a", note{Offset: 900, ReplID: "h1"}, 900, "h1"},
+		{4, "", note{}, 900, "h1"}, // an agent that has just been started
+		{4, "", note{Offset: 700}, 900, "h1"},
+		{4, "a", note{Offset: 950, ReplID: "h2"}, 950, "h2"}, // its redis-server began a new one
+		{4, "a", note{Offset: 950}, 950, ""},                 // an older agent has taken over there
+		{5, "", note{}, 0, ""},
+		{5, "b", note{Offset: 10, ReplID: "h3"}, 10, "h3"},
+	} {
+		v := election.View{HolderTerm: tt.term, Primary: tt.primary, Note: tt.note.encode()}
+		if offset, replID := s.hear(v); offset != tt.offset || replID != tt.replID {
+			t.Errorf("in term %d it says %+v: %d of %q, want %d of %q", tt.term, tt.note, offset, replID, tt.offset, tt.replID)
 		}
 	}
 }

@@ -119,17 +119,20 @@ func (a *Agent) round(ctx context.Context) (again, calm bool) {
 }
 
 // announce has the renewals say where the primary is, once it is one: a replica
-// that came before it is ready would be sent away, and try again a second later.
+// that came before it is ready would be sent away, and try again a second later. The
+// history goes with the address: one is worth nothing without the other.
 func (a *Agent) announce(o reconcile.Observed) {
 	if !o.Election.Lease {
 		return
 	}
-	primary := ""
+	primary, note := "", a.ownNote(o)
 	if o.Redis.Known && o.Redis.Role == reconcile.Primary {
+		note.ReplID = a.redisW.leads()
+	}
+	if note.ReplID != "" {
 		primary = a.redisAddr.String()
 	}
-	note := a.ownNote(o)
-	atOnce := primary != o.Election.Primary || note.Pause != a.noted.Pause
+	atOnce := primary != o.Election.Primary || note.Pause != a.noted.Pause || note.ReplID != a.noted.ReplID
 	if !atOnce && note == a.noted {
 		return
 	}

@@ -113,7 +113,7 @@ func (w *redisWatch) heard(began time.Duration, st supervisor.State, info redis.
 	w.askedAt = began
 	changed := !w.known || w.pid != st.PID || w.silentSince > 0 || settings != w.settings ||
 		info.Role != w.info.Role || info.Loading != w.info.Loading || info.LinkUp != w.info.LinkUp ||
-		info.AOFWriteOK != w.info.AOFWriteOK || info.RDBOK != w.info.RDBOK ||
+		info.AOFWriteOK != w.info.AOFWriteOK || info.RDBOK != w.info.RDBOK || info.ReplID != w.info.ReplID ||
 		info.PrimaryAddr != w.info.PrimaryAddr || info.SyncInProgress != w.info.SyncInProgress ||
 		!slices.EqualFunc(info.Replicas, w.info.Replicas, sameLink)
 	if !w.known || w.pid != st.PID || w.silentSince > 0 {
@@ -208,25 +208,42 @@ func (w *redisWatch) meet() {
 	w.adopted = true
 }
 
+// lead is what is known of a term and its holder.
+type lead struct {
+	term   uint64
+	leased bool // it is this node, and may write
+	// primary is where the holder says that its primary is, until its redis-server has
+	// ended; holder is where that was.
+	primary string
+	holder  netip.AddrPort
+	// replID is the history of that primary, as the holder said last; "": it did not.
+	replID string
+}
+
 // worth follows the dataset through the election: who is in sync with the holder
-// of a term has that term's data. primary is where the holder says that its primary
-// is; it says so no more once its redis-server has ended. holder is where that was.
-func (w *redisWatch) worth(leased bool, term uint64, primary string, holder netip.AddrPort) {
+// of a term has that term's data.
+//
+// The address alone does not show that. A primary that lost power never closed its links,
+// and a replica that hears it without being heard takes such a link for good until
+// repl-timeout. When the same node is primary again by then, its history is another, and
+// the replica's data are old. A holder whose agent says no history is an older one's.
+func (w *redisWatch) worth(l lead) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.known || w.info.Loading || w.info.SyncInProgress {
 		return
 	}
+	follows := w.info.Role == redis.Replica && (l.replID == "" || w.info.ReplID == l.replID)
 	switch {
-	case leased && w.info.Role == redis.Primary:
-		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = term, w.info.Offset, w.info.Keys, true
+	case l.leased && w.info.Role == redis.Primary:
+		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = l.term, w.info.Offset, w.info.Keys, true
 	case w.info.Role == redis.Primary && w.rec.Primary && w.rec.RunID == w.info.RunID:
 		// It has lost the lease, not its data, and its history goes on: its replicas
 		// count on with it.
 		w.rec.Offset, w.rec.Keys = w.info.Offset, w.info.Keys
-	case w.info.Role == redis.Replica && w.info.LinkUp && w.info.PrimaryAddr.String() == primary:
-		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = term, w.info.Offset, w.info.Keys, false
-	case w.info.Role == redis.Replica && holder.IsValid() && w.info.PrimaryAddr == holder && w.rec.Term == term && w.info.Offset > w.rec.Offset:
+	case follows && w.info.LinkUp && w.info.PrimaryAddr.String() == l.primary:
+		w.rec.Term, w.rec.Offset, w.rec.Keys, w.rec.Primary = l.term, w.info.Offset, w.info.Keys, false
+	case follows && l.holder.IsValid() && w.info.PrimaryAddr == l.holder && w.rec.Term == l.term && w.info.Offset > w.rec.Offset:
 		// More came in after the last look, before the link broke, or before this agent
 		// was there to hear the holder.
 		w.rec.Offset = w.info.Offset
@@ -334,6 +351,16 @@ func (w *redisWatch) ackedAtEnd() int64 {
 		return 0
 	}
 	return w.acked
+}
+
+// leads is the history that the local redis-server is the primary of; "" when it is none.
+func (w *redisWatch) leads() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.known || w.info.Role != redis.Primary {
+		return ""
+	}
+	return w.info.ReplID
 }
 
 // snapshot returns the last INFO, for people.

@@ -21,23 +21,74 @@ func TestWorthCountsTheLastWords(t *testing.T) {
 	}
 	w := &redisWatch{known: true, info: replica(1000, true)}
 	w.meet()
-	w.worth(false, 7, primary.String(), primary)
+	w.worth(lead{term: 7, primary: primary.String(), holder: primary})
 	if w.rec.Term != 7 || w.rec.Offset != 1000 {
 		t.Fatalf("in sync with the primary of term 7 at 1000: %+v", w.rec)
 	}
 	w.info = replica(1600, false)
-	w.worth(false, 7, "", primary)
+	w.worth(lead{term: 7, holder: primary})
 	if w.rec.Term != 7 || w.rec.Offset != 1600 {
 		t.Errorf("600 bytes came in before the link broke: %+v", w.rec)
 	}
 	w.info = replica(2000, false)
-	w.worth(false, 8, "", primary)
+	w.worth(lead{term: 8, holder: primary})
 	if w.rec.Term != 7 || w.rec.Offset != 1600 {
 		t.Errorf("the dataset was never in sync with the holder of term 8: %+v", w.rec)
 	}
-	w.worth(false, 7, "", netip.MustParseAddrPort("10.0.0.2:6379"))
+	w.worth(lead{term: 7, holder: netip.MustParseAddrPort("10.0.0.2:6379")})
 	if w.rec.Offset != 1600 {
 		t.Errorf("it follows somebody else than the holder: %+v", w.rec)
+	}
+}
+
+// A replica whose packets do not get through takes the link to a primary that lost power
+// for good, and that one may be primary again, at the same address, in a later term. What
+// the replica has is of that term only when it has its history.
+func TestWorthComparesHistories(t *testing.T) {
+	primary := netip.MustParseAddrPort("10.0.0.1:6379")
+	for _, tt := range []struct {
+		name      string
+		said, own string
+		term      uint64 // of what it has then
+		offset    int64
+	}{
+		{"in sync", "h2", "h2", 7, 1600},
+		{"a link that was never closed", "h2", "h1", 5, 1000},
+		{"the holder's agent is older, and says no history", "", "h1", 7, 1600},
+	} {
+		w := &redisWatch{known: true, rec: record{Term: 5, Offset: 1000, Keys: 1}}
+		w.info = redis.Info{Role: redis.Replica, PrimaryAddr: primary, LinkUp: true, ReplID: tt.own, Offset: 1600, Keys: 1}
+		w.worth(lead{term: 7, primary: primary.String(), holder: primary, replID: tt.said})
+		if w.rec.Term != tt.term || w.rec.Offset != tt.offset {
+			t.Errorf("%s: %+v, want %d of term %d", tt.name, w.rec, tt.offset, tt.term)
+		}
+	}
+	// Nor does what another history counts on to count as this one's last words.
+	w := &redisWatch{known: true, rec: record{Term: 7, Offset: 1000, Keys: 1}}
+	w.info = redis.Info{Role: redis.Replica, PrimaryAddr: primary, ReplID: "h3", Offset: 1600, Keys: 1}
+	w.worth(lead{term: 7, holder: primary, replID: "h2"})
+	if w.rec.Offset != 1000 {
+		t.Errorf("last words of another history: %+v", w.rec)
+	}
+}
+
+// The history that is announced is that of the process which is the primary now.
+func TestLeads(t *testing.T) {
+	w := &redisWatch{known: true, info: redis.Info{Role: redis.Replica, ReplID: "h1"}}
+	if got := w.leads(); got != "" {
+		t.Errorf("a replica leads %q", got)
+	}
+	w.info = redis.Info{Role: redis.Primary, ReplID: "h2", ReplID2: "h1"}
+	if got := w.leads(); got != "h2" {
+		t.Errorf("promoted, it leads %q", got)
+	}
+	w.forget()
+	if got := w.leads(); got != "" {
+		t.Errorf("after its end it leads %q", got)
+	}
+	began, st := time.Second, supervisor.State{Status: supervisor.Running, PID: 1}
+	if w.heard(began, st, redis.Info{ReplID: "h3"}, redis.Settings{}, nil); !w.heard(2*began, st, redis.Info{ReplID: "h4"}, redis.Settings{}, nil) {
+		t.Error("a new history is to be announced at once")
 	}
 }
 
@@ -50,7 +101,7 @@ func TestWorthIsOfTheNewestLook(t *testing.T) {
 	look := func(began time.Duration, offset int64, err error) (now reconcile.Data) {
 		info := redis.Info{Role: redis.Replica, RunID: "r", PrimaryAddr: netip.MustParseAddrPort(primary), LinkUp: true, Offset: offset, Keys: 1}
 		w.heard(began, st, info, redis.Settings{}, err)
-		w.worth(false, 7, primary, netip.AddrPort{})
+		w.worth(lead{term: 7, primary: primary})
 		return reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys}
 	}
 	look(2*time.Second, 1600, nil)

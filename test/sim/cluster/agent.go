@@ -71,6 +71,7 @@ type agent struct {
 	wish    wish
 	drained drained
 	said    int64 // the most that the holder of the term saidIn has said it had
+	saidID  int32 // the history of the last primary that it named
 	saidIn  election.Term
 	whole   uint64 // the last term whose lease it gave back with all its data
 	// unanswered is the process that may yet carry out an unfencing.

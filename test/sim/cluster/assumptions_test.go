@@ -170,6 +170,7 @@ func TestAssumptions(t *testing.T) {
 		{"7 a stopped process carries out later what it received", stopped},
 		{"8 a restarted server has its data and another offset", restarted},
 		{"10 sentinels publish and change nothing", published},
+		{"11 a replica shows the history of its primary, a promotion begins a new one", histories},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
@@ -243,6 +244,37 @@ func promoted(t *testing.T) {
 	p[1].must(err)
 	if full := statistic(stats, "sync_full"); full != "0" {
 		t.Errorf("%s full resyncs after the promotion", full)
+	}
+}
+
+func histories(t *testing.T) {
+	p := pair(t, 2)
+	first := p[0].info().ReplID
+	same := func(r *program, want string) {
+		t.Helper()
+		if got := r.info().ReplID; got != want {
+			t.Errorf("%s shows %s, its primary has %s", r.addr, got, want)
+		}
+	}
+	same(p[1], first)
+	same(p[2], first)
+	p[0].kill()
+	p[1].await("the end of the link", func() bool { return !p[1].info().LinkUp })
+	same(p[1], first)
+	p[1].must(p[1].agent.Promote(t.Context(), 0))
+	second := p[1].info()
+	if second.ReplID == first || second.ReplID2 != first {
+		t.Errorf("promoted from %s, it has %s and before that %s", first, second.ReplID, second.ReplID2)
+	}
+	p[2].must(p[2].agent.Follow(t.Context(), p[1].addr, false))
+	p[2].follows(p[1])
+	same(p[2], second.ReplID)
+	p[1].must(p[1].agent.Promote(t.Context(), 0))
+	same(p[1], second.ReplID)
+	p[0].start()
+	p[0].await("its dataset", func() bool { i, err := p[0].agent.Info(t.Context()); return err == nil && !i.Loading })
+	if got := p[0].info().ReplID; got == first {
+		t.Errorf("started again, it has %s as before", got)
 	}
 }
 

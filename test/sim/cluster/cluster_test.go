@@ -78,12 +78,13 @@ func TestMutants(t *testing.T) {
 		HandOverHasty:   {1, 1500},
 		KeepVIP:         {1, 500},
 		StaleRecord:     {46400, 1000},
-		StaleDrain:      {115100, 60},
+		StaleDrain:      {21300, 200},
 		NoCloseOthers:   {1, 3000},
 		DrainUnsaved:    {2300, 3000},
 		WholeIgnored:    {1, 3000},
 		WholeUnsaved:    {1, 8000},
 		VoteAfterCrash:  {1, 3000},
+		AnyHistory:      {5541900, 60},
 	} {
 		t.Run(m.String(), func(t *testing.T) {
 			p := player{from: want.from, most: want.within, wrong: m, first: true}

@@ -32,6 +32,9 @@
 //  9. A replica whose primary has ended goes on showing how far it had come.
 //  10. A Sentinel that may not say SLAVEOF changes no redis-server, and SENTINEL FAILOVER
 //     after a promotion has all Sentinels name the new primary within 3 s.
+//  11. A replica whose link is up shows the replication id of its primary, and goes on
+//     showing it without the link. A promotion and a restart begin a new one, a second
+//     REPLICAOF NO ONE does not.
 //
 // And TestCloseOthers of package redis: once CLIENT KILL of a user's other connections is
 // answered, nothing more that was sent on them is carried out.

@@ -101,6 +101,15 @@ func (r *server) accepts() bool {
 	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence
 }
 
+// replID is the replication id, 0 for one that nobody else has: that of a process which
+// was started with a dataset, until it follows a primary or is promoted.
+func (r *server) replID() int32 {
+	if !r.whole || len(r.hist) == 0 {
+		return 0
+	}
+	return r.hist[len(r.hist)-1].id + 1
+}
+
 // responds: it answers commands.
 func (r *server) responds(now time.Duration) bool {
 	return r.up && !r.hung && !r.dying && now >= r.busyUntil

@@ -176,14 +176,14 @@ func (a *agent) announce() {
 		return
 	}
 	primary := ""
-	if o.Redis.Known && o.Redis.Role == reconcile.Primary {
-		primary = a.h.redisAt
-	}
 	note := note{pause: a.h.disk.pause}
+	if o.Redis.Known && o.Redis.Role == reconcile.Primary {
+		primary, note.replID = a.h.redisAt, a.redisW.info.replID
+	}
 	if o.Redis.Data.Term == o.Election.Term {
 		note.offset = o.Redis.Data.Offset
 	}
-	atOnce := primary != o.Election.Primary || note.pause != a.noted.pause
+	atOnce := primary != o.Election.Primary || note.pause != a.noted.pause || note.replID != a.noted.replID
 	if !atOnce && note == a.noted {
 		return
 	}
@@ -201,6 +201,7 @@ func (a *agent) announce() {
 type note struct {
 	pause  pause
 	offset int64
+	replID int32
 }
 
 func (n note) encode() []byte {
@@ -208,14 +209,16 @@ func (n note) encode() []byte {
 	if n.pause.on {
 		b[1] = 1
 	}
-	return binary.LittleEndian.AppendUint64(b, uint64(n.offset))
+	b = binary.LittleEndian.AppendUint64(b, uint64(n.offset))
+	return binary.LittleEndian.AppendUint32(b, uint32(n.replID))
 }
 
 func noteOf(v election.View) note {
-	if len(v.Note) != 10 {
+	if len(v.Note) != 14 {
 		return note{}
 	}
-	return note{pause{v.Note[0], v.Note[1] == 1}, int64(binary.LittleEndian.Uint64(v.Note[2:]))}
+	offset, replID := binary.LittleEndian.Uint64(v.Note[2:]), binary.LittleEndian.Uint32(v.Note[10:])
+	return note{pause{v.Note[0], v.Note[1] == 1}, int64(offset), int32(replID)}
 }
 
 func (a *agent) readNote() {
@@ -265,7 +268,7 @@ func (a *agent) observe() {
 		a.wish.active = false
 	}
 	o.Handover, o.HandoverTo, o.HandoverFailures, o.HandoverAt = a.wish.active, a.wish.to, a.wish.failures, a.wish.triedAt
-	a.redisW.worth(v.Lease, uint64(v.HolderTerm), v.Primary, a.holderHost(v))
+	a.redisW.worth(lead{uint64(v.HolderTerm), v.Lease, v.Primary, a.holderHost(v), a.saidID}, h.w.wrong)
 	a.observeRedis()
 	a.observeSentinel()
 	a.observeMembers()
@@ -287,9 +290,13 @@ func (a *agent) observeElection(v election.View) {
 		Nudged: v.Nudged, ByHolder: v.ByHolder, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
 	}
 	if v.HolderTerm != a.saidIn {
-		a.saidIn, a.said = v.HolderTerm, 0
+		a.saidIn, a.said, a.saidID = v.HolderTerm, 0, 0
 	}
-	a.said = max(a.said, noteOf(v).offset)
+	n := noteOf(v)
+	a.said = max(a.said, n.offset)
+	if v.Primary != "" {
+		a.saidID = n.replID
+	}
 	e.HolderOffset = a.said
 	e.Successors, e.Voters = a.successors[:0], a.voters[:0]
 	for _, id := range v.Successors {

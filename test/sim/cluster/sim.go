@@ -34,6 +34,7 @@ const (
 	WholeIgnored           // who gave the lease back because it was alone votes for anybody
 	WholeUnsaved           // so does its next agent
 	VoteAfterCrash         // so does who has just crashed
+	AnyHistory             // whoever has a link to the primary is taken to have its history
 	mutants
 )
 
@@ -41,6 +42,7 @@ var mutantNames = [...]string{
 	"right", "no fence", "no fence at lapse", "promote unleased", "vote for any data", "vote unseen", "vote unsaved",
 	"hand over hastily", "keep the VIP", "count a stale record", "count a stale handover", "guard late",
 	"leave commands of the dead", "forget a handover", "ignore whole data", "forget whole data", "vote freely after a crash",
+	"compare no histories",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

@@ -34,6 +34,7 @@ type info struct {
 	syncing       bool
 	min, priority int
 	offset, keys  int64
+	replID        int32
 	replicas      [most]replicaLink
 	links         int
 }
@@ -155,7 +156,7 @@ func (a *agent) heard(began time.Duration, pid int) {
 	w.flow()
 	i := info{
 		run: pid, primary: r.primary, of: r.of, loading: r.loading, linkUp: r.link == linkUp, syncing: r.link == linkSyncing,
-		min: r.min, priority: r.priority, offset: r.pos - r.shift, keys: r.pos,
+		min: r.min, priority: r.priority, offset: r.pos - r.shift, keys: r.pos, replID: r.replID(),
 	}
 	if r.primary {
 		for _, o := range w.hosts {
@@ -167,7 +168,7 @@ func (a *agent) heard(began time.Duration, pid int) {
 	}
 	old := &rw.info
 	changed := !rw.known || rw.pid != pid || rw.silentSince > 0 || i.min != old.min || i.priority != old.priority || i.primary != old.primary ||
-		i.loading != old.loading || i.linkUp != old.linkUp || i.of != old.of || i.syncing != old.syncing || i.links != old.links
+		i.loading != old.loading || i.linkUp != old.linkUp || i.replID != old.replID || i.of != old.of || i.syncing != old.syncing || i.links != old.links
 	for k := 0; k < i.links && !changed; k++ {
 		changed = i.replicas[k].host != old.replicas[k].host || i.replicas[k].online != old.replicas[k].online
 	}
@@ -196,21 +197,31 @@ func (rw *redisWatch) meet() {
 	rw.adopted = true
 }
 
+// lead is agent.lead.
+type lead struct {
+	term    uint64
+	leased  bool
+	primary string
+	holder  *host
+	replID  int32
+}
+
 // worth is agent.redisWatch.worth.
-func (rw *redisWatch) worth(leased bool, term uint64, primary string, holder *host) {
+func (rw *redisWatch) worth(l lead, wrong Mutant) {
 	i := &rw.info
 	if !rw.known || i.loading || i.syncing {
 		return
 	}
-	of := i.of >= 0 && primary != "" && int(primary[0])-'a' == i.of
+	of := i.of >= 0 && l.primary != "" && int(l.primary[0])-'a' == i.of
+	follows := !i.primary && (l.replID == 0 || i.replID == l.replID || wrong == AnyHistory)
 	switch {
-	case leased && i.primary:
-		rw.rec.term, rw.rec.offset, rw.rec.keys, rw.rec.primary = term, i.offset, i.keys, true
+	case l.leased && i.primary:
+		rw.rec.term, rw.rec.offset, rw.rec.keys, rw.rec.primary = l.term, i.offset, i.keys, true
 	case i.primary && rw.rec.primary && rw.rec.run == i.run:
 		rw.rec.offset, rw.rec.keys = i.offset, i.keys
-	case !i.primary && i.linkUp && of:
-		rw.rec.term, rw.rec.offset, rw.rec.keys, rw.rec.primary = term, i.offset, i.keys, false
-	case !i.primary && holder != nil && (of || holder.w.wrong != StaleRecord) && holder.i == i.of && rw.rec.term == term && i.offset > rw.rec.offset:
+	case follows && i.linkUp && of:
+		rw.rec.term, rw.rec.offset, rw.rec.keys, rw.rec.primary = l.term, i.offset, i.keys, false
+	case follows && l.holder != nil && (of || wrong != StaleRecord) && l.holder.i == i.of && rw.rec.term == l.term && i.offset > rw.rec.offset:
 		rw.rec.offset = i.offset
 	}
 }
