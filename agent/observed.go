@@ -101,11 +101,6 @@ func (a *Agent) local(ctx context.Context) election.Local {
 	a.redisW.poll(ctx)
 	o, d := a.observe(), a.desired()
 	r := o.Redis
-	// A replica that has just ended will be back with its data: whoever has less must
-	// not overtake it in these seconds. One that is busy has its data all the same. A
-	// primary that has ended, or has given the lease back, is to be overtaken, unless it
-	// was only alone: what it acknowledged in its last lease is nowhere else.
-	usable := r.Running && !r.Syncing && (r.SilentSince == 0 || o.Election.Holder != o.Self)
 	released := o.Election.Holder == o.Self && o.Election.Released
 	local := election.Local{
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
@@ -125,10 +120,31 @@ func (a *Agent) local(ctx context.Context) election.Local {
 		local.Known, local.Candidate, local.Data.Offset = true, true, d.Offset
 		return local
 	}
-	usable = usable && (!released || a.whole.Load() == o.Election.Term)
-	back := returns(o, a.redis.justExited(reconcile.ColdStart))
-	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever && !o.Stopping && (usable || back)
+	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever &&
+		usable(o, a.whole.Load(), a.redis.justExited(reconcile.ColdStart))
 	return local
+}
+
+// usable: this node has data with which it could be primary, so that it denies whoever has
+// less. whole is the last term whose lease it gave back only because it was alone.
+//
+// A replica that has just ended will be back with its data: whoever has less must
+// not overtake it in these seconds. One that is busy has its data all the same. A
+// primary that has ended, or has given the lease back, is to be overtaken, unless it
+// was only alone: what it acknowledged in its last lease is nowhere else. That it is being
+// stopped changes nothing then: once it is gone the others may do without it, but not with
+// its own vote.
+func usable(o reconcile.Observed, whole uint64, justExited bool) bool {
+	r, released := o.Redis, o.Election.Holder == o.Self && o.Election.Released
+	switch {
+	case released && whole != o.Election.Term:
+		return false
+	case o.Stopping:
+		return released
+	case r.Running && !r.Syncing && (r.SilentSince == 0 || o.Election.Holder != o.Self):
+		return true
+	}
+	return returns(o, justExited)
 }
 
 // least is what a candidate must have: what a replica had acknowledged, and all that the

@@ -296,9 +296,13 @@ func (w *redisWatch) kill() error {
 	return nil
 }
 
-// noteAcked notes what the replicas had acknowledged when the process ended, or was as
-// good as ended; w.mu is held.
+// noteAcked notes what the replicas had acknowledged when a primary's process ended, or was
+// as good as ended; w.mu is held. The end of the next one, which was no primary yet, takes
+// nothing of that back.
 func (w *redisWatch) noteAcked() {
+	if !w.known || w.info.Role != redis.Primary {
+		return
+	}
 	w.acked, w.ackedUntil = 0, now()+ackedCounts
 	for _, l := range w.info.Replicas {
 		if l.Online {

@@ -156,6 +156,39 @@ func TestReturns(t *testing.T) {
 	}
 }
 
+// Who gave the lease back because it was alone denies those who have less, also while it
+// is being stopped: what it acknowledged last is nowhere else.
+func TestUsable(t *testing.T) {
+	alone := reconcile.Observed{
+		Self: "a", At: time.Hour, Election: reconcile.Election{Holder: "a", Term: 4, Released: true},
+		Redis: reconcile.Redis{Running: true, Known: true},
+	}
+	for _, tt := range []struct {
+		name   string
+		whole  uint64
+		change func(*reconcile.Observed)
+		want   bool
+	}{
+		{"it was only alone", 4, func(*reconcile.Observed) {}, true},
+		{"it gave the lease back for another reason", 3, func(*reconcile.Observed) {}, false},
+		{"it was only alone, and is being stopped", 4, func(o *reconcile.Observed) { o.Stopping = true }, true},
+		{"and its redis-server has been", 4, func(o *reconcile.Observed) { o.Stopping, o.Redis.Running = true, false }, true},
+		{"it crashed after that", 4, func(o *reconcile.Observed) { o.Redis.Running = false }, false},
+		{"it gave the lease back to stop", 3, func(o *reconcile.Observed) { o.Stopping = true }, false},
+		{"a replica", 0, func(o *reconcile.Observed) { o.Election.Holder = "b" }, true},
+		{"a replica that is being stopped", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Stopping = "b", true }, false},
+		{"a replica that copies a dataset", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Redis.Syncing = "b", true }, false},
+		{"a replica that is busy", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Redis.SilentSince = "b", time.Minute }, true},
+		{"a primary that hangs", 4, func(o *reconcile.Observed) { o.Redis.SilentSince = time.Minute }, false},
+	} {
+		o := alone
+		tt.change(&o)
+		if got := usable(o, tt.whole, false); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 // What a replica had acknowledged when the primary ended is somewhere: its agent votes
 // for nobody who has less.
 func TestAckedAtEnd(t *testing.T) {
@@ -169,6 +202,11 @@ func TestAckedAtEnd(t *testing.T) {
 	w.forget() // and it stays away
 	if got := w.ackedAtEnd(); got != 900 {
 		t.Errorf("%d, want the 900 of the replica that was in touch", got)
+	}
+	w.known, w.pid, w.info = true, 8, redis.Info{Role: redis.Replica} // it is started again,
+	w.forget()                                                        // and ends again
+	if got := w.ackedAtEnd(); got != 900 {
+		t.Errorf("%d after the end of a process that was no primary, want 900 still", got)
 	}
 }
 

@@ -85,6 +85,7 @@ func TestMutants(t *testing.T) {
 		WholeUnsaved:    {1, 8000},
 		VoteAfterCrash:  {1, 3000},
 		AnyHistory:      {5541900, 60},
+		StopFreely:      {5243060, 40},
 	} {
 		t.Run(m.String(), func(t *testing.T) {
 			p := player{from: want.from, most: want.within, wrong: m, first: true}

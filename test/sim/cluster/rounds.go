@@ -400,7 +400,6 @@ func (a *agent) least(crashed bool) election.Data {
 func (a *agent) local() election.Local {
 	a.observe()
 	o, r := &a.o, &a.o.Redis
-	usable := r.Running && !r.Syncing && (r.SilentSince == 0 || o.Election.Holder != o.Self)
 	released := o.Election.Holder == o.Self && o.Election.Released
 	l := election.Local{
 		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
@@ -416,9 +415,16 @@ func (a *agent) local() election.Local {
 		l.Known, l.Candidate, l.Data.Offset = true, true, d.offset
 		return l
 	}
-	usable = usable && (!released || a.whole == o.Election.Term)
-	returns := o.Election.Holder != o.Self && (exited(reconcile.ColdStart) || !r.Running && o.At < o.Started+reconcile.ColdStart)
-	l.Candidate = a.h.d.Redis && a.h.d.Priority != reconcile.PriorityNever && !o.Stopping && (usable || returns)
+	usable := o.Election.Holder != o.Self && (exited(reconcile.ColdStart) || !r.Running && o.At < o.Started+reconcile.ColdStart)
+	switch {
+	case released && a.whole != o.Election.Term:
+		usable = false
+	case o.Stopping:
+		usable = released && wrong != StopFreely
+	case r.Running && !r.Syncing && (r.SilentSince == 0 || o.Election.Holder != o.Self):
+		usable = true
+	}
+	l.Candidate = a.h.d.Redis && a.h.d.Priority != reconcile.PriorityNever && usable
 	if wrong == VoteAnyData {
 		l.Candidate = false
 	}

@@ -35,6 +35,7 @@ const (
 	WholeUnsaved           // so does its next agent
 	VoteAfterCrash         // so does who has just crashed
 	AnyHistory             // whoever has a link to the primary is taken to have its history
+	StopFreely             // who gave the lease back because it was alone, and is to stop, votes for anybody
 	mutants
 )
 
@@ -42,7 +43,7 @@ var mutantNames = [...]string{
 	"right", "no fence", "no fence at lapse", "promote unleased", "vote for any data", "vote unseen", "vote unsaved",
 	"hand over hastily", "keep the VIP", "count a stale record", "count a stale handover", "guard late",
 	"leave commands of the dead", "forget a handover", "ignore whole data", "forget whole data", "vote freely after a crash",
-	"compare no histories",
+	"compare no histories", "vote freely in a stop",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

@@ -107,10 +107,11 @@ func (a *agent) looked(answered bool, began time.Duration, pid int, ticker bool,
 	}
 }
 
-// noteAcked notes what the replicas had acknowledged when the process ended, or was as
-// good as ended.
+// noteAcked is agent.redisWatch.noteAcked.
 func (rw *redisWatch) noteAcked(at reconcile.Time) {
-	rw.acked, rw.ackedUntil = rw.info.acked(), at+ackedCounts
+	if rw.known && rw.info.primary {
+		rw.acked, rw.ackedUntil = rw.info.acked(), at+ackedCounts
+	}
 }
 
 // acked is the most that a replica has acknowledged.
