@@ -137,9 +137,10 @@ func (a *agent) post(k kind, d time.Duration) {
 	a.h.w.queue.push(event{at: a.h.w.now + d, gen: a.gen, kind: k, host: uint8(a.h.i)})
 }
 
-// later does something unless the agent dies before; if it is frozen, afterwards.
+// later does something unless the agent dies before; if it is frozen, afterwards. d is
+// negative when what it is the rest of is over.
 func (a *agent) later(d time.Duration, do func()) {
-	a.h.w.queue.push(event{at: a.h.w.now + d, gen: a.gen, kind: evAgent, host: uint8(a.h.i), do: do})
+	a.h.w.queue.push(event{at: a.h.w.now + max(0, d), gen: a.gen, kind: evAgent, host: uint8(a.h.i), do: do})
 }
 
 func (a *agent) handle(e event) {

@@ -22,6 +22,7 @@ type redisWatch struct {
 	killed      int
 	raw         bool // what the agent before this one asked for may yet be carried out
 	notBefore   time.Duration
+	askedAt     time.Duration
 }
 
 // info is what INFO and CONFIG GET say.
@@ -74,7 +75,7 @@ func (a *agent) poll(timeout time.Duration, then func()) {
 				a.readInfo(max(0, timeout-(a.h.local()-began)), began, pid, ticker, then)
 				return
 			}
-			a.looked(false, began, pid, ticker, then)
+			a.looked(nil, began, pid, ticker, then)
 		})
 		return
 	}
@@ -87,18 +88,30 @@ func (a *agent) readInfo(timeout, began time.Duration, pid int, ticker bool, the
 	if !r.responds(w.now) {
 		d = timeout
 	}
-	a.later(d, func() { a.looked(d != timeout && r.responds(w.now), began, pid, ticker, then) })
+	var answer *info // as of a moment between the question and its arrival here
+	if d != timeout {
+		w.after(d/2, func() {
+			if r.responds(w.now) && r.run == pid {
+				answer = a.h.info()
+			}
+		})
+	}
+	a.later(d, func() { a.looked(answer, began, pid, ticker, then) })
 }
 
-func (a *agent) looked(answered bool, began time.Duration, pid int, ticker bool, then func()) {
+func (a *agent) looked(answer *info, began time.Duration, pid int, ticker bool, then func()) {
+	rw := &a.redisW
 	if ticker {
-		a.redisW.polling = false
+		rw.polling = false
 	}
 	switch r := &a.h.redis; {
 	case !r.up || r.run != pid:
 		a.wake()
-	case answered:
-		a.heard(began, pid)
+	case began < rw.askedAt:
+	case answer != nil && began < rw.notBefore:
+		a.wake()
+	case answer != nil:
+		a.heard(answer, began, pid)
 	default:
 		a.silent(began, pid)
 	}
@@ -145,18 +158,13 @@ func (a *agent) silent(began time.Duration, pid int) {
 	}
 }
 
-// heard takes down an answer.
-func (a *agent) heard(began time.Duration, pid int) {
-	h, rw := a.h, &a.redisW
+// info is what redis-server answers now.
+func (h *host) info() *info {
 	w, r := h.w, &h.redis
 	w.lookAtLink(h)
-	if began < rw.notBefore {
-		a.wake()
-		return
-	}
 	w.flow()
-	i := info{
-		run: pid, primary: r.primary, of: r.of, loading: r.loading, linkUp: r.link == linkUp, syncing: r.link == linkSyncing,
+	i := &info{
+		run: r.run, primary: r.primary, of: r.of, loading: r.loading, linkUp: r.link == linkUp, syncing: r.link == linkSyncing,
 		min: r.min, priority: r.priority, offset: r.pos - r.shift, keys: r.pos, replID: r.replID(),
 	}
 	if r.primary {
@@ -167,6 +175,12 @@ func (a *agent) heard(began time.Duration, pid int) {
 			}
 		}
 	}
+	return i
+}
+
+// heard takes down an answer.
+func (a *agent) heard(i *info, began time.Duration, pid int) {
+	h, rw := a.h, &a.redisW
 	old := &rw.info
 	changed := !rw.known || rw.pid != pid || rw.silentSince > 0 || i.min != old.min || i.priority != old.priority || i.primary != old.primary ||
 		i.loading != old.loading || i.linkUp != old.linkUp || i.replID != old.replID || i.of != old.of || i.syncing != old.syncing || i.links != old.links
@@ -176,7 +190,7 @@ func (a *agent) heard(began time.Duration, pid int) {
 	if !rw.known || rw.pid != pid || rw.silentSince > 0 {
 		rw.answers = h.local()
 	}
-	rw.pid, rw.info, rw.known, rw.silentSince, rw.stuck = pid, i, true, 0, false
+	rw.pid, rw.info, rw.known, rw.silentSince, rw.stuck, rw.askedAt = pid, *i, true, 0, false, began
 	rw.meet()
 	a.record()
 	if changed {
