@@ -16,6 +16,7 @@ const (
 	freshTimeout   = 50 * ms
 	probeEvery     = 100 * ms
 	probeTimeout   = 150 * ms
+	probeCalm      = 250 * ms
 	unreachable    = time.Second
 	guardMargin    = 20 * ms
 	firstRenewal   = 150 * ms
@@ -57,6 +58,8 @@ type agent struct {
 	failed                            bool
 	wasLeased, wasSettled, afterFence bool          // as the round saw it
 	actedAt                           time.Duration // when a round last planned more than a renewal
+	roundAt                           time.Duration // when the last one began
+	calm                              bool          // it saw nothing that becomes due soon
 	guardUntil                        time.Duration
 	guardArmed                        bool
 	lapsedAt                          time.Duration
@@ -149,6 +152,9 @@ func (a *agent) handle(e event) {
 		e.do()
 	case evRound:
 		a.post(evRound, tick)
+		if a.calm && a.h.w.now < a.roundAt+tick*3/2 {
+			return // each second one is left out
+		}
 		a.wake()
 	case evWake:
 		a.waking = false

@@ -65,8 +65,9 @@ func TestCluster(t *testing.T) {
 }
 
 // TestMutants: what is done wrong on purpose is found within so many seeds.
-// GuardLate is not among them: it takes a cut, a new agent and a slow disk at one moment,
-// and was not found in 41 000 schedules.
+// Three are not among them, and are left to tests of package agent: GuardLate takes a cut,
+// a new agent and a slow disk at one moment, and was not found in 41 000 schedules;
+// AnyHistory and StopFreely once showed themselves in some 500 000 each.
 func TestMutants(t *testing.T) {
 	for m, want := range map[Mutant]struct{ from, within uint64 }{
 		NoFence:         {1, 1500},
@@ -77,15 +78,13 @@ func TestMutants(t *testing.T) {
 		VoteUnsaved:     {1, 3000},
 		HandOverHasty:   {1, 1500},
 		KeepVIP:         {1, 500},
-		StaleRecord:     {46400, 1000},
-		StaleDrain:      {21300, 200},
+		StaleRecord:     {1, 1500},
+		StaleDrain:      {1, 1500},
 		NoCloseOthers:   {1, 3000},
-		DrainUnsaved:    {2300, 3000},
+		DrainUnsaved:    {1, 1500},
 		WholeIgnored:    {1, 3000},
-		WholeUnsaved:    {1, 8000},
-		VoteAfterCrash:  {1, 3000},
-		AnyHistory:      {5541900, 60},
-		StopFreely:      {5243060, 40},
+		WholeUnsaved:    {14000, 1000},
+		VoteAfterCrash:  {1, 4000},
 	} {
 		t.Run(m.String(), func(t *testing.T) {
 			p := player{from: want.from, most: want.within, wrong: m, first: true}

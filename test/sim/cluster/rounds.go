@@ -24,7 +24,7 @@ func (a *agent) round() {
 		a.woken = true
 		return
 	}
-	a.inRound, a.woken = true, false
+	a.inRound, a.woken, a.roundAt = true, false, a.h.w.now
 	a.rounds = 0
 	a.begin()
 }
@@ -144,6 +144,7 @@ func (a *agent) polled() {
 		return
 	}
 	a.inRound = false
+	a.calm = !a.again && !a.failed && reconcile.Calm(a.o, a.h.d)
 	if a.stopping {
 		a.observe()
 		if reconcile.Stopped(a.o) {

@@ -328,7 +328,8 @@ func (a *agent) look() {
 	if t != p.of {
 		*p = probe{of: t, fenced: p.fenced, fencedAt: p.fencedAt, tried: p.tried, seen: now, connected: now}
 	}
-	if t == nil || !t.d.Redis {
+	heard := v.EverHeard && !v.Released && now < v.HeardAt+reconcile.Quiet
+	if t == nil || !t.d.Redis || heard && p.seen == p.tried && now < p.tried+probeCalm {
 		a.post(evProbe, probeEvery)
 		return
 	}
