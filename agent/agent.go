@@ -228,6 +228,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return a.rounds(gctx)
 	})
 	err = g.Wait()
+	a.record(a.stopping.Load()) // what came in since the last time, or while the disk was slow
 	a.sending.close()
 	a.redis.stops.Wait()
 	a.sentinel.stops.Wait()

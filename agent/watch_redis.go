@@ -251,11 +251,11 @@ func (w *redisWatch) worth(l lead) {
 }
 
 // unsavedRecord returns the record when it differs from what was saved, or synced,
-// last.
+// last. It is also of use once redis-server has ended: it is all that is known then.
 func (w *redisWatch) unsavedRecord(sync bool) (record, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.rec, w.known && (w.rec != w.saved || sync && w.rec != w.synced)
+	return w.rec, w.rec != w.saved || sync && w.rec != w.synced
 }
 
 // savedData is what the dataset is worth, as far as the next agent would know.

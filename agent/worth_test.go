@@ -72,6 +72,24 @@ func TestWorthComparesHistories(t *testing.T) {
 	}
 }
 
+// The last that a redis-server was known to have is written down also after its end: its
+// next process has forgotten its offset.
+func TestRecordOutlivesRedis(t *testing.T) {
+	w := &redisWatch{known: true, pid: 1, rec: record{Term: 7, Offset: 1600, Keys: 1}}
+	w.forget()
+	r, changed := w.unsavedRecord(false)
+	if !changed || r.Offset != 1600 {
+		t.Fatalf("unsaved after the end of redis-server: %v, %+v", changed, r)
+	}
+	w.recordSaved(r, false)
+	if _, changed := w.unsavedRecord(false); changed {
+		t.Error("saved, and unsaved still")
+	}
+	if _, changed := w.unsavedRecord(true); !changed {
+		t.Error("it is not synced yet")
+	}
+}
+
 // The history that is announced is that of the process which is the primary now.
 func TestLeads(t *testing.T) {
 	w := &redisWatch{known: true, info: redis.Info{Role: redis.Replica, ReplID: "h1"}}

@@ -161,6 +161,8 @@ func (a *agent) polled() {
 func (a *agent) stopped() {
 	w := a.h.w
 	w.logf("%s stopped in order", a.h.id)
+	a.h.disk.record = a.redisW.rec
+	a.h.disk.synced, a.h.disk.syncedAt = a.h.disk.record, w.now
 	for _, o := range w.hosts {
 		if w.linked(a.h, o) {
 			o.gossip[a.h.i].left = true
