@@ -137,6 +137,7 @@ func (w *world) places(s agent.Status) (map[Place]*lab.Host, error) {
 func (w *world) client(ctx context.Context) *writer.Writer {
 	return w.c.Writer(ctx, func(o *writer.Options) {
 		o.Workers, o.Pause = 2, 2*time.Millisecond
+		o.DialTimeout = 300 * time.Millisecond // a link that takes 50 ms must let it connect anew
 		for _, name := range w.c.Names() {
 			o.Direct = append(o.Direct, w.c.Host(name).Addr().String()+":6379")
 		}
