@@ -27,7 +27,7 @@ const (
 func (a *Agent) handOver(ctx context.Context, o reconcile.Observed, to string) (err error) {
 	began, name := now(), a.cfg.Load().Node.Name
 	w := a.wishes.begin(to)
-	if w == nil && !handsOverByItself(o, a.desired()) {
+	if w == nil && !reconcile.CannotStay(o, a.desired()) {
 		return nil // the wish was taken back after this was planned
 	}
 	defer func() { a.wishes.tried(w, err) }()
@@ -86,11 +86,6 @@ func (a *Agent) serverOf(m reconcile.Member) (*redis.Server, error) {
 		return nil, fmt.Errorf("ask the redis-server of %s: %w", m.Name, err)
 	}
 	return redis.NewServer(addr, a.agentCredentials()), nil
-}
-
-// handsOverByItself: there is a reason to move the primary that is no person's wish.
-func handsOverByItself(o reconcile.Observed, d reconcile.Desired) bool {
-	return o.Stopping || !d.Redis || o.Redis.WriteError
 }
 
 // primaryVIPs are the addresses that go with the primary.

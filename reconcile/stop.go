@@ -2,13 +2,19 @@ package reconcile
 
 import "slices"
 
-// handOver moves the primary to another node when a person asked for it, this node
-// is to run no redis-server any more, or its redis-server refuses writes because it
-// cannot write to its disk. Nothing moves while the cluster is paused: nobody would
+// CannotStay: a primary here is to move, whether a person asked for it or not. This
+// node stops, it is to run no redis-server any more, or its redis-server refuses
+// writes because it cannot write to its disk.
+func CannotStay(o Observed, d Desired) bool {
+	return o.Stopping || !d.Redis || o.Redis.WriteError
+}
+
+// handOver moves the primary to another node when a person asked for it or it cannot
+// stay. Nothing moves while the cluster is paused: nobody would
 // get the votes.
 func (p *plan) handOver() bool {
 	o := p.o
-	wanted := o.Handover || !p.d.Redis || o.Redis.WriteError
+	wanted := o.Handover || CannotStay(o, p.d)
 	if o.Paused || !wanted || !o.leased() || !o.Redis.answers() || o.Redis.Role != Primary {
 		return false
 	}
@@ -31,7 +37,7 @@ func (p *plan) target() string {
 		return s[0]
 	case slices.Contains(s, p.o.HandoverTo):
 		return p.o.HandoverTo
-	case p.o.Stopping || p.o.Redis.WriteError || !p.d.Redis:
+	case CannotStay(p.o, p.d):
 		return s[0] // it cannot wait for the one that was asked for
 	}
 	return ""
