@@ -3,15 +3,15 @@ package election_test
 import (
 	"testing"
 
-	"github.com/redisd/redisd/test/sim"
+	"github.com/redisd/redisd/test/sim/elections"
 )
 
-// TestSimulated plays a few schedules of package sim; `go test ./test/sim` plays
+// TestSimulated plays a few schedules of package elections; `go test ./test/sim/elections` plays
 // more, and says how to play for hours and how to repeat one.
 func TestSimulated(t *testing.T) {
 	for seed := uint64(1); seed <= 60; seed++ {
-		if r := sim.Run(seed, nil); r.Err != nil {
-			t.Errorf("seed %d: %v (go test ./test/sim -run TestElection -sim.seed=%d)", seed, r.Err, seed)
+		if r := elections.Run(seed, nil); r.Err != nil {
+			t.Errorf("seed %d: %v (go test ./test/sim/elections -run TestElection -sim.seed=%d)", seed, r.Err, seed)
 		}
 	}
 }

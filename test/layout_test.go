@@ -28,13 +28,13 @@ var allowed = map[string][]string{
 
 	"packaging/deb": {},
 	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {}, "test/lab/cmd/lab": {"test/lab"},
-	"test/cluster":      {"agent", "test/lab", "test/lab/writer"},
-	"test/e2e":          {"agent", "test/cluster", "test/lab", "test/lab/writer"},
-	"test/sim":          {"election", "test/sim/seedfile"},
-	"test/sim/cluster":  {"election", "reconcile", "test/sim/seedfile"},
-	"test/sim/seedfile": {},
-	"test/bench":        {"agent", "test/cluster", "test/lab", "test/lab/writer"},
-	"test/chaos":        {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/cluster":       {"agent", "test/lab", "test/lab/writer"},
+	"test/e2e":           {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/sim/elections": {"election", "test/sim/seedfile"},
+	"test/sim/nodes":     {"election", "reconcile", "test/sim/seedfile"},
+	"test/sim/seedfile":  {},
+	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 }
 
 // onlyStandard are the packages that use nothing but the standard library: what

@@ -1,4 +1,4 @@
-package sim
+package elections
 
 import (
 	"container/heap"

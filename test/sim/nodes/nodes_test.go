@@ -1,4 +1,4 @@
-package cluster
+package nodes
 
 import (
 	"bufio"
@@ -55,7 +55,7 @@ func TestCluster(t *testing.T) {
 	p.play()
 	took := time.Since(start)
 	for _, r := range p.failed[:min(20, len(p.failed))] {
-		t.Errorf("seed %d: %v (go test ./test/sim/cluster -run TestCluster -sim.seed=%d)", r.Seed, r.Err, r.Seed)
+		t.Errorf("seed %d: %v (go test ./test/sim/nodes -run TestCluster -sim.seed=%d)", r.Seed, r.Err, r.Seed)
 	}
 	t.Logf("%d schedules, %d failed, %d steps in %v: %.0f schedules/s, %.0f steps/s; %v", p.runs, len(p.failed), p.sum.Steps,
 		took.Round(time.Millisecond), float64(p.runs)/took.Seconds(), float64(p.sum.Steps)/took.Seconds(), p.sum)

@@ -1,4 +1,4 @@
-package sim
+package elections
 
 import (
 	"bufio"
@@ -49,7 +49,7 @@ func TestElection(t *testing.T) {
 	}
 	for _, s := range failedOnce {
 		if r := Run(s, nil); r.Err != nil {
-			t.Errorf("seed %d, which failed once: %v (go test ./test/sim -run TestElection -sim.seed=%d)", s, r.Err, s)
+			t.Errorf("seed %d, which failed once: %v (go test ./test/sim/elections -run TestElection -sim.seed=%d)", s, r.Err, s)
 		}
 	}
 	s := play(t, *from, *seeds, *lasts)
@@ -94,7 +94,7 @@ func play(t *testing.T, from uint64, n int, lasts time.Duration) sums {
 				r := Run(seed, nil)
 				mu.Lock()
 				if r.Err != nil {
-					t.Errorf("seed %d: %v (go test ./test/sim -run TestElection -sim.seed=%d)", seed, r.Err, seed)
+					t.Errorf("seed %d: %v (go test ./test/sim/elections -run TestElection -sim.seed=%d)", seed, r.Err, seed)
 				}
 				s.add(r)
 				mu.Unlock()

@@ -1,4 +1,4 @@
-// Package cluster plays whole clusters in virtual time: the real election.Elector and
+// Package nodes plays whole clusters in virtual time: the real election.Elector and
 // the real reconcile.Plan of every node, in an agent that does in small what package
 // agent does, against models of redis-server, redis-sentinel, gossip, the network, the
 // VIP, the disks and the clocks. Messages are lost, late, doubled and re-ordered,
@@ -10,7 +10,7 @@
 // VIPs where they belong, every Sentinel naming it, and no plans left.
 //
 // Everything follows from a seed, so a failure is repeated by its number. The package
-// does no input or output and reads no clock; only tests use it. Package sim plays the
+// does no input or output and reads no clock; only tests use it. Package elections plays the
 // election alone, and nastier: foundings, changing rosters, clocks 5 % off.
 //
 // # What the models assume
@@ -65,4 +65,4 @@
 //   - With max_lag_on_failover nobody may be left to become primary by himself; a person
 //     decides (Result.Waits), as where a founder gave the lease back before it was ever
 //     primary (Result.Barren). How much a failover loses under a limit is not checked.
-package cluster
+package nodes
