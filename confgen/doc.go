@@ -7,17 +7,17 @@
 // It is directives in, text out: pure and deterministic, one input always giving
 // the same bytes. It never touches a file, a process or the network, and it does
 // not judge values; that is redis-server's to do, see [TrialConf]. The agent
-// calls it, and package config, for the names of directives.
+// calls it. What it knows of single directives is in internal/directive.
 //
 // # Who owns which line
 //
 // A directive is owned, default or free:
 //
-//   - Owned directives ([Owned]) are redisd's means of keeping the cluster
+//   - Owned directives ([directive.Owned]) are redisd's means of keeping the cluster
 //     together. Their value is written afresh every time; nobody else's counts.
-//   - Default directives are those for which redisd has a better value than
-//     redis-server has. [redis.directives] in redisd.toml overrides them, and so
-//     does CONFIG SET followed by CONFIG REWRITE.
+//   - Default directives ([directive.Defaults]) are those for which redisd has a
+//     better value than redis-server has. [redis.directives] in redisd.toml
+//     overrides them, and so does CONFIG SET followed by CONFIG REWRITE.
 //   - All others are free. [redis.directives] sets them, or CONFIG SET followed by
 //     CONFIG REWRITE does; where both do, redisd.toml wins.
 //

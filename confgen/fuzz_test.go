@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // seedExisting adds what programs left behind in the golden files.
@@ -43,17 +44,17 @@ func FuzzMerge(f *testing.F) {
 		}
 		for line := range strings.Lines(rest) {
 			line = strings.TrimSpace(line)
-			words, err := confgen.SplitArgs(line)
+			words, err := directive.SplitArgs(line)
 			if err != nil {
 				t.Errorf("redis-server could not read %q", line)
 			}
 			if len(words) == 0 || line[0] == '#' {
 				continue
 			}
-			if _, owned := confgen.Owned(words[0]); owned {
+			if _, owned := directive.Owned(words[0]); owned {
 				t.Errorf("%q is redisd's", line)
 			}
-			if name := confgen.Canonical(words[0]); name == "timeout" && line != "timeout 600" {
+			if name := directive.Canonical(words[0]); name == "timeout" && line != "timeout 600" {
 				t.Errorf("%q instead of what redisd.toml says", line)
 			}
 		}
@@ -129,20 +130,20 @@ func FuzzSplitArgs(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		if confgen.CheckValue(value) != nil {
+		if directive.CheckValue(value) != nil {
 			return
 		}
 		conf := string(confgen.TrialConf("", map[string]string{"x": value}))
 		var got, want []string
 		for line := range strings.Lines(conf) {
-			if words, err := confgen.SplitArgs(strings.Trim(line, " \t\r\n")); err != nil {
+			if words, err := directive.SplitArgs(strings.Trim(line, " \t\r\n")); err != nil {
 				t.Errorf("redis-server could not read %q", line)
 			} else if words[0] == "x" {
 				got = append(got, words[1:]...)
 			}
 		}
 		for line := range strings.SplitSeq(value, "\n") {
-			words, err := confgen.SplitArgs(line)
+			words, err := directive.SplitArgs(line)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,6 +3,8 @@ package confgen
 import (
 	"slices"
 	"strings"
+
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // Merge carries over, from the redis.conf that a redis-server last ran with into
@@ -59,7 +61,7 @@ func keepBelowSignature(w *confWriter, tail []confLine, wanted func(name string)
 		if len(l.words) == 0 {
 			return true
 		}
-		_, owned := Owned(l.words[0])
+		_, owned := directive.Owned(l.words[0])
 		return owned || !wanted(l.name())
 	})
 	if len(tail) == 0 {
@@ -113,7 +115,7 @@ func recordedDefault(l confLine) confLine {
 	if !ok {
 		return confLine{}
 	}
-	words, err := SplitArgs(text)
+	words, err := directive.SplitArgs(text)
 	if err != nil || len(words) == 0 {
 		return confLine{}
 	}

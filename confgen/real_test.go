@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // TestRealProgramsAcceptTheGoldenFiles starts redis-server and redis-sentinel with
@@ -51,7 +52,7 @@ func checkRedis(t *testing.T, golden string) {
 		t.Errorf("a write on a fenced node: %q, want NOREPLICAS", got)
 	}
 	for _, l := range strings.Split(golden, "\n") {
-		words, err := confgen.SplitArgs(l)
+		words, err := directive.SplitArgs(l)
 		if err != nil || len(words) != 2 || strings.HasPrefix(l, "#") {
 			continue
 		}
@@ -270,18 +271,18 @@ func TestDirectivesTable(t *testing.T) {
 	checked := 0
 	for i := 0; i+1 < len(lines); i += 2 {
 		name, value := lines[i], lines[i+1]
-		if !confgen.Known(name) {
+		if !directive.Known(name) {
 			t.Errorf("%s is not known", name)
 			continue
 		}
-		if _, owned := confgen.Owned(name); owned {
+		if _, owned := directive.Owned(name); owned {
 			continue
 		}
 		checked++
 		got := s.do("CONFIG", "SET", name, value)
 		immutable := strings.Contains(got, "can't set immutable config") || strings.Contains(got, "can't set protected config")
-		if confgen.Live(name) == immutable {
-			t.Errorf("CONFIG SET %s: %q, but Live is %v", name, got, confgen.Live(name))
+		if directive.Live(name) == immutable {
+			t.Errorf("CONFIG SET %s: %q, but Live is %v", name, got, directive.Live(name))
 		}
 	}
 	if checked < 80 {

@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strconv"
+
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // Names of the files inside the folders that Dir of the facts names.
@@ -53,7 +55,7 @@ type RedisFacts struct {
 	Primary         netip.AddrPort    // zero: not known, see Placeholder
 	ReplicaPassword Password          // this node's, to log in at the primary
 	MaxMemory       string            // "": not set
-	Directives      map[string]string // of [redis.directives]; see CheckValue
+	Directives      map[string]string // of [redis.directives]; see directive.CheckValue
 }
 
 // RedisConf writes redis.conf. A redis-server that starts with it is a replica,
@@ -132,17 +134,21 @@ func defaultPart(w *confWriter, f RedisFacts) {
 	w.section("redisd's defaults, which [redis.directives] overrides")
 	set := map[string]bool{}
 	for name := range f.Directives {
-		set[Canonical(name)] = true
+		set[directive.Canonical(name)] = true
 	}
-	for _, d := range defaults {
-		if set[d.name] {
+	for _, d := range directive.Defaults {
+		if set[d.Name] {
 			continue
 		}
-		w.section(d.why)
-		w.line(defaultRecord + d.name + " " + d.value)
-		w.set(d.name, d.value)
+		w.section(d.Why)
+		w.line(defaultRecord + d.Name + " " + d.Value)
+		w.set(d.Name, d.Value)
 	}
 }
+
+// Default is the value that RedisConf gives a directive if nobody else does; ok is
+// false where it leaves that to redis-server.
+func Default(name string) (value string, ok bool) { return directive.Default(name) }
 
 func directivePart(w *confWriter, f RedisFacts) {
 	lines := userLines(f.MaxMemory, f.Directives)
@@ -167,7 +173,7 @@ func userLines(maxMemory string, directives map[string]string) []string {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		lines = append(lines, directiveLines(Canonical(name), directives[name])...)
+		lines = append(lines, directiveLines(directive.Canonical(name), directives[name])...)
 	}
 	return lines
 }

@@ -150,7 +150,7 @@ func (s *SentinelState) readKnownSentinel(args []string) error {
 }
 
 func checkSentinelID(id string) error {
-	hex := strings.Trim(id, hexDigits) == ""
+	hex := strings.Trim(id, "0123456789abcdef") == ""
 	if len(id) != sentinelIDLength || !hex {
 		return fmt.Errorf("id %q: want %d hexadecimal digits", id, sentinelIDLength)
 	}

@@ -3,6 +3,8 @@ package confgen
 import (
 	"fmt"
 	"strings"
+
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // TrialConf writes a configuration with which redis-server only says whether it
@@ -72,5 +74,5 @@ func TrialVerdict(output []byte) error {
 // firstWord is the directive even of a line whose quotes are not balanced.
 func (l confLine) firstWord() string {
 	word, _, _ := strings.Cut(l.text, " ")
-	return Canonical(word)
+	return directive.Canonical(word)
 }

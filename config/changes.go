@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // Effect is what it takes for a change of the configuration to have effect.
@@ -92,9 +92,9 @@ func directiveChange(name string, old, next Config) (Change, bool) {
 	if isSet {
 		c.New = quoted(b)
 	}
-	_, hasDefault := confgen.Default(name)
+	_, hasDefault := directive.Default(name)
 	switch {
-	case !confgen.Live(name):
+	case !directive.Live(name):
 		c.Effect, c.Why = RestartRedis, "redis-server reads this directive only when it starts"
 	case !isSet && !hasDefault:
 		c.Effect, c.Why = RestartRedis, "redis-server goes back to its own default only when it starts"

@@ -15,7 +15,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // Config is a whole redisd.toml, defaults filled in.
@@ -174,8 +174,8 @@ func (c Config) Where(key string) string {
 }
 
 // DirectiveKey returns the key that sets a directive of redis.conf.
-func (c Config) DirectiveKey(directive string) string {
-	name := confgen.Canonical(directive)
+func (c Config) DirectiveKey(name string) string {
+	name = directive.Canonical(name)
 	if _, set := c.Redis.Directives[name]; name == "maxmemory" && !set {
 		return "redis.maxmemory"
 	}
@@ -184,7 +184,7 @@ func (c Config) DirectiveKey(directive string) string {
 
 // DirectiveMistake is the mistake that redis-server found in the value of a
 // directive, said about the line of redisd.toml where it is set.
-func (c Config) DirectiveMistake(directive, problem string) *Mistake {
-	key := c.DirectiveKey(directive)
+func (c Config) DirectiveMistake(name, problem string) *Mistake {
+	key := c.DirectiveKey(name)
 	return &Mistake{Where: c.Where(key), Key: key, Problem: problem}
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
-	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // maxFile bounds what is read: a redisd.toml has a few kilobytes.
@@ -211,7 +211,7 @@ func (l *loader) directives(raw any) {
 	}
 	written := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(table)) {
-		key, canonical := directivesKey+"."+name, confgen.Canonical(name)
+		key, canonical := directivesKey+"."+name, directive.Canonical(name)
 		if other, twice := written[canonical]; twice {
 			l.add(key, "it is set as %q, too: both are names of one directive", other)
 			continue

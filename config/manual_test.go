@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 const manualPath = "../packaging/deb/redisd.toml"
@@ -86,10 +86,10 @@ func TestManualExamples(t *testing.T) {
 		t.Errorf("an example was missed: %+v", c)
 	}
 	for name, value := range c.Redis.Directives {
-		if !confgen.Known(name) {
+		if !directive.Known(name) {
 			t.Errorf("the example %s is no directive", name)
 		}
-		if d, ok := confgen.Default(name); ok && d != value {
+		if d, ok := directive.Default(name); ok && d != value {
 			t.Errorf("the manual says that redisd's default of %s is %q, it is %q", name, value, d)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 // A Mistake is one thing that is wrong with a configuration.
@@ -135,10 +135,10 @@ func unknownKey(section, name string, known map[string]bool) string {
 		return fmt.Sprintf("there is no such key here; it belongs into [%s]", in)
 	}
 	if section == "redis" || section == "" {
-		if reason, owned := confgen.Owned(name); owned {
+		if reason, owned := directive.Owned(name); owned {
 			return "there is no such key; it is a directive of redis.conf, which redisd sets itself: " + reason
 		}
-		if confgen.Known(name) {
+		if directive.Known(name) {
 			return "there is no such key here; it is a directive of redis.conf and belongs into [redis.directives]"
 		}
 	}

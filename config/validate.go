@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/directive"
 )
 
 const (
@@ -102,7 +102,7 @@ func (c Config) validateDirectives(m *mistakes) {
 			m.add(key, "%s", problem)
 			continue
 		}
-		if err := confgen.CheckValue(c.Redis.Directives[name]); err != nil {
+		if err := directive.CheckValue(c.Redis.Directives[name]); err != nil {
 			m.add(key, "found %q, allowed is what can follow it on a line of redis.conf: %v", c.Redis.Directives[name], err)
 		}
 	}
@@ -113,7 +113,7 @@ func (c Config) validateDirectives(m *mistakes) {
 
 // directiveProblem says why a directive cannot be set, "" if it can.
 func directiveProblem(name string) string {
-	if reason, owned := confgen.Owned(name); owned {
+	if reason, owned := directive.Owned(name); owned {
 		return "redisd sets this directive itself: " + reason
 	}
 	if !directivePattern.MatchString(name) {
@@ -121,8 +121,8 @@ func directiveProblem(name string) string {
 	}
 	// Only what is a slip or two away from a known name is refused: others may be of
 	// a release to come. Whether this redis-server has them, it says itself.
-	if !confgen.Known(name) && !strings.Contains(name, ".") {
-		if n := nearest(name, confgen.KnownDirectives(), min(len(name)/4, 2)); n != "" {
+	if !directive.Known(name) && !strings.Contains(name, ".") {
+		if n := nearest(name, directive.Names(), min(len(name)/4, 2)); n != "" {
 			return fmt.Sprintf("redis.conf has no such directive; did you mean %q?", n)
 		}
 	}

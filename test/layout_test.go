@@ -21,10 +21,9 @@ const module = "github.com/redisd/redisd/"
 var allowed = map[string][]string{
 	"cmd/redisd": {"agent", "config", "confgen", "redis", "supervisor", "vip"},
 	"agent":      {"config", "confgen", "election", "gossip", "reconcile", "redis", "supervisor", "vip"},
-	"config":     {"confgen"}, // for the names of directives
 
-	"confgen": {}, "election": {}, "gossip": {}, "reconcile": {}, "redis": {}, "supervisor": {}, "vip": {},
-	"internal/atomicfile": {}, "internal/secret": {}, "internal/slotfile": {},
+	"config": {}, "confgen": {}, "election": {}, "gossip": {}, "reconcile": {}, "redis": {}, "supervisor": {}, "vip": {},
+	"internal/atomicfile": {}, "internal/directive": {}, "internal/secret": {}, "internal/slotfile": {},
 
 	"packaging/deb": {},
 	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {}, "test/lab/cmd/lab": {"test/lab"},
@@ -39,7 +38,7 @@ var allowed = map[string][]string{
 
 // onlyStandard are the packages that use nothing but the standard library: what
 // they decide depends on nobody's release.
-var onlyStandard = []string{"election", "reconcile", "confgen"}
+var onlyStandard = []string{"election", "reconcile", "confgen", "internal/directive"}
 
 type goPackage struct {
 	ImportPath string

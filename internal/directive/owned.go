@@ -1,4 +1,4 @@
-package confgen
+package directive
 
 import "strings"
 
