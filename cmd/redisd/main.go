@@ -1,8 +1,9 @@
 // Command redisd makes a Redis on several servers highly available.
 //
 // `redisd agent` runs on every server, started by systemd; the other commands
-// ask the agent on this host, or check and render its configuration. One file
-// holds one command, or one concern of the commands.
+// ask the agent on this host, or check and render its configuration. A command has
+// a file of its name (pause.go has resume, too); the other files are what several
+// commands share, or one part of a large one.
 //
 // Exit codes: 0 done, 1 failed, 2 usage or bad configuration.
 package main
