@@ -191,6 +191,14 @@ func (l *lan) home(addrs ...string) *node {
 	return n
 }
 
+// newPair is the LAN that most tests need: the package is called on one host, and
+// the other sees what a neighbour sees. Both have an address of each family.
+func newPair(t testing.TB) (me, peer *node) {
+	t.Helper()
+	l := newLAN(t)
+	return l.home(own4, own6), l.host(peer4, peer6)
+}
+
 func (l *lan) plug(n *node, addrs []string) *node {
 	l.t.Helper()
 	l.ports++

@@ -13,8 +13,7 @@ import (
 func TestAnnouncementsOnTheWire(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			me, peer := l.home(own4, own6), l.host(peer4, peer6)
+			me, peer := newPair(t)
 			heard := peer.sniff(tt.vip.Addr())
 			a := newAddress(t, Config{Prefix: tt.vip})
 			each := 1 // frames an announcement
@@ -53,8 +52,7 @@ func TestAnnouncementsOnTheWire(t *testing.T) {
 func TestNoAnnouncementAfterTheLifetime(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			me, peer := l.home(own4, own6), l.host(peer4, peer6)
+			me, peer := newPair(t)
 			a := newAddress(t, Config{Prefix: tt.vip, Lifetime: time.Second})
 			hold(t, a)
 			await(t, "the address is gone", 3*time.Second, func() bool { return !me.has(tt.vip.Addr().String()) })
@@ -71,9 +69,7 @@ func TestNoAnnouncementAfterTheLifetime(t *testing.T) {
 func TestProbe(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			l.home(own4, own6)
-			peer := l.host(peer4, peer6)
+			_, peer := newPair(t)
 			a := newAddress(t, Config{Prefix: tt.vip})
 			const wait = 100 * time.Millisecond
 			probe := func() (net.HardwareAddr, time.Duration) {

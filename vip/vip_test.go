@@ -142,9 +142,7 @@ func TestFormOfTheAddress(t *testing.T) {
 // The host's own connections never start from the VIP, not even when the host's
 // own address was taken away and came back, and so is the younger one.
 func TestNeverASourceAddress(t *testing.T) {
-	l := newLAN(t)
-	me := l.home(own4, own6)
-	l.host(peer4, peer6)
+	me, _ := newPair(t)
 	source := func(to string) string {
 		c, err := net.Dial("udp", net.JoinHostPort(to, "9"))
 		must(t, err)

@@ -52,8 +52,7 @@ func awaitRunning(t testing.TB, a *Address, want bool) {
 func TestChanged(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			me, peer := l.home(own4, own6), l.host(peer4, peer6)
+			me, peer := newPair(t)
 			heard := peer.sniff(tt.vip.Addr())
 			a := newAddress(t, Config{Prefix: tt.vip})
 
@@ -135,8 +134,7 @@ func awaitDense(t testing.TB, heard *sniffer, hw net.HardwareAddr, since time.Ti
 func TestLinkFlap(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			me, peer := l.home(own4, own6), l.host(peer4, peer6)
+			me, peer := newPair(t)
 			heard := peer.sniff(tt.vip.Addr())
 			a := newAddress(t, Config{Prefix: tt.vip, Lifetime: time.Minute})
 			hold(t, a)
@@ -161,8 +159,7 @@ func TestLinkFlap(t *testing.T) {
 func TestHoldWhileTheInterfaceIsDown(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			me, peer := l.home(own4, own6), l.host(peer4, peer6)
+			me, peer := newPair(t)
 			a := newAddress(t, Config{Prefix: tt.vip, Lifetime: time.Minute})
 			hold(t, a)
 			must(t, me.nl.LinkSetDown(me.link()))
@@ -202,8 +199,7 @@ func TestInterfaceMadeAgain(t *testing.T) {
 func TestHardwareAddressChanges(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {
-			l := newLAN(t)
-			me, peer := l.home(own4, own6), l.host(peer4, peer6)
+			me, peer := newPair(t)
 			heard := peer.sniff(tt.vip.Addr())
 			a := newAddress(t, Config{Prefix: tt.vip, Lifetime: time.Minute})
 			hold(t, a)
