@@ -29,9 +29,9 @@ var allowed = map[string][]string{
 	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {}, "test/lab/cmd/lab": {"test/lab"},
 	"test/cluster":       {"agent", "test/lab", "test/lab/writer"},
 	"test/e2e":           {"agent", "test/cluster", "test/lab", "test/lab/writer"},
-	"test/sim/elections": {"election", "test/sim/seedfile"},
-	"test/sim/nodes":     {"election", "reconcile", "test/sim/seedfile"},
-	"test/sim/seedfile":  {},
+	"test/sim/elections": {"election", "test/sim/seeds"},
+	"test/sim/nodes":     {"election", "reconcile", "test/sim/seeds"},
+	"test/sim/seeds":     {},
 	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 }

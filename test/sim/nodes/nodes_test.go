@@ -1,25 +1,19 @@
 package nodes
 
 import (
-	"bufio"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"runtime"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/redisd/redisd/test/sim/seedfile"
+	"github.com/redisd/redisd/test/sim/seeds"
 )
 
 var (
-	seed  = flag.Uint64("sim.seed", 0, "play this seed alone, with a trace")
-	seeds = flag.Uint64("sim.seeds", 4000, "play so many seeds")
-	from  = flag.Uint64("sim.from", 1, "the first seed")
-	lasts = flag.Duration("sim.for", 0, "play seeds for so long instead")
+	flags = seeds.NewFlags(4000)
 	wrong = flag.Int("sim.wrong", 0, "the mutant that plays")
 )
 
@@ -28,39 +22,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func simulation(m Mutant, add func(Result)) seeds.Simulation[Result] {
+	return seeds.Simulation[Result]{
+		Run: func(seed uint64, trace io.Writer) (Result, error) {
+			r := Run(seed, Options{Trace: trace, Wrong: m})
+			return r, r.Err
+		},
+		Add: add,
+	}
+}
+
 // TestCluster plays seeds: those that failed once, then a fixed number, or for a time
 // (-sim.for=1h -sim.from=1000000 -timeout 0).
 func TestCluster(t *testing.T) {
-	if *seed != 0 {
-		w := bufio.NewWriter(os.Stderr)
-		r := Run(*seed, Options{Trace: w, Wrong: Mutant(*wrong)})
-		w.Flush()
-		t.Logf("%v", r)
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
+	var sum Result
+	report, span := seeds.Test(t, flags, "testdata/seeds.txt", simulation(Mutant(*wrong), sum.add))
+	if !span {
 		return
 	}
-	failedOnce, err := seedfile.Read("testdata/seeds.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range failedOnce {
-		if r := Run(s, Options{}); r.Err != nil {
-			t.Errorf("seed %d, which failed once: %v", s, r.Err)
-		}
-	}
-	start := time.Now()
-	p := player{from: *from, most: *seeds, until: start.Add(*lasts), wrong: Mutant(*wrong), timed: *lasts > 0}
-	p.play()
-	took := time.Since(start)
-	for _, r := range p.failed[:min(20, len(p.failed))] {
-		t.Errorf("seed %d: %v (go test ./test/sim/nodes -run TestCluster -sim.seed=%d)", r.Seed, r.Err, r.Seed)
-	}
-	t.Logf("%d schedules, %d failed, %d steps in %v: %.0f schedules/s, %.0f steps/s; %v", p.runs, len(p.failed), p.sum.Steps,
-		took.Round(time.Millisecond), float64(p.runs)/took.Seconds(), float64(p.sum.Steps)/took.Seconds(), p.sum)
-	if p.sum.Promotions < p.runs/5 {
-		t.Errorf("%d promotions in %d schedules: the simulator no longer elects anyone", p.sum.Promotions, p.runs)
+	t.Logf("%v; %v", report, sum)
+	if uint64(sum.Promotions) < report.Runs/5 {
+		t.Errorf("%d promotions in %d schedules: the simulator no longer elects anyone", sum.Promotions, report.Runs)
 	}
 }
 
@@ -87,61 +69,13 @@ func TestMutants(t *testing.T) {
 		VoteAfterCrash:  {1, 4000},
 	} {
 		t.Run(m.String(), func(t *testing.T) {
-			p := player{from: want.from, most: want.within, wrong: m, first: true}
-			p.play()
-			if len(p.failed) == 0 {
-				t.Fatalf("not found in %d schedules", p.runs)
+			r := simulation(m, nil).Play(seeds.Span{From: want.from, Count: want.within, UntilFailed: true})
+			if len(r.Failed) == 0 {
+				t.Fatalf("not found in %d schedules", r.Runs)
 			}
-			t.Logf("after %d schedules: seed %d: %v", p.runs, p.failed[0].Seed, p.failed[0].Err)
+			t.Logf("after %d schedules: seed %d: %v", r.Runs, r.Failed[0].Seed, r.Failed[0].Err)
 		})
 	}
-}
-
-// player plays seeds on all processors.
-type player struct {
-	from, most uint64
-	until      time.Time
-	timed      bool
-	wrong      Mutant
-	first      bool // stop at the first that fails
-
-	mu     sync.Mutex
-	runs   int
-	failed []Result
-	sum    Result
-}
-
-func (p *player) play() {
-	var next atomic.Uint64
-	var over atomic.Bool
-	next.Store(p.from - 1)
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			var own Result
-			n := 0
-			for !over.Load() {
-				s := next.Add(1)
-				if p.timed && time.Now().After(p.until) || !p.timed && s >= p.from+p.most {
-					break
-				}
-				r := Run(s, Options{Wrong: p.wrong})
-				own.add(r)
-				n++
-				if r.Err != nil {
-					over.Store(p.first)
-					p.mu.Lock()
-					p.failed = append(p.failed, r)
-					p.mu.Unlock()
-				}
-			}
-			p.mu.Lock()
-			p.runs += n
-			p.sum.add(own)
-			p.mu.Unlock()
-		})
-	}
-	wg.Wait()
 }
 
 func (r *Result) add(o Result) {
@@ -166,6 +100,6 @@ func (r *Result) add(o Result) {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%v of virtual time, %d rounds, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d came late, %d wait for a person, all well at most %v after the last fault",
-		r.Virtual.Round(time.Second), r.Rounds, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Late, r.Waits, r.Settled)
+	return fmt.Sprintf("%d steps, %v of virtual time, %d rounds, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d came late, %d wait for a person, all well at most %v after the last fault",
+		r.Steps, r.Virtual.Round(time.Second), r.Rounds, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Late, r.Waits, r.Settled)
 }

@@ -1,6 +1,4 @@
-// Package seedfile reads the files of seeds that showed a bug once. The simulations' tests
-// call it; it does nothing else.
-package seedfile
+package seeds
 
 import (
 	"fmt"
