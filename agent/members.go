@@ -138,7 +138,7 @@ func (a *Agent) observedMembers(members []gossip.Member) []reconcile.Member {
 func hasRival(self string, members []gossip.Member) bool {
 	for _, m := range members {
 		if m.ID == self {
-			return m.Rival.IsValid()
+			return m.Conflict.IsValid()
 		}
 	}
 	return false

@@ -12,7 +12,7 @@ import (
 
 const (
 	// claimGap is how often one ID's claimants are asked: often enough to
-	// keep rivalTTL from running out while both are there.
+	// keep conflictTTL from running out while both are there.
 	claimGap = 5 * time.Second
 
 	// answerWait and askTries bound the wait for an answer, given that either
@@ -89,7 +89,7 @@ func (c *claims) settle(ctx context.Context, d dispute) {
 	j := c.g.journal
 	switch {
 	case there && too && held != other:
-		c.g.roster.rival(d.id, d.other, time.Now())
+		c.g.roster.conflict(d.id, d.other, time.Now())
 		j.complain("clone "+d.id, slog.LevelWarn, "two hosts have the same node id, most likely a cloned disk",
 			"id", d.id, "one", d.held, "other", d.other,
 			"cure", "on the cloned host stop redisd, remove its node id, and start it again")

@@ -280,7 +280,7 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	g.left = true
 	deadline := time.Now().Add(timeout)
 	g.seek()
-	g.farewell(timeout / 2)
+	g.notifyLeave(timeout / 2)
 	g.roster.leaves(g.cfg.ID, time.Now())
 	// memberlist takes zero for "wait for ever".
 	if err := g.ml.Leave(max(time.Until(deadline), time.Millisecond)); err != nil {
@@ -289,9 +289,9 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	return nil
 }
 
-// farewell tells each member that is up, by itself: memberlist's news of a
+// notifyLeave tells each member that is up, by itself: memberlist's news of a
 // departure does not say whether it was meant.
-func (g *Gossip) farewell(timeout time.Duration) {
+func (g *Gossip) notifyLeave(timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	up, _ := g.roster.others()
@@ -299,7 +299,7 @@ func (g *Gossip) farewell(timeout time.Duration) {
 	for _, m := range up {
 		wg.Go(func() {
 			if err := g.sendReliable(ctx, m.Addr, kindLeaving, []byte(g.cfg.ID)); err != nil {
-				g.journal.note(slog.LevelDebug, "farewell not delivered", "id", m.ID, "error", err)
+				g.journal.note(slog.LevelDebug, "leave notification not delivered", "id", m.ID, "error", err)
 			}
 		})
 	}
@@ -347,7 +347,7 @@ func (g *Gossip) spawn(f func()) bool {
 
 // run does what callbacks may not, and what is due now and then.
 func (g *Gossip) run(ctx context.Context) {
-	tick := time.NewTicker(rivalTTL / 12)
+	tick := time.NewTicker(conflictTTL / 12)
 	defer tick.Stop()
 	for {
 		select {

@@ -130,7 +130,7 @@ func TestRestartAtANewAddress(t *testing.T) {
 	for _, other := range nodes[:2] {
 		await(t, other, 30*time.Second, "n3 at its new address", func(ms []Member) bool {
 			m := find(ms, "n3")
-			if m.Rival.IsValid() {
+			if m.Conflict.IsValid() {
 				t.Errorf("taken for a clone: %+v", m)
 			}
 			return m.State == Alive && m.Addr == moved.Advertise
@@ -149,10 +149,10 @@ func TestCloneIsReported(t *testing.T) {
 	third, logB := startLogged(t, testConfig("n2", original.cfg.Advertise))
 	await(t, third, 5*time.Second, "joined", func(ms []Member) bool { return len(ms) == 2 })
 	clone, logC := startLogged(t, testConfig("n1", original.cfg.Advertise, third.cfg.Advertise))
-	for g, rival := range map[*Gossip]netip.AddrPort{
+	for g, other := range map[*Gossip]netip.AddrPort{
 		original: clone.cfg.Advertise, third: clone.cfg.Advertise, clone: original.cfg.Advertise,
 	} {
-		await(t, g, 8*time.Second, "told of the rival", func(ms []Member) bool { return find(ms, "n1").Rival == rival })
+		await(t, g, 8*time.Second, "told of the ID conflict", func(ms []Member) bool { return find(ms, "n1").Conflict == other })
 	}
 	for who, l := range map[string]*lines{"original": logA, "third": logB, "clone": logC} {
 		if !eventually(func() bool { return l.count("same node id") == 1 && l.count("cure=") == 1 }) {
@@ -192,7 +192,7 @@ func TestOneNodeAtTwoAddressesIsNoClone(t *testing.T) {
 	if !eventually(func() bool { return log.count("answers at two addresses") == 1 }) {
 		t.Error("not reported")
 	}
-	if m := find(g.Members(), "n1"); m.Rival.IsValid() || log.count("same node id") > 0 {
+	if m := find(g.Members(), "n1"); m.Conflict.IsValid() || log.count("same node id") > 0 {
 		t.Errorf("taken for a clone: %+v", m)
 	}
 }

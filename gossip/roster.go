@@ -44,10 +44,10 @@ type Member struct {
 	State State
 	Since time.Time // when this node learnt of the State
 
-	// Rival is another host that answers under the same ID: a cloned disk.
+	// Conflict is another host that answers under the same ID: a cloned disk.
 	// While it is set, nothing that this ID says can be relied upon, and a
 	// node that finds it on itself must not vote.
-	Rival netip.AddrPort
+	Conflict netip.AddrPort
 }
 
 const (
@@ -59,9 +59,9 @@ const (
 	// that it is gone, whichever comes first.
 	leaveGrace = 30 * time.Second
 
-	// rivalTTL is how long a rival is believed in after it last answered;
+	// conflictTTL is how long an ID conflict stands after the other host last answered;
 	// while two nodes quarrel over an ID they are asked every few seconds.
-	rivalTTL = time.Minute
+	conflictTTL = time.Minute
 )
 
 // roster remembers every member ever heard of. memberlist's own list cannot
@@ -78,9 +78,9 @@ type roster struct {
 
 type record struct {
 	Member
-	leaving time.Time // when it said that it leaves
-	refused bool      // Config.Accept will not have it
-	rivalAt time.Time // when the rival last answered
+	leaving    time.Time // when it said that it leaves
+	refused    bool      // Config.Accept will not have it
+	conflictAt time.Time // when the other host last answered
 }
 
 func newRoster(self Member) *roster {
@@ -188,9 +188,9 @@ func (r *roster) answered(id string, now time.Time) {
 	})
 }
 
-// rival notes another host that answered under a member's ID.
-func (r *roster) rival(id string, addr netip.AddrPort, now time.Time) {
-	r.update(id, func(rec *record) { rec.Rival, rec.rivalAt = addr, now })
+// conflict notes another host that answered under a member's ID.
+func (r *roster) conflict(id string, addr netip.AddrPort, now time.Time) {
+	r.update(id, func(rec *record) { rec.Conflict, rec.conflictAt = addr, now })
 }
 
 // refuse hides a member until memberlist has acceptable metadata of it.
@@ -220,13 +220,13 @@ func (r *roster) forget(id string) bool {
 	return true
 }
 
-// expire takes back rivals that no longer answer.
+// expire takes back conflicts with hosts that no longer answer.
 func (r *roster) expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, rec := range r.byID {
-		if rec.Rival.IsValid() && now.Sub(rec.rivalAt) > rivalTTL {
-			rec.Rival = netip.AddrPort{}
+		if rec.Conflict.IsValid() && now.Sub(rec.conflictAt) > conflictTTL {
+			rec.Conflict = netip.AddrPort{}
 			r.signal()
 		}
 	}

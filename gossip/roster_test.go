@@ -48,8 +48,8 @@ func TestRoster(t *testing.T) {
 		"was never here":            {func(r *roster) { r.gone("b", at(1)); r.leaves("b", at(1)); r.suspected("b", at(1)); r.refuse("b") }, "unknown"},
 		"is forgotten":              {func(r *roster) { join(r, 1); r.gone("b", at(2)); r.forget("b") }, "unknown"},
 		"is up, cannot be forgot":   {func(r *roster) { join(r, 1); r.forget("b") }, "alive 1 " + addrB.String()},
-		"has a rival":               {func(r *roster) { join(r, 1); r.rival("b", addrC, at(2)); r.expire(at(50)) }, "alive 1 " + addrB.String() + " rival " + addrC.String()},
-		"had a rival":               {func(r *roster) { join(r, 1); r.rival("b", addrC, at(2)); r.expire(at(63)) }, "alive 1 " + addrB.String()},
+		"in conflict":               {func(r *roster) { join(r, 1); r.conflict("b", addrC, at(2)); r.expire(at(50)) }, "alive 1 " + addrB.String() + " conflict " + addrC.String()},
+		"was in conflict":           {func(r *roster) { join(r, 1); r.conflict("b", addrC, at(2)); r.expire(at(63)) }, "alive 1 " + addrB.String()},
 		"is refused, yet forgotten": {func(r *roster) { join(r, 1); r.refuse("b"); r.forget("b"); join(r, 5) }, "alive 5 " + addrB.String()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,8 +58,8 @@ func TestRoster(t *testing.T) {
 			got := "unknown"
 			if m := find(r.members(), "b"); m.ID != "" {
 				got = fmt.Sprintf("%s %d %s", m.State, int(m.Since.Sub(t0)/time.Second), m.Addr)
-				if m.Rival.IsValid() {
-					got += " rival " + m.Rival.String()
+				if m.Conflict.IsValid() {
+					got += " conflict " + m.Conflict.String()
 				}
 			}
 			if got != tc.want {

@@ -66,7 +66,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// TestDemoKilled: even without its farewell nothing goes on running, and the next
+// TestDemoKilled: even when it cannot clean up, nothing goes on running, and the next
 // demo does not stumble over what is left.
 func TestDemoKilled(t *testing.T) {
 	d := startDemo(t)
