@@ -2,8 +2,8 @@
 // change of it means for a node that runs.
 //
 // It reads one file and the environment variables that override a node's own keys,
-// and reports all mistakes at once, each with its line, what was found and what is
-// allowed. It never writes a file, asks the network or looks at the host: facts
+// and reports all mistakes at once, each with its line, the invalid value and what it
+// must be. It never writes a file, asks the network or looks at the host: facts
 // about the host are passed in. The agent and the commands call it.
 //
 // The manual of every key is the file that the package installs,

@@ -141,47 +141,47 @@ func TestOneMistake(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"[cluster", "redisd.toml:1: this is not TOML: "},
 		{"[cluster]\nname = \"a\"\nname = \"b\"", "redisd.toml:3: this is not TOML: key 'cluster.name' has already been defined"},
-		{"cluster = 1", `redisd.toml:1: cluster: found 1, allowed is a table, [cluster]`},
-		{"[vip]\naddress = \"10.0.0.100/24\"", "redisd.toml:1: vip: found [vip], allowed is [[vip]]"},
-		{"vip = [1]", "redisd.toml:1: vip[0]: found 1, allowed is a table"},
-		{"vip = 1", "redisd.toml:1: vip: found 1"},
-		{"redis.directives = 1", "redis.directives: found 1, allowed is a table"},
-		{"[redis.directives]\n\n\nsave = []", "redisd.toml:4: redis.directives.save: found an empty list"},
+		{"cluster = 1", `redisd.toml:1: cluster: invalid value 1: must be a table, [cluster]`},
+		{"[vip]\naddress = \"10.0.0.100/24\"", "redisd.toml:1: vip: invalid value [vip]: must be [[vip]]"},
+		{"vip = [1]", "redisd.toml:1: vip[0]: invalid value 1: must be a table"},
+		{"vip = 1", "redisd.toml:1: vip: invalid value 1"},
+		{"redis.directives = 1", "redis.directives: invalid value 1: must be a table"},
+		{"[redis.directives]\n\n\nsave = []", "redisd.toml:4: redis.directives.save: invalid value []: must have at least one line"},
 		{"[redis.directives]\nsave = [\n  \"900 1\",\n  \"\",\n]", "redisd.toml:2: redis.directives.save: line 2 of the list is empty"},
-		{"[redis.directives]\nsave = \"900 1\\n300 10\"", "write a list"},
-		{"[redis.directives]\nsave = { a = 1 }", "found a table"},
+		{"[redis.directives]\nsave = \"900 1\\n300 10\"", "must be a list"},
+		{"[redis.directives]\nsave = { a = 1 }", "invalid value (a table): must be a text"},
 		{"[redis.directives]\n\"a b\" = 1", "cannot be the name of a directive"},
 		{"[redis.directives]\nmaxmemory = \"1gb\"\n[redis]\nmaxmemory = \"2gb\"", "redisd.toml:2: redis.directives.maxmemory: it is set as redis.maxmemory, too"},
 		{"[Cluster]", `redisd.toml:1: Cluster: there is no such key; did you mean "cluster"?`},
-		{"[cluster]\nname = 1", "redisd.toml:2: cluster.name: found 1, allowed is a name"},
+		{"[cluster]\nname = 1", "redisd.toml:2: cluster.name: invalid value 1: must be a name"},
 		{"[cluster]\njoin = \"10.0.0.1\"", `write ["10.0.0.1"]`},
-		{"[cluster]\njoin = [1]", "found a list"},
+		{"[cluster]\njoin = [1]", "invalid value (a list)"},
 		{"[cluster]\njoin = [\"a\",\n\"b:0\"]", "redisd.toml:3: cluster.join[1]"},
-		{"[node]\naddress = \"10.0.0.0/24\"", "redisd.toml:2: node.address: found \"10.0.0.0/24\", allowed is an IP address"},
+		{"[node]\naddress = \"10.0.0.0/24\"", "redisd.toml:2: node.address: invalid value \"10.0.0.0/24\": must be an IP address"},
 		{"[node]\naddress = \"0.0.0.0\"", "node.address"},
 		{"[node]\naddress = \"fe80::1%eth0\"", "node.address"},
-		{"[node]\nname = 2026-01-01", "found a date"},
+		{"[node]\nname = 2026-01-01", "invalid value (a date)"},
 		{"[node]\nroles = []", "node.roles"},
 		{"[node]\nroles = [\"redis\", \"redis\"]", "each once"},
 		{"[node]\npriority = 1001", "node.priority"},
 		{"[node]\nrun_dir = \"/" + strings.Repeat("x", 95) + "\"", "at most 95"},
 		{"[redis]\nport = 0", "redis.port"},
-		{"[redis]\nport = 7946", "redisd.toml:2: redis.port: found 7946, which is cluster.gossip_port already"},
-		{"[redis]\nport = true", "found true"},
-		{"[redis]\nmin_replicas_to_write = -1", "found -1"},
-		{"[redis]\nmin_replicas_to_write = 9223372036854775807", "found 9223372036854775807"},
+		{"[redis]\nport = 7946", "redisd.toml:2: redis.port: invalid value 7946: must not be that of cluster.gossip_port"},
+		{"[redis]\nport = true", "invalid value true"},
+		{"[redis]\nmin_replicas_to_write = -1", "invalid value -1"},
+		{"[redis]\nmin_replicas_to_write = 9223372036854775807", "invalid value 9223372036854775807"},
 		{"[redis]\nmaxmemory = \"10kb\"", "redis.maxmemory"},
 		{"[redis]\nmax_lag_on_failover = \"0\"", "redis.max_lag_on_failover"},
 		{"[redis]\nmax_lag_on_failover = \"much\"", "redis.max_lag_on_failover"},
 		{"[redis]\nbinary = \"bin/redis-server\"", "redis.binary"},
 		{"[sentinel]\ndown_after = \"1s\"", `"1.5s" to "10m"`},
 		{"[sentinel]\ndown_after = \"1500001us\"", `"1.5s" to "10m"`},
-		{"[sentinel]\ndown_after = \"20s\"", `sentinel.failover_timeout: found "15s", allowed is more than sentinel.down_after, which is "20s"`},
+		{"[sentinel]\ndown_after = \"20s\"", `sentinel.failover_timeout: invalid value "15s": must be more than sentinel.down_after, which is "20s"`},
 		{"[[vip]]\naddress = \"10.0.0.255/24\"", "vip[0].address"},
 		{"[[vip]]\naddress = \"127.0.0.2/8\"", "vip[0].address"},
 		{"[[vip]]\naddress = \"fe80::1/64\"", "vip[0].address"},
-		{"[[vip]]\naddress = \"10.0.0.1/24\"\n[[vip]]\naddress = \"10.0.0.1/16\"", "redisd.toml:4: vip[1].address: found 10.0.0.1 in another [[vip]], too"},
-		{"node.address = \"10.0.0.1\"\n[[vip]]\naddress = \"10.0.0.1/24\"", "redisd.toml:3: vip[0].address: found 10.0.0.1, which is node.address"},
+		{"[[vip]]\naddress = \"10.0.0.1/24\"\n[[vip]]\naddress = \"10.0.0.1/16\"", "redisd.toml:4: vip[1].address: invalid value 10.0.0.1: must differ from that of another [[vip]]"},
+		{"node.address = \"10.0.0.1\"\n[[vip]]\naddress = \"10.0.0.1/24\"", "redisd.toml:3: vip[0].address: invalid value 10.0.0.1: must not be node.address"},
 	}
 	for _, tt := range tests {
 		_, err := parse("redisd.toml", tt.text, none)
@@ -233,7 +233,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("name %q, %v", c.Node.Name, err)
 	}
 	_, err = parse("redisd.toml", "", environment{"REDISD_NODE_ADDRESS": "db1"}.lookup)
-	if want := `REDISD_NODE_ADDRESS: node.address: found "db1"`; err == nil || !strings.HasPrefix(err.Error(), want) {
+	if want := `REDISD_NODE_ADDRESS: node.address: invalid value "db1"`; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }
@@ -244,7 +244,7 @@ func TestValidateWithoutAFile(t *testing.T) {
 	c.Redis.Directives = map[string]string{"bind": "x", "timeout": "'"}
 	c.VIPs = []VIP{{Address: netip.MustParsePrefix("10.0.0.1/24")}}
 	err := c.Validate()
-	for _, want := range []string{"redis.port: found 0", "redis.directives.bind: redisd sets", "redis.directives.timeout: found", "vip[0].role: found \"\""} {
+	for _, want := range []string{"redis.port: invalid value 0", "redis.directives.bind: redisd sets", "redis.directives.timeout: invalid value", "vip[0].role: invalid value \"\""} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}

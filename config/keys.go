@@ -13,7 +13,7 @@ import (
 type key struct {
 	name    string // "redis.port"
 	field   func(*Config) any
-	allowed string            // what may stand there, to follow "allowed is"
+	allowed string            // what may stand there, to follow "must be"
 	ok      func(Config) bool // nil: whatever has the type of the field
 	env     string            // the variable that overrides it, "" if none
 	effect  Effect
@@ -83,7 +83,7 @@ var keys = []key{
 		allowed: `an amount such as "512mb" or "2gb", at least "1mb"; "0" is no limit`, ok: func(c Config) bool { return isMemory(c.Redis.MaxMemory) },
 	}, {
 		name: "redis.min_replicas_to_write", field: func(c *Config) any { return &c.Redis.MinReplicasToWrite },
-		allowed: "a number of replicas, 0 to 99, or no such key to have it follow the cluster's size",
+		allowed: "a number of replicas, 0 to 99, or the key left out to have it follow the cluster's size",
 		ok:      func(c Config) bool { n := c.Redis.MinReplicasToWrite; return n == nil || within(*n, 0, 99) },
 	}, {
 		name: "redis.max_lag_on_failover", field: func(c *Config) any { return &c.Redis.MaxLagOnFailover },

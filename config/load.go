@@ -89,7 +89,7 @@ func (l *loader) file(raw map[string]any) {
 		case name == "vip":
 			l.vips(raw[name])
 		case !isTable:
-			l.add(name, "found %s, allowed is a table, [%s]", found(raw[name]), name)
+			l.add(name, "invalid value %s: must be a table, [%s]", literalTOML(raw[name]), name)
 		default:
 			l.section(name, table)
 		}
@@ -126,26 +126,26 @@ func (l *loader) set(key string, field any, allowed string, v any) {
 	switch field.(type) {
 	case *Duration:
 		if number {
-			l.add(key, `found %d, allowed is %s; write "%ds" or "%dms"`, v, allowed, v, v)
+			l.add(key, `invalid value %d: must be %s; write "%ds" or "%dms"`, v, allowed, v, v)
 			return
 		}
 	case *netip.Prefix:
 		if a, err := netip.ParseAddr(s); text && err == nil {
-			l.add(key, "found %q, allowed is %s; write %q with the length of this network", s, allowed, a.String()+prefixExample(a))
+			l.add(key, "invalid value %q: must be %s; write %q with the length of this network", s, allowed, a.String()+prefixExample(a))
 			return
 		}
 	case *[]string:
 		if text {
-			l.add(key, "found %q, allowed is %s; write [%q]", s, allowed, s)
+			l.add(key, "invalid value %q: must be %s; write [%q]", s, allowed, s)
 			return
 		}
 	case *int, **int:
 		if _, err := strconv.Atoi(s); text && err == nil {
-			l.add(key, "found %q, allowed is %s; write it without quotes", s, allowed)
+			l.add(key, "invalid value %q: must be %s; write it without quotes", s, allowed)
 			return
 		}
 	}
-	l.add(key, "found %s, allowed is %s", found(v), allowed)
+	l.add(key, "invalid value %s: must be %s", literalTOML(v), allowed)
 }
 
 func prefixExample(a netip.Addr) string {
@@ -164,16 +164,16 @@ func (l *loader) vips(raw any) {
 		for i, one := range v {
 			t, ok := one.(map[string]any)
 			if !ok {
-				l.add(index("vip", i), "found %s, allowed is a table", found(one))
+				l.add(index("vip", i), "invalid value %s: must be a table", literalTOML(one))
 				return
 			}
 			tables = append(tables, t)
 		}
 	case map[string]any:
-		l.add("vip", "found [vip], allowed is [[vip]], in double brackets: there can be several")
+		l.add("vip", "invalid value [vip]: must be [[vip]], in double brackets: there can be several")
 		return
 	default:
-		l.add("vip", "found %s, allowed is [[vip]]", found(raw))
+		l.add("vip", "invalid value %s: must be [[vip]]", literalTOML(raw))
 		return
 	}
 	for i, t := range tables {
@@ -198,7 +198,7 @@ func (l *loader) vip(prefix string, table map[string]any) VIP {
 	if _, set := table["address"]; !set {
 		l.source.at[prefix+".address"] = l.source.at[prefix]
 		l.lines[prefix+".address"] = l.lines[prefix]
-		l.add(prefix+".address", "it is missing; allowed is %s", vipKeys[0].allowed)
+		l.add(prefix+".address", "missing: must be %s", vipKeys[0].allowed)
 	}
 	return v
 }
@@ -206,7 +206,7 @@ func (l *loader) vip(prefix string, table map[string]any) VIP {
 func (l *loader) directives(raw any) {
 	table, ok := raw.(map[string]any)
 	if !ok {
-		l.add(directivesKey, "found %s, allowed is a table, [%s]", found(raw), directivesKey)
+		l.add(directivesKey, "invalid value %s: must be a table, [%s]", literalTOML(raw), directivesKey)
 		return
 	}
 	written := map[string]string{}
@@ -239,7 +239,7 @@ func directiveValue(v any) (value, problem string) {
 		return directiveLine(v)
 	}
 	if len(list) == 0 {
-		return "", `found an empty list, allowed is at least one line; write "" for an empty value`
+		return "", `invalid value []: must have at least one line; write "" for an empty value`
 	}
 	lines := make([]string, len(list))
 	for i, one := range list {
@@ -257,7 +257,7 @@ func directiveLine(v any) (line, problem string) {
 	switch v := v.(type) {
 	case string:
 		if strings.Contains(v, "\n") {
-			return "", `found a text of several lines; write a list, as in save = ["900 1", "300 10"]`
+			return "", `invalid value of several lines: must be a list, as in save = ["900 1", "300 10"]`
 		}
 		return v, ""
 	case int64:
@@ -268,9 +268,9 @@ func directiveLine(v any) (line, problem string) {
 		}
 		return "no", ""
 	case float64:
-		return "", fmt.Sprintf("found %v; write it in quotes, exactly as redis.conf has it", v)
+		return "", fmt.Sprintf("invalid value %v: must be in quotes, exactly as redis.conf has it", v)
 	}
-	return "", fmt.Sprintf("found %s, allowed is a text, a whole number, true, false, or a list of them", found(v))
+	return "", fmt.Sprintf("invalid value %s: must be a text, a whole number, true, false, or a list of them", literalTOML(v))
 }
 
 // environment lets variables override the node's own keys. An empty one counts as

@@ -17,7 +17,7 @@ import (
 type Mistake struct {
 	Where   string // "FILE:LINE", an environment variable, or "default"
 	Key     string // "redis.port"; "" if it is about the file as a whole
-	Problem string // what was found and what is allowed
+	Problem string // which value is invalid, and what it must be
 
 	line int // to sort by
 }
@@ -69,19 +69,19 @@ func (m *mistakes) err() error {
 	return errors.Join(errs...)
 }
 
-// found describes a value of TOML in the words of TOML.
-func found(v any) string {
+// literalTOML describes a value of TOML in the words of TOML.
+func literalTOML(v any) string {
 	switch v := v.(type) {
 	case string:
 		return strconv.Quote(v)
 	case int64, bool, float64:
 		return fmt.Sprint(v)
 	case []any, []map[string]any:
-		return "a list"
+		return "(a list)"
 	case map[string]any:
-		return "a table"
+		return "(a table)"
 	case time.Time:
-		return "a date"
+		return "(a date)"
 	}
 	return fmt.Sprintf("%v", v)
 }

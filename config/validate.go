@@ -52,7 +52,7 @@ func (c Config) Validate() error {
 func (c Config) validate(m *mistakes) {
 	for _, k := range keys {
 		if k.ok != nil && !k.ok(c) {
-			m.add(k.name, "found %s, allowed is %s", literal(k.field(&c)), k.allowed)
+			m.add(k.name, "invalid value %s: must be %s", literal(k.field(&c)), k.allowed)
 		}
 	}
 	c.validatePorts(m)
@@ -60,7 +60,7 @@ func (c Config) validate(m *mistakes) {
 	c.validateDirectives(m)
 	c.validateVIPs(m)
 	if c.Sentinel.FailoverTimeout <= c.Sentinel.DownAfter {
-		m.add("sentinel.failover_timeout", "found %q, allowed is more than sentinel.down_after, which is %q", c.Sentinel.FailoverTimeout, c.Sentinel.DownAfter)
+		m.add("sentinel.failover_timeout", "invalid value %q: must be more than sentinel.down_after, which is %q", c.Sentinel.FailoverTimeout, c.Sentinel.DownAfter)
 	}
 }
 
@@ -78,7 +78,7 @@ func (c Config) validatePorts(m *mistakes) {
 			if _, set := m.lines[b.key]; set {
 				a, b = b, a
 			}
-			m.add(a.key, "found %d, which is %s already", a.port, b.key)
+			m.add(a.key, "invalid value %d: must not be that of %s", a.port, b.key)
 		}
 	}
 }
@@ -88,9 +88,9 @@ func (c Config) validateJoin(m *mistakes) {
 		key := fmt.Sprintf("cluster.join[%d]", i)
 		switch {
 		case !isJoin(entry):
-			m.add(key, `found %q, allowed is an address or a name, each with or without a port ("10.0.0.1", "db1.example.com:7946", "[2001:db8::1]:7946"), or a service record ("srv:_redisd._tcp.example.com")`, entry)
+			m.add(key, `invalid value %q: must be an address or a name, each with or without a port ("10.0.0.1", "db1.example.com:7946", "[2001:db8::1]:7946"), or a service record ("srv:_redisd._tcp.example.com")`, entry)
 		case slices.Index(c.Cluster.Join, entry) < i:
-			m.add(key, "found %q twice", entry)
+			m.add(key, "invalid value %q: must be listed once", entry)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func (c Config) validateDirectives(m *mistakes) {
 			continue
 		}
 		if err := directive.CheckValue(c.Redis.Directives[name]); err != nil {
-			m.add(key, "found %q, allowed is what can follow it on a line of redis.conf: %v", c.Redis.Directives[name], err)
+			m.add(key, "invalid value %q: must be what can follow it on a line of redis.conf, but %v", c.Redis.Directives[name], err)
 		}
 	}
 	if _, twice := c.Redis.Directives["maxmemory"]; twice && c.Redis.MaxMemory != "" {
@@ -135,7 +135,7 @@ func (c Config) validateVIPs(m *mistakes) {
 		prefix := fmt.Sprintf("vip[%d].", i)
 		for _, k := range vipKeys {
 			if !k.ok(v) {
-				m.add(prefix+k.name, "found %s, allowed is %s", literal(k.field(&v)), k.allowed)
+				m.add(prefix+k.name, "invalid value %s: must be %s", literal(k.field(&v)), k.allowed)
 			}
 		}
 		if !v.Address.IsValid() {
@@ -143,9 +143,9 @@ func (c Config) validateVIPs(m *mistakes) {
 		}
 		switch a := v.Address.Addr(); {
 		case seen[a]:
-			m.add(prefix+"address", "found %s in another [[vip]], too", a)
+			m.add(prefix+"address", "invalid value %s: must differ from that of another [[vip]]", a)
 		case a == c.Node.Address:
-			m.add(prefix+"address", "found %s, which is node.address: a VIP is an address that no host has by itself", a)
+			m.add(prefix+"address", "invalid value %s: must not be node.address, since a VIP is an address that no host has by itself", a)
 		default:
 			seen[a] = true
 		}

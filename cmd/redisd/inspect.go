@@ -102,8 +102,8 @@ func (f *findings) cluster() {
 	case err != nil:
 		f.add(mistake, "node.state_dir", "%v: restore it, or move %s away to join as a new node", err, f.cfg.Node.StateDir)
 	case cluster != "" && cluster != f.cfg.Cluster.Name:
-		f.add(mistake, "cluster.name", "found %q, but %s belongs to the cluster %q: set the name back, or move it away to join as a new node",
-			f.cfg.Cluster.Name, f.cfg.Node.StateDir, cluster)
+		f.add(mistake, "cluster.name", "invalid value %q: must be %q, the cluster that %s belongs to: set the name back, or move that folder away to join as a new node",
+			f.cfg.Cluster.Name, cluster, f.cfg.Node.StateDir)
 	}
 }
 

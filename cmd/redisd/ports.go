@@ -40,7 +40,7 @@ func (f *findings) ports(ctx context.Context) {
 func (f *findings) address(ctx context.Context) bool {
 	err := listen(ctx, "tcp", netip.AddrPortFrom(f.cfg.Node.Address, 0))
 	if err != nil {
-		f.add(obstacle, "node.address", "found %s, which this host does not have (%v): set one of its own, or take the key out to have it detected",
+		f.add(obstacle, "node.address", "invalid value %s: must be an address of this host (%v): set one, or take the key out to have it detected",
 			f.cfg.Node.Address, err)
 	}
 	return err == nil

@@ -64,7 +64,7 @@ func (s *statusView) intervalArg(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if watching && s.every < watchFastest {
-		return usageError{fmt.Errorf("--watch: found %v, allowed is %v and more", s.every, watchFastest)}
+		return usageError{fmt.Errorf("--watch: invalid value %v: must be %v or more", s.every, watchFastest)}
 	}
 	return noArgs(cmd, args)
 }

@@ -39,7 +39,7 @@ the new primary was seen to go on from the offset at which writes were stopped.
 The exit code is 0 when the primary moved, and 1 otherwise.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if req.Timeout <= 0 {
-				return usageError{fmt.Errorf("--timeout: found %v, allowed is a time above zero, such as 10s", req.Timeout)}
+				return usageError{fmt.Errorf("--timeout: invalid value %v: must be positive", req.Timeout)}
 			}
 			show := a.showStep
 			if asJSON {
