@@ -89,7 +89,7 @@ func (w *redisWatch) poll(ctx context.Context) bool {
 	var info redis.Info
 	var settings redis.Settings
 	if err == nil {
-		info, settings, err = w.server.Look(ctx)
+		info, settings, err = w.server.Poll(ctx)
 	}
 	if w.proc.State().PID != st.PID {
 		return true

@@ -132,14 +132,14 @@ func unknownKey(section, name string, known map[string]bool) string {
 		return fmt.Sprintf("there is no such key; did you mean %q?", n)
 	}
 	if in := sectionOf(name); in != "" && in != section {
-		return fmt.Sprintf("there is no such key here; it belongs into [%s]", in)
+		return fmt.Sprintf("there is no such key here; it belongs in [%s]", in)
 	}
 	if section == "redis" || section == "" {
 		if reason, owned := directive.Owned(name); owned {
 			return "there is no such key; it is a directive of redis.conf, which redisd sets itself: " + reason
 		}
 		if directive.Known(name) {
-			return "there is no such key here; it is a directive of redis.conf and belongs into [redis.directives]"
+			return "there is no such key here; it is a directive of redis.conf and belongs in [redis.directives]"
 		}
 	}
 	return "there is no such key; allowed are " + listed(slices.Sorted(maps.Keys(known)))

@@ -6,7 +6,7 @@
 // Every call is one attempt, bounded by its context's deadline and by a second
 // (the few that may wait longer say so). Nothing is retried and nothing is
 // decided here: an error means that the outcome is unknown, and the caller
-// looks again. AnswerOf classifies an error by its kind and by the first word
+// polls again. AnswerOf classifies an error by its kind and by the first word
 // of an error reply, never by its prose.
 //
 // The package never starts, stops or configures a process by itself, never

@@ -277,15 +277,15 @@ func (s *Server) Settings(ctx context.Context) (Settings, error) {
 // settings are the directives of Settings.
 var settings = []string{dirMinReplicas, dirMaxLag, dirPriority}
 
-// Look asks for Info and Settings together, in one round trip.
-func (s *Server) Look(ctx context.Context) (Info, Settings, error) {
+// Poll asks for Info and Settings together, in one round trip.
+func (s *Server) Poll(ctx context.Context) (Info, Settings, error) {
 	if s.plain.Load() {
-		return s.lookTwice(ctx)
+		return s.pollTwice(ctx)
 	}
 	replies, err := s.pipe(ctx, append([]command{call("info", append([]any{"INFO"}, infoSections...)...)}, configGets(settings)...)...)
 	if len(replies) > 0 && Code(replies[0].Err()) == codeGeneric {
 		s.plain.Store(true)
-		return s.lookTwice(ctx)
+		return s.pollTwice(ctx)
 	}
 	if err != nil {
 		return Info{}, Settings{}, err
@@ -303,8 +303,8 @@ func (s *Server) Look(ctx context.Context) (Info, Settings, error) {
 	return i, set, err
 }
 
-// lookTwice is Look before Redis 7.
-func (s *Server) lookTwice(ctx context.Context) (Info, Settings, error) {
+// pollTwice is Poll before Redis 7.
+func (s *Server) pollTwice(ctx context.Context) (Info, Settings, error) {
 	i, err := s.Info(ctx)
 	if err != nil {
 		return Info{}, Settings{}, err

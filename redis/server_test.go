@@ -387,14 +387,14 @@ func BenchmarkInfo(b *testing.B) {
 	}
 }
 
-// TestLook: one round trip says what two do, to a redis-server before 7 too.
-func TestLook(t *testing.T) {
+// TestPoll: one round trip says what two do, to a redis-server before 7 too.
+func TestPoll(t *testing.T) {
 	p, s := newPrimary(t)
 	must(t, write(t, client(t, p.addr, "default")))
 	must(t, s.SetPriority(t.Context(), 7))
 	for _, plain := range []bool{false, true} {
 		s.plain.Store(plain)
-		info, set, err := s.Look(t.Context())
+		info, set, err := s.Poll(t.Context())
 		must(t, err)
 		if info.Role != Primary || info.Keys != 1 || info.Version == "" {
 			t.Errorf("plain %v: Info = %+v", plain, info)
