@@ -326,8 +326,8 @@ func (d *demo) failover(ctx context.Context, before agent.Status) error {
 	if err != nil {
 		return err
 	}
-	d.say("writes stood still for %v and went on at %s; %d writes acknowledged, %d of them lost",
-		w.standstill().Round(100*time.Microsecond), after.Primary.Name, w.count(), lost)
+	d.say("write downtime %v; writes go on at %s; %d writes acknowledged, %d of them lost",
+		w.downtime().Round(100*time.Microsecond), after.Primary.Name, w.count(), lost)
 	if after, err = d.await(ctx, "all nodes to have all keys", func(s agent.Status) bool { return s.Health == "healthy" && sameKeys(s.Nodes) }); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func TestDemoOnce(t *testing.T) {
 	d.find(t, `one cluster after [0-9.]+s:`)
 	d.find(t, `writing [1-9][0-9]+ keys a second; killing the redis-server of (node[123]) `)
 	killed := d.find(t, `killing the redis-server of (node[123])`)[1]
-	went := d.find(t, `writes stood still for ([0-9.]+m?s) and went on at (node[123]); ([0-9]+) writes acknowledged, ([0-9]+) of them lost`)
+	went := d.find(t, `write downtime ([0-9.]+m?s); writes go on at (node[123]); ([0-9]+) writes acknowledged, ([0-9]+) of them lost`)
 	if went[2] == killed {
 		t.Errorf("no failover: %s was killed, and writes went on at %s", killed, went[2])
 	}

@@ -47,7 +47,7 @@ func (a *app) releaseCommand() *cobra.Command {
 // that crashed is replaced at once, so the primary goes on: the next agent fences it
 // unless it can renew the lease, and the kernel's lifetime of the VIP covers the case
 // that there is no next one. So does that of an agent that hung and was killed by the
-// watchdog, as long as the cluster still follows it: a whole host may have stood still,
+// watchdog, as long as the cluster still follows it: a whole host may have been paused,
 // and another primary be there. An agent that cannot start, or did not stop in time, may
 // not leave a primary behind that nobody watches.
 func (a *app) release(ctx context.Context, result string) error {

@@ -29,12 +29,12 @@ func (a *app) switchoverCommand() *cobra.Command {
 It is checked first whether somebody can take over; if not, nothing is done. Then the
 steps are shown as they pass, with the milliseconds since the wish: writes are stopped,
 the successor gets every byte, the VIP is dropped, the lease moves, the successor
-accepts writes. Writes stand still for some milliseconds in between. When a step fails
+accepts writes. The write downtime in between is some milliseconds. When a step fails
 before the lease is given back, all is undone and writes go on where they were.
 
-At the end stand how long writes stood still at most (from the order that stopped them
-to the moment in which the old primary's agent saw the new one accept them), and whether
-the new primary was seen to go on from the offset at which writes were stopped.
+At the end stand the write downtime at most (from the order that stopped writes to the
+moment in which the old primary's agent saw the new one accept them), and whether the
+new primary was seen to go on from the offset at which writes were stopped.
 
 The exit code is 0 when the primary moved, and 1 otherwise.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -107,17 +107,17 @@ func (a *app) switchover(parent context.Context, req agent.SwitchoverRequest, sh
 func writeMoved(w io.Writer, m agent.Moved) error {
 	fmt.Fprintf(w, "\nthe primary moved from %s to %s\n", m.From, m.To)
 	if m.Note != "" {
-		fmt.Fprintf(w, "note         %s\n", m.Note)
+		fmt.Fprintf(w, "note            %s\n", m.Note)
 	}
-	still := "not measured"
+	downtime := "not measured"
 	if m.StandstillMS != nil {
-		still = fmt.Sprintf("%.1f ms at most", *m.StandstillMS)
+		downtime = fmt.Sprintf("%.1f ms at most", *m.StandstillMS)
 	}
 	lost := "not verified: " + m.Unverified
 	if m.Lost != nil {
 		lost = fmt.Sprintf("%d writes, verified: %s was fenced at offset %d, %s went on from %d", *m.Lost, m.From, m.FencedAt, m.To, m.PromotedFrom)
 	}
-	_, err := fmt.Fprintf(w, "stand-still  %s\nlost         %s\n", still, lost)
+	_, err := fmt.Fprintf(w, "write downtime  %s\nlost            %s\n", downtime, lost)
 	return err
 }
 

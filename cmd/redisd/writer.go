@@ -102,7 +102,7 @@ func (w *writer) count() int64 {
 
 func (w *writer) rate() int64 { return int64(float64(w.count()) / time.Since(w.began).Seconds()) }
 
-func (w *writer) standstill() time.Duration {
+func (w *writer) downtime() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.longest

@@ -171,8 +171,8 @@ func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
 		if err := b.save(b.dir); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%-10s %-13s %d: stood still %.1f ms, %.1f after it was mended (own %.1f); %d acknowledged, %d lost (%d late), dual %.0f ms, whole after %.0f ms, %s>%s; took %v %s",
-			w.id, o.Fault, o.Run, o.Standstill, o.AfterMend, o.OwnStall, o.Acked, o.Lost, o.LostLate, o.Dual, o.Whole, o.Primary, o.Then,
+		t.Logf("%-10s %-13s %d: write downtime %.1f ms, %.1f after it was mended (own %.1f); %d acknowledged, %d lost (%d late), dual %.0f ms, whole after %.0f ms, %s>%s; took %v %s",
+			w.id, o.Fault, o.Run, o.Downtime, o.AfterMend, o.OwnStall, o.Acked, o.Lost, o.LostLate, o.Dual, o.Whole, o.Primary, o.Then,
 			time.Since(began).Round(100*time.Millisecond), o.Error)
 		if w.id == "redisd" {
 			keepsItsWord(t, o)

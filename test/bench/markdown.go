@@ -95,8 +95,8 @@ type figure struct {
 }
 
 var figures = []figure{
-	{title: "How long writes stood still", intro: "The median of the runs, and the shortest and longest.",
-		of: func(o outcome) float64 { return o.Standstill }, late: func(o outcome) float64 { return o.AfterMend }, cell: timeCell},
+	{title: "Write downtime", intro: "The median of the runs, and the shortest and longest.",
+		of: func(o outcome) float64 { return o.Downtime }, late: func(o outcome) float64 { return o.AfterMend }, cell: timeCell},
 	{title: "Acknowledged writes lost", intro: "The median, and the fewest and most; the client makes a few thousand writes a second.",
 		of: func(o outcome) float64 { return float64(o.Lost - o.LostLate) }, late: func(o outcome) float64 { return float64(o.LostLate) }, cell: countCell, verified: true},
 	{title: "How long two nodes took writes at once", intro: "Seen by clients that write to each node itself.",

@@ -25,10 +25,11 @@ type outcome struct {
 	Primary string `json:"primary_before"`
 	Then    string `json:"primary_after"`
 
-	// Standstill is the longest time without an acknowledged write that began before
-	// the fault was mended, AfterMend the longest that began later.
-	Standstill float64 `json:"standstill_ms"`
-	AfterMend  float64 `json:"standstill_after_mend_ms"`
+	// Downtime is the longest time without an acknowledged write that began before
+	// the fault was mended, AfterMend the longest that began later. Their keys are older
+	// than their names: results.json of earlier runs can be rendered anew.
+	Downtime  float64 `json:"standstill_ms"`
+	AfterMend float64 `json:"standstill_after_mend_ms"`
 	// OwnStall is for how much of both the measuring process itself did not run.
 	OwnStall float64 `json:"own_stall_ms"`
 
@@ -162,7 +163,7 @@ func (o *outcome) take(rep *writer.Report, t times) {
 			before = g
 		}
 	}
-	o.Standstill, o.AfterMend = ms(before.Length()), ms(after.Length())
+	o.Downtime, o.AfterMend = ms(before.Length()), ms(after.Length())
 	o.OwnStall = ms(rep.OwnShare(before) + rep.OwnShare(after))
 	o.Dual = ms(rep.LongestDual().Length())
 }

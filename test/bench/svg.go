@@ -44,7 +44,7 @@ text { fill: #e6edf3 }
 }
 `
 
-// picture draws how long writes stood still, a group of bars for each fault, on a
+// picture draws the write downtime, a group of bars for each fault, on a
 // logarithmic scale. What was lost stands beside the bar.
 func picture(r *results) string {
 	used := usedWays(r)
@@ -57,10 +57,10 @@ func picture(r *results) string {
 	height := bottom + footSpace
 
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[2]d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="How long writes stand still, fault by fault">`+"\n",
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[2]d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="Write downtime, fault by fault">`+"\n",
 		picWidth, height)
 	fmt.Fprintf(&b, "<style>%s</style>\n<rect class=\"paper\" width=\"%d\" height=\"%d\"/>\n", style, picWidth, height)
-	b.WriteString(`<text class="head" x="16" y="26">How long writes stand still (median; the line is the range)</text>` + "\n")
+	b.WriteString(`<text class="head" x="16" y="26">Write downtime (median; the line is the range)</text>` + "\n")
 	legend(&b, used)
 	axis(&b, bottom)
 	b.WriteString(body.String())
@@ -90,11 +90,11 @@ func group(b *strings.Builder, r *results, f fault, used []way, y int) int {
 	next := y
 	for _, w := range used {
 		runs := r.of(w.id, f.id)
-		still, ok := sampleOf(runs, func(o outcome) float64 { return max(o.Standstill, o.AfterMend) })
+		downtime, ok := sampleOf(runs, func(o outcome) float64 { return max(o.Downtime, o.AfterMend) })
 		if !ok {
 			continue
 		}
-		bar(&bars, w, still, lostLabel(runs), next)
+		bar(&bars, w, downtime, lostLabel(runs), next)
 		next += barStep
 	}
 	if next == y {

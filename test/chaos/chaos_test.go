@@ -65,8 +65,8 @@ func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 		violations = append(violations, err.Error())
 	}
 	table.Add(r, seen, len(violations))
-	t.Logf("round %d: stand-still %s, %d lost of %d, primary %s -> %s, healthy after %s; took %s", r.Number,
-		readable(seen.Standstill), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth), readable(time.Since(began)))
+	t.Logf("round %d: write downtime %s, %d lost of %d, primary %s -> %s, healthy after %s; took %s", r.Number,
+		readable(seen.Downtime), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth), readable(time.Since(began)))
 	if len(violations) == 0 && len(s.Rounds) > 1 {
 		return true
 	}

@@ -22,7 +22,7 @@ const (
 	// of its replicas (min-replicas-max-lag 2, looked at once a second) and the
 	// watchdog. docs/GUARANTEES.md has it under what is not covered.
 	secondLine = 3500 * time.Millisecond
-	// wakes is for how long a host that stood still may take writes when it goes on: its
+	// wakes is for how long a host that was paused may take writes when it goes on: its
 	// redis-server does not know that time has passed, and somebody must first run to
 	// tell it, the agent or, when the watchdog has killed that, what runs after it.
 	wakes = 150 * time.Millisecond
@@ -34,13 +34,13 @@ const (
 	// lifetime is the same where the agent can do nothing: the kernel's own patience
 	// (5 s, a second late at most), and ours.
 	lifetime = 8 * time.Second
-	// stillLimit is for how long writes may stand still where one fault leaves a
+	// downtimeLimit is the write downtime allowed where one fault leaves a
 	// majority of nodes, a replica and the clients in touch. It is there to find a
 	// cluster that waits for the fault to go away; how fast it is, benchmarks measure.
-	stillLimit = 5 * time.Second
+	downtimeLimit = 5 * time.Second
 	// awaited is the same from when a redis-server is taken to hang.
 	awaited = 2500 * time.Millisecond
-	// awake is the same where writes stand still as long as the fault lasts; a cold
+	// awake is the same where writes are down as long as the fault lasts; a cold
 	// start may wait ten seconds for a node that is missing.
 	awake = 20 * time.Second
 	// thawed is how long a host that was paused may take to see that time has passed.
@@ -95,7 +95,7 @@ type Seen struct {
 	Healthy       bool
 	Health        string        // why it is not
 	TimeToHealth  time.Duration // from when the last fault was over
-	Standstill    time.Duration
+	Downtime      time.Duration
 	Acked         int
 	Dual          time.Duration
 	DualNodes     []string
@@ -193,7 +193,7 @@ func (s Seen) mayBeDual() time.Duration {
 	return 0
 }
 
-// woke: the write was acknowledged by a host that had stood still and just went on.
+// woke: the write was acknowledged by a host that had been paused and just went on.
 func (s Seen) woke(l LostWrite) bool {
 	return slices.ContainsFunc(s.Struck, func(k Struck) bool {
 		return k.harm().frozen && k.Host == l.By && !l.At.Before(k.Mending) && !l.At.After(k.end().Add(wakes))
@@ -320,14 +320,14 @@ func checkStill(s Seen, violated func(string, ...any)) {
 	if len(s.Struck) != 1 {
 		return
 	}
-	k, limit := s.Struck[0], stillLimit
+	k, limit := s.Struck[0], downtimeLimit
 	if wait := k.harm().waits; wait > 0 {
 		limit = wait + awaited
 	}
-	if k.harm().stills {
+	if k.harm().blocks {
 		limit = k.end().Sub(k.Begin) + awake
 	}
-	if s.Standstill > limit {
-		violated("writes stood still for %v", s.Standstill.Round(time.Millisecond))
+	if s.Downtime > limit {
+		violated("write downtime %v", s.Downtime.Round(time.Millisecond))
 	}
 }

@@ -27,7 +27,7 @@ func struckAt(kind string, on Place, host string, lasts time.Duration) Struck {
 // fine is a round in which nothing went wrong: a was primary, and still is.
 func fine(struck ...Struck) Seen {
 	return Seen{
-		Struck: struck, Before: "a", After: "a", Healthy: true, Standstill: 100 * ms, Acked: 1000,
+		Struck: struck, Before: "a", After: "a", Healthy: true, Downtime: 100 * ms, Acked: 1000,
 		Nodes: []Node{{Name: "a", PID: 1}, {Name: "b", PID: 2}, {Name: "c", PID: 3}},
 		Then:  []Node{{Name: "a", PID: 1}, {Name: "b", PID: 2}, {Name: "c", PID: 3}},
 	}
@@ -129,11 +129,11 @@ func TestCheck(t *testing.T) {
 		{"failover with a second fault", []Struck{agent, struckAt("redis-server killed", Successor, "b", 0)}, moved, ""},
 		{"switched over", []Struck{move}, moved, ""},
 
-		{"sat out", []Struck{split}, func(s *Seen) { s.Standstill = 9 * sec }, "writes stood still"},
-		{"a disk that hangs", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Standstill = 5 * sec }, ""},
-		{"a disk that hangs, sat out", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Standstill = 7 * sec }, "writes stood still"},
-		{"blackout sat out", []Struck{dark}, func(s *Seen) { s.Standstill = 14 * sec }, ""},
-		{"blackout, too long", []Struck{dark}, func(s *Seen) { s.Standstill = 40 * sec }, "writes stood still"},
+		{"sat out", []Struck{split}, func(s *Seen) { s.Downtime = 9 * sec }, "write downtime"},
+		{"a disk that hangs", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Downtime = 5 * sec }, ""},
+		{"a disk that hangs, sat out", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Downtime = 7 * sec }, "write downtime"},
+		{"blackout sat out", []Struck{dark}, func(s *Seen) { s.Downtime = 14 * sec }, ""},
+		{"blackout, too long", []Struck{dark}, func(s *Seen) { s.Downtime = 40 * sec }, "write downtime"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := fine(c.struck...)
@@ -150,10 +150,10 @@ func TestTable(t *testing.T) {
 	var table Table
 	one := Round{Number: 1, Steps: []Step{{Kind: "power loss", On: Primary}}}
 	for _, still := range []time.Duration{700 * ms, 900 * ms, 2 * sec} {
-		table.Add(one, Seen{Before: "a", After: "b", Standstill: still, Healthy: true, TimeToHealth: sec, Acked: 10, Lost: make([]LostWrite, 2)}, 0)
+		table.Add(one, Seen{Before: "a", After: "b", Downtime: still, Healthy: true, TimeToHealth: sec, Acked: 10, Lost: make([]LostWrite, 2)}, 0)
 	}
 	table.Add(Round{Steps: []Step{{Kind: "agent killed"}, {Kind: "agent killed"}}}, Seen{Before: "a", After: "a"}, 1)
-	table.Add(Round{Name: "full and lost", Steps: make([]Step, 2)}, Seen{Before: "a", After: "a", Standstill: 100 * ms, Acked: 1, Healthy: true, TimeToHealth: sec}, 0)
+	table.Add(Round{Name: "full and lost", Steps: make([]Step, 2)}, Seen{Before: "a", After: "a", Downtime: 100 * ms, Acked: 1, Healthy: true, TimeToHealth: sec}, 0)
 	for _, want := range []string{
 		"| power loss (primary) | 3 | 900 ms | 2.0 s | 6 | 30 | 0 ms | 3 | 1.0 s | 1.0 s | 0 |",
 		"| full and lost | 1 | 100 ms | 100 ms | 0 | 1 | 0 ms | 0 | 1.0 s | 1.0 s | 0 |",

@@ -40,8 +40,8 @@ type harm struct {
 	slow bool
 	// moves: the primary may be another one afterwards, though this one is well.
 	moves bool
-	// stills: writes may stand still as long as it lasts; nothing else could be done.
-	stills bool
+	// blocks: writes may be down as long as it lasts; nothing else could be done.
+	blocks bool
 	// waits is for how long redis-server is given the benefit of the doubt before it is
 	// taken to hang: who waits for a disk may only be slow.
 	waits time.Duration
@@ -77,7 +77,7 @@ var kinds = []kind{
 	{name: "out of memory", on: thePair, touches: theRedis, harm: harm{loses: true, ends: true}},
 	{name: "snapshots", on: primary, least: 3 * sec, most: 8 * sec, touches: theRedis},
 	{name: "full resync", on: lastOne, least: 2 * sec, most: 5 * sec, touches: theRedis},
-	{name: "busy script", on: primary, least: 3 * sec, most: 3 * sec, touches: theRedis, harm: harm{stills: true}},
+	{name: "busy script", on: primary, least: 3 * sec, most: 3 * sec, touches: theRedis, harm: harm{blocks: true}},
 	{name: "redis-sentinel killed", on: thePair, touches: theSentinel},
 	{name: "redis-sentinel hangs", on: thePair, least: 2 * sec, most: 10 * sec, touches: theSentinel},
 
@@ -92,8 +92,8 @@ var kinds = []kind{
 
 	{name: "power loss", on: anyone, least: sec, most: 10 * sec, touches: theHost, harm: harm{loses: true, ends: true}},
 	{name: "host paused", on: thePair, least: sec, most: 8 * sec, touches: theHost, harm: harm{loses: true, ends: true, mute: true, frozen: true}},
-	{name: "blackout", on: everybody, least: sec, most: 5 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true, stills: true}},
-	{name: "blackout, the primary returns later", on: everybody, least: 2 * sec, most: 20 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true, stills: true}},
+	{name: "blackout", on: everybody, least: sec, most: 5 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true, blocks: true}},
+	{name: "blackout, the primary returns later", on: everybody, least: 2 * sec, most: 20 * sec, touches: theHost, alone: true, harm: harm{loses: true, ends: true, blocks: true}},
 
 	{name: "cable pulled", on: thePair, least: 2 * sec, most: 12 * sec, touches: theCable, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "link flaps", on: thePair, least: 2 * sec, most: 5 * sec, touches: theCable, harm: harm{loses: true, isolates: true, ends: true, lingers: true}},
@@ -104,7 +104,7 @@ var kinds = []kind{
 	{name: "hears no other node", on: thePair, least: 2 * sec, most: 12 * sec, touches: thePeers, harm: harm{loses: true, isolates: true, ends: true}},
 	{name: "UDP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
 	{name: "TCP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
-	{name: "TCP 6379 blocked", on: thePair, least: 3 * sec, most: 12 * sec, touches: thePort, harm: harm{loses: true, moves: true, stills: true}},
+	{name: "TCP 6379 blocked", on: thePair, least: 3 * sec, most: 12 * sec, touches: thePort, harm: harm{loses: true, moves: true, blocks: true}},
 	{name: "5 % loss", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true, moves: true}},
 	{name: "50 ms delay", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, harm: harm{slow: true}},
 

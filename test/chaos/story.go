@@ -37,7 +37,7 @@ func (s *story) add(at time.Time, host, format string, args ...any) {
 }
 
 const (
-	gapOver  = 20 * time.Millisecond // a shorter stand-still is not told
+	gapOver  = 20 * time.Millisecond // a shorter one is not told
 	journals = 30 * time.Second      // for reading those of all hosts
 	// stampForm is that of journalctl's short-iso-precise.
 	stampForm = "2006-01-02T15:04:05.000000-0700"

@@ -12,11 +12,11 @@ import (
 
 // row is what a kind of fault came to.
 type row struct {
-	standstill, health []time.Duration
-	lost, moved        int
-	acked              int
-	dual               time.Duration
-	violated           int
+	downtime, health []time.Duration
+	lost, moved      int
+	acked            int
+	dual             time.Duration
+	violated         int
 }
 
 // Table collects what each kind of fault came to.
@@ -36,7 +36,7 @@ func (t *Table) Add(r Round, s Seen, violations int) {
 		t.order = append(t.order, name)
 	}
 	w := t.rows[name]
-	w.standstill = append(w.standstill, s.Standstill)
+	w.downtime = append(w.downtime, s.Downtime)
 	if s.Healthy {
 		w.health = append(w.health, s.TimeToHealth)
 	}
@@ -97,12 +97,12 @@ func (t *Table) parts() (alone, together []string) {
 
 func (t *Table) markdown(names []string) string {
 	var b strings.Builder
-	b.WriteString("| fault | rounds | stand-still, median | max | lost | of acknowledged | two acknowledge | primary moved | healthy after, median | max | violated |\n")
+	b.WriteString("| fault | rounds | write downtime, median | max | lost | of acknowledged | two acknowledge | primary moved | healthy after, median | max | violated |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, name := range names {
 		w := t.rows[name]
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %d | %d | %d ms | %d | %s | %s | %d |\n", name, len(w.standstill),
-			readable(median(w.standstill)), readable(most(w.standstill)), w.lost, w.acked, w.dual.Milliseconds(), w.moved,
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %d | %d | %d ms | %d | %s | %s | %d |\n", name, len(w.downtime),
+			readable(median(w.downtime)), readable(most(w.downtime)), w.lost, w.acked, w.dual.Milliseconds(), w.moved,
 			readable(median(w.health)), readable(most(w.health)), w.violated)
 	}
 	return b.String()

@@ -303,7 +303,7 @@ func nodes(s agent.Status) []Node {
 
 // take has the record of the client's say.
 func (w *world) take(s *Seen, r *writer.Report) {
-	s.Acked, s.Standstill = r.Acked(), r.Standstill().Length()
+	s.Acked, s.Downtime = r.Acked(), r.Downtime().Length()
 	if d := r.LongestDual(); d.Length() > 0 {
 		s.Dual = d.Length()
 		for _, n := range d.Nodes {

@@ -104,8 +104,8 @@ func faultOf(t *testing.T, c *cluster.Cluster, may limits, do func(ctx context.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("stand-still %v, %d acknowledged, %d lost, whole again after %v, primary %s -> %s",
-		r.Standstill().Length().Round(100*time.Microsecond), v.Acked, len(v.Lost), healthy.Round(time.Millisecond), cluster.Primary(before), cluster.Primary(after))
+	t.Logf("write downtime %v, %d acknowledged, %d lost, whole again after %v, primary %s -> %s",
+		r.Downtime().Length().Round(100*time.Microsecond), v.Acked, len(v.Lost), healthy.Round(time.Millisecond), cluster.Primary(before), cluster.Primary(after))
 	if d := r.LongestDual(); d.Length() > 0 && !(may.returns && d.Changes == 2) {
 		o.dual = d
 		t.Errorf("two nodes acknowledged at once: %+v\n%s", d, r)

@@ -106,7 +106,7 @@ func TestFaultDuringSwitchover(t *testing.T) {
 		t.Log("3 of 36 cases; E2E_ALL=1 runs twelve, see CONTRIBUTING.md")
 	}
 	var table strings.Builder
-	table.WriteString("| fault | at | said by the command | stand-still | lost | two acknowledge | healthy after | primary |\n|---|---|---|---|---|---|---|---|\n")
+	table.WriteString("| fault | at | said by the command | write downtime | lost | two acknowledge | healthy after | primary |\n|---|---|---|---|---|---|---|---|\n")
 	for _, p := range cases {
 		s := strikes[p.strike]
 		t.Run(s.name+" at "+steps[p.step].name, func(t *testing.T) { struck(t, c, s, p.step, &table) })
@@ -131,9 +131,9 @@ func plainSwitchover(t *testing.T, c *cluster.Cluster) {
 		t.Errorf("losses not verified: %+v", m)
 	}
 	if m.StandstillMS == nil {
-		t.Fatalf("stand-still not measured: %+v", m)
+		t.Fatalf("write downtime not measured: %+v", m)
 	}
-	t.Logf("said %.1f ms at most, a client on the VIP saw %v", *m.StandstillMS, r.Standstill().Length())
+	t.Logf("said %.1f ms at most, a client on the VIP saw %v", *m.StandstillMS, r.Downtime().Length())
 }
 
 // timeouts are too short, or just not: what the command says is what happened, also a
@@ -229,7 +229,7 @@ func struckOnce(t *testing.T, c *cluster.Cluster, s strike, step int) string {
 	}
 	r := o.report
 	return fmt.Sprintf("| %s | %s | %s | %.0f ms | %d | %v | %.1f s | %s → %s |\n", s.name, steps[step].name, said,
-		millis(r.Standstill().Length()), o.lost, o.dual.Length(), o.healthy.Sub(at).Seconds(), from, cluster.Primary(o.after))
+		millis(r.Downtime().Length()), o.lost, o.dual.Length(), o.healthy.Sub(at).Seconds(), from, cluster.Primary(o.after))
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

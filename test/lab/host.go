@@ -247,7 +247,7 @@ func (h *Host) Freeze(ctx context.Context) error {
 	h.mu.Lock()
 	h.frozen = true
 	h.mu.Unlock()
-	// The kernel acknowledges and answers for processes that stand still; a paused machine does not.
+	// The kernel acknowledges and answers for processes that are frozen; a paused machine does not.
 	if err := errors.Join(h.lab.net.filter.setSilent(ctx, h, true, true), h.group.freeze(ctx, true)); err != nil {
 		return fmt.Errorf("freeze %s: %w", h.name, err)
 	}

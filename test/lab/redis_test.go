@@ -73,8 +73,8 @@ func redisCrash(t *testing.T, l *lab.Lab, a *lab.Host) {
 	must(t, p.Kill())
 	must(t, w.AwaitAck(within(t, patience)))
 	r := report(t, w, "a:6379")
-	if s := r.Standstill(); s.From > r.Marks[0].At+20*time.Millisecond+r.OwnShare(s) || s.Length() < 10*time.Millisecond {
-		t.Errorf("killed at %v, stand-still %v", r.Marks[0].At, s)
+	if s := r.Downtime(); s.From > r.Marks[0].At+20*time.Millisecond+r.OwnShare(s) || s.Length() < 10*time.Millisecond {
+		t.Errorf("killed at %v, write downtime %v", r.Marks[0].At, s)
 	}
 	if n := len(r.Nodes); n != 3 { // unknown, before, after
 		t.Errorf("nodes %v", r.Nodes)
@@ -108,7 +108,7 @@ func addressMoves(t *testing.T, l *lab.Lab, a, b *lab.Host) {
 	must(t, w.AwaitAck(within(t, patience)))
 	r := report(t, w, vip+":6379")
 	// The workers wait out their timeout of 200 ms on connections that nobody ends; the probes see it sooner.
-	s := r.StandstillBetween(started, started+moved)
+	s := r.DowntimeBetween(started, started+moved)
 	if slack := 100*time.Millisecond + r.OwnShare(s); s.Length() > moved+slack {
 		t.Errorf("moving the address took %v at most, measured %v", moved, s.Length())
 	}

@@ -1,5 +1,5 @@
 // Package writer is a client that writes to Redis all the time and keeps a record of every write, to say afterwards how
-// long writes stood still, which acknowledged ones are lost, and whether two nodes acknowledged at once. Tests, chaos
+// long writes were down, which acknowledged ones are lost, and whether two nodes acknowledged at once. Tests, chaos
 // runs and benchmarks point it at the VIP.
 //
 // It speaks RESP itself, over plain connections: a client library's pool, retries and back-off (go-redis waits up to a

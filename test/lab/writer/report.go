@@ -103,14 +103,14 @@ func (r *Report) gaps(over time.Duration, counts func(laneKind) bool) []Gap {
 	return gaps
 }
 
-// Standstill is the longest of Gaps.
-func (r *Report) Standstill() Gap { return longest(r.Gaps(0)) }
+// Downtime is the longest of Gaps.
+func (r *Report) Downtime() Gap { return longest(r.Gaps(0)) }
 
-// ClientStandstill is the longest of ClientGaps.
-func (r *Report) ClientStandstill() Gap { return longest(r.ClientGaps(0)) }
+// ClientDowntime is the longest of ClientGaps.
+func (r *Report) ClientDowntime() Gap { return longest(r.ClientGaps(0)) }
 
-// StandstillBetween is the longest of Gaps that touches the given time.
-func (r *Report) StandstillBetween(from, to time.Duration) Gap {
+// DowntimeBetween is the longest of Gaps that touches the given time.
+func (r *Report) DowntimeBetween(from, to time.Duration) Gap {
 	return longest(slices.DeleteFunc(r.Gaps(0), func(g Gap) bool { return g.To < from || g.From > to }))
 }
 
@@ -250,8 +250,8 @@ func (r *Report) LongestDual() Dual {
 func (r *Report) String() string {
 	var b strings.Builder
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
-	s, c := r.Standstill(), r.ClientStandstill()
-	fmt.Fprintf(&b, "%d writes acknowledged in %v; longest stand-still %s (at %s; own share %s), for clients that wait %s\n",
+	s, c := r.Downtime(), r.ClientDowntime()
+	fmt.Fprintf(&b, "%d writes acknowledged in %v; longest write downtime %s (at %s; own share %s), for clients that wait %s\n",
 		r.Acked(), r.Ended.Round(time.Millisecond), ms(s.Length()), ms(s.From), ms(r.OwnShare(s)), ms(c.Length()))
 	for _, g := range r.Gaps(20 * time.Millisecond) {
 		fmt.Fprintf(&b, "  gap     %s to %s: %s\n", ms(g.From), ms(g.To), ms(g.Length()))

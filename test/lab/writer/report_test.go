@@ -47,14 +47,14 @@ func TestGaps(t *testing.T) {
 		})
 	}
 	r := record(400*ms, workers, nil, nil)
-	if got := r.Standstill(); got != (Gap{11 * ms, 300 * ms}) {
+	if got := r.Downtime(); got != (Gap{11 * ms, 300 * ms}) {
 		t.Errorf("longest %v", got)
 	}
-	if got := r.StandstillBetween(301*ms, 350*ms); got != (Gap{301 * ms, 400 * ms}) {
+	if got := r.DowntimeBetween(301*ms, 350*ms); got != (Gap{301 * ms, 400 * ms}) {
 		t.Errorf("longest after 301 ms %v", got)
 	}
 	r.OwnStalls = []Gap{{0, 20 * ms}, {50 * ms, 60 * ms}, {290 * ms, 400 * ms}}
-	if got := r.OwnShare(r.Standstill()); got != 29*ms {
+	if got := r.OwnShare(r.Downtime()); got != 29*ms {
 		t.Errorf("own share %v", got)
 	}
 }

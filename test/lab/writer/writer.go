@@ -32,7 +32,7 @@ type Options struct {
 	ReadTimeout time.Duration // 200 ms: how long a worker waits for an answer before it takes another connection
 
 	// ProbeAfter: when nobody was acknowledged for so long, a probe with a fresh connection is sent every 2 ms until
-	// somebody is again. Without these the end of a stand-still would be seen only when the workers' own timeouts run
+	// somebody is again. Without these the end of one would be seen only when the workers' own timeouts run
 	// out. 5 ms; negative: no probes.
 	ProbeAfter time.Duration
 
@@ -351,7 +351,7 @@ func (w *Writer) probe(ctx context.Context, l *lane) {
 	}
 }
 
-// watchOwnStalls notes when this process did not get to run: a stand-still then may be its own.
+// watchOwnStalls notes when this process did not get to run: a write downtime then may be its own.
 func (w *Writer) watchOwnStalls(ctx context.Context) {
 	last := w.Now()
 	for ctx.Err() == nil {

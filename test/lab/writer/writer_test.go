@@ -113,8 +113,8 @@ func TestHangIsMeasured(t *testing.T) {
 	answered := time.Since(from)
 	must(t, w.AwaitAck(limited(t)))
 	r := w.Stop()
-	between(t, r, r.Standstill(), held, answered)
-	if r.Marks[0].What != "pause" || r.StandstillBetween(r.Marks[0].At, r.Ended) != r.Standstill() {
+	between(t, r, r.Downtime(), held, answered)
+	if r.Marks[0].What != "pause" || r.DowntimeBetween(r.Marks[0].At, r.Ended) != r.Downtime() {
 		t.Errorf("mark %v", r.Marks)
 	}
 	v, err := w.Verify(t.Context(), s.addr)
@@ -135,7 +135,7 @@ func TestFenceIsMeasured(t *testing.T) {
 	answered := time.Since(from)
 	must(t, w.AwaitAck(limited(t)))
 	r := w.Stop()
-	between(t, r, r.Standstill(), held, answered)
+	between(t, r, r.Downtime(), held, answered)
 	if r.Errors["NOREPLICAS"] == 0 {
 		t.Errorf("errors %v", r.Errors)
 	}
@@ -178,7 +178,7 @@ func TestRefusedPassword(t *testing.T) {
 	if err := w.AwaitAck(ctx); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("got %v", err)
 	}
-	if r := w.Stop(); r.Acked() != 0 || r.Standstill().Length() != r.Ended {
+	if r := w.Stop(); r.Acked() != 0 || r.Downtime().Length() != r.Ended {
 		t.Errorf("got %s", r)
 	}
 }
