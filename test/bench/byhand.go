@@ -260,7 +260,7 @@ func openKeepalived(t testing.TB) *running {
 	return r
 }
 
-// openHAProxy has HAProxy on a host of its own, which no fault befalls, send clients
+// openHAProxy has HAProxy on a host of its own, which has no fault, send clients
 // to where its check finds a primary.
 func openHAProxy(t testing.TB) *running {
 	r, extra := openByHand(t, "proxy")

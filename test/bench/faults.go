@@ -8,7 +8,7 @@ import (
 	"github.com/redisd/redisd/test/lab"
 )
 
-// fault is something that befalls the primary.
+// fault is something that happens to the primary.
 type fault struct {
 	id    string
 	title string
@@ -18,13 +18,13 @@ type fault struct {
 	lasts time.Duration
 	// only names the ways that it is for; none: all.
 	only []string
-	// prepare looks up what it needs, so that the blow itself takes no time.
-	prepare func(ctx context.Context, r *running, primary *lab.Host) (blow, error)
+	// prepare looks up what it needs, so that the injection itself takes no time.
+	prepare func(ctx context.Context, r *running, primary *lab.Host) (injection, error)
 }
 
-// blow is a fault about to happen.
-type blow struct {
-	strike func(ctx context.Context) error
+// injection is a fault about to happen.
+type injection struct {
+	inject func(ctx context.Context) error
 	mend   func(ctx context.Context) error // nil: nothing to mend
 	over   func() bool                     // says that there is nothing left to mend; may be nil
 }
@@ -55,30 +55,30 @@ var faults = []fault{
 
 func (f fault) applies(w way) bool { return len(f.only) == 0 || slices.Contains(f.only, w.id) }
 
-func nothing(context.Context, *running, *lab.Host) (blow, error) {
+func nothing(context.Context, *running, *lab.Host) (injection, error) {
 	calm := func(context.Context) error { return nil }
-	return blow{strike: calm, mend: calm}, nil
+	return injection{inject: calm, mend: calm}, nil
 }
 
-func killed(ctx context.Context, _ *running, primary *lab.Host) (blow, error) {
+func killed(ctx context.Context, _ *running, primary *lab.Host) (injection, error) {
 	p, err := primary.Process(ctx, "redis-server")
-	return blow{strike: func(context.Context) error { return p.Kill() }}, err
+	return injection{inject: func(context.Context) error { return p.Kill() }}, err
 }
 
-func killedLarge(ctx context.Context, r *running, primary *lab.Host) (blow, error) {
+func killedLarge(ctx context.Context, r *running, primary *lab.Host) (injection, error) {
 	if err := r.fillUp(ctx); err != nil {
-		return blow{}, err
+		return injection{}, err
 	}
 	if _, err := r.awaitWhole(ctx, wholeLimit); err != nil {
-		return blow{}, err
+		return injection{}, err
 	}
 	return killed(ctx, r, primary)
 }
 
-func hung(ctx context.Context, _ *running, primary *lab.Host) (blow, error) {
+func hung(ctx context.Context, _ *running, primary *lab.Host) (injection, error) {
 	p, err := primary.Process(ctx, "redis-server")
-	return blow{
-		strike: func(context.Context) error { return p.Pause() },
+	return injection{
+		inject: func(context.Context) error { return p.Pause() },
 		mend: func(context.Context) error {
 			if !p.Alive() {
 				return nil
@@ -89,54 +89,54 @@ func hung(ctx context.Context, _ *running, primary *lab.Host) (blow, error) {
 	}, err
 }
 
-func powerLost(_ context.Context, _ *running, primary *lab.Host) (blow, error) {
-	return blow{strike: primary.PowerOff, mend: primary.PowerOn}, nil
+func powerLost(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+	return injection{inject: primary.PowerOff, mend: primary.PowerOn}, nil
 }
 
-func cut(_ context.Context, _ *running, primary *lab.Host) (blow, error) {
-	return blow{strike: primary.Silence, mend: primary.Unsilence}, nil
+func cut(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+	return injection{inject: primary.Silence, mend: primary.Unsilence}, nil
 }
 
-func split(_ context.Context, r *running, primary *lab.Host) (blow, error) {
+func split(_ context.Context, r *running, primary *lab.Host) (injection, error) {
 	var peers []lab.End
 	for _, h := range r.nodes {
 		if h != primary {
 			peers = append(peers, h)
 		}
 	}
-	return blow{
-		strike: func(ctx context.Context) error { return primary.CutFrom(ctx, peers...) },
+	return injection{
+		inject: func(ctx context.Context) error { return primary.CutFrom(ctx, peers...) },
 		mend:   func(ctx context.Context) error { return primary.HealFrom(ctx, peers...) },
 	}, nil
 }
 
-func stopped(_ context.Context, r *running, primary *lab.Host) (blow, error) {
+func stopped(_ context.Context, r *running, primary *lab.Host) (injection, error) {
 	systemctl := func(verb string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := primary.Run(ctx, "systemctl", verb, r.unit)
 			return err
 		}
 	}
-	return blow{strike: systemctl("stop"), mend: systemctl("start")}, nil
+	return injection{inject: systemctl("stop"), mend: systemctl("start")}, nil
 }
 
 // rebooted leaves the host off for a moment: a real one takes that long at least, and
 // what is over before a Sentinel has noticed is no fault to measure.
-func rebooted(_ context.Context, _ *running, primary *lab.Host) (blow, error) {
-	return blow{strike: primary.Shutdown, mend: primary.PowerOn}, nil
+func rebooted(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+	return injection{inject: primary.Shutdown, mend: primary.PowerOn}, nil
 }
 
-func switchedOver(_ context.Context, r *running, primary *lab.Host) (blow, error) {
-	return blow{strike: func(ctx context.Context) error { return r.switchover(ctx, primary) }}, nil
+func switchedOver(_ context.Context, r *running, primary *lab.Host) (injection, error) {
+	return injection{inject: func(ctx context.Context) error { return r.switchover(ctx, primary) }}, nil
 }
 
-func agentKilled(ctx context.Context, _ *running, primary *lab.Host) (blow, error) {
+func agentKilled(ctx context.Context, _ *running, primary *lab.Host) (injection, error) {
 	p, err := primary.Process(ctx, "redisd")
-	return blow{strike: func(context.Context) error { return p.Kill() }}, err
+	return injection{inject: func(context.Context) error { return p.Kill() }}, err
 }
 
-func agentRestarted(_ context.Context, _ *running, primary *lab.Host) (blow, error) {
-	return blow{strike: func(ctx context.Context) error {
+func agentRestarted(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+	return injection{inject: func(ctx context.Context) error {
 		_, err := primary.Run(ctx, "systemctl", "restart", "redisd")
 		return err
 	}}, nil

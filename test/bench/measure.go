@@ -55,11 +55,11 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // times of a run, on the writer's clock.
 type times struct {
-	struck, mended time.Duration
-	mendable       bool
+	injected, mended time.Duration
+	mendable         bool
 }
 
-// measure has a fault befall a cluster that is whole, and says what came of it. An
+// measure injects a fault into a cluster that is whole, and says what came of it. An
 // outcome with an Error means that the cluster cannot be used any more.
 func measure(ctx context.Context, r *running, f fault) (o outcome) {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
@@ -71,7 +71,7 @@ func measure(ctx context.Context, r *running, f fault) (o outcome) {
 		return o
 	}
 	o.Primary = primary.Name()
-	b, err := f.prepare(ctx, r, primary)
+	in, err := f.prepare(ctx, r, primary)
 	if err != nil {
 		o.Error = fmt.Sprintf("prepare the fault: %v", err)
 		return o
@@ -89,7 +89,7 @@ func measure(ctx context.Context, r *running, f fault) (o outcome) {
 	}
 	pause(ctx, warmUp)
 
-	t, err := b.befall(ctx, w, f)
+	t, err := in.run(ctx, w, f)
 	if err != nil {
 		o.Error = err.Error()
 	} else {
@@ -108,23 +108,23 @@ func awaitAck(ctx context.Context, w *writer.Writer) error {
 	return w.AwaitAck(ctx)
 }
 
-// befall is the fault from its beginning to its end.
-func (b blow) befall(ctx context.Context, w *writer.Writer, f fault) (t times, err error) {
+// run is the fault from its beginning to its end.
+func (in injection) run(ctx context.Context, w *writer.Writer, f fault) (t times, err error) {
 	w.Mark(f.title)
-	t.struck, t.mendable = w.Now(), b.mend != nil
-	t.mended = t.struck
-	if err := b.strike(ctx); err != nil {
+	t.injected, t.mendable = w.Now(), in.mend != nil
+	t.mended = t.injected
+	if err := in.inject(ctx); err != nil {
 		return t, fmt.Errorf("%s: %w", f.title, err)
 	}
-	if b.mend == nil {
+	if in.mend == nil {
 		return t, nil
 	}
-	for began := time.Now(); time.Since(began) < f.lasts && (b.over == nil || !b.over()); {
+	for began := time.Now(); time.Since(began) < f.lasts && (in.over == nil || !in.over()); {
 		pause(ctx, 10*time.Millisecond)
 	}
 	w.Mark(f.mended)
 	t.mended = w.Now()
-	if err := b.mend(ctx); err != nil {
+	if err := in.mend(ctx); err != nil {
 		return t, fmt.Errorf("%s: %w", f.mended, err)
 	}
 	return t, nil
@@ -156,7 +156,7 @@ func (o *outcome) take(rep *writer.Report, t times) {
 	for _, g := range rep.Gaps(0) {
 		late := t.mendable && g.From >= t.mended
 		switch {
-		case g.To < t.struck:
+		case g.To < t.injected:
 		case late && g.Length() > after.Length():
 			after = g
 		case !late && g.Length() > before.Length():

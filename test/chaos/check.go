@@ -26,7 +26,7 @@ const (
 	// redis-server does not know that time has passed, and somebody must first run to
 	// tell it, the agent or, when the watchdog has killed that, what runs after it.
 	wakes = 150 * time.Millisecond
-	// late is for acknowledgements that were on their way when the fault struck.
+	// late is for acknowledgements that were on their way when the fault was injected.
 	late = 250 * time.Millisecond
 	// letGo is how long a host that has lost touch may keep the VIP: its lease, and
 	// patience with a machine that is busy.
@@ -47,8 +47,8 @@ const (
 	thawed = time.Second
 )
 
-// Struck is a step as it was done.
-type Struck struct {
+// Fault is a step as it was done.
+type Fault struct {
 	Step
 	Host string // "" for everyone
 	// Begin and Done are before and after it was done, Mending and Mended before and
@@ -58,16 +58,16 @@ type Struck struct {
 }
 
 // end is by when it was over.
-func (s Struck) end() time.Time {
+func (s Fault) end() time.Time {
 	if s.Mended.IsZero() {
 		return s.Done
 	}
 	return s.Mended
 }
 
-func (s Struck) harm() harm { return kindOf(s.Kind).harm }
+func (s Fault) harm() harm { return kindOf(s.Kind).harm }
 
-func (s Struck) hits(host string) bool { return s.Host == "" || host == "" || s.Host == host }
+func (s Fault) hits(host string) bool { return s.Host == "" || host == "" || s.Host == host }
 
 // LostWrite is an acknowledged write that is not there any more.
 type LostWrite struct {
@@ -89,7 +89,7 @@ type Node struct {
 
 // Seen is all that a round came to.
 type Seen struct {
-	Struck        []Struck
+	Faults        []Fault
 	Before, After string // the primary
 	Nodes, Then   []Node
 	Healthy       bool
@@ -126,9 +126,9 @@ func Check(s Seen) []string {
 	checkProcesses(s, violated)
 	checkMoved(s, violated)
 	checkStill(s, violated)
-	for _, k := range s.Struck {
+	for _, k := range s.Faults {
 		// Where two things happen at once, the one may well keep the other from happening.
-		if k.Err != nil && len(s.Struck) == 1 {
+		if k.Err != nil && len(s.Faults) == 1 {
 			violated("%s: %v", k.Kind, k.Err)
 		}
 	}
@@ -149,7 +149,7 @@ func checkLost(s Seen, violated func(string, ...any)) {
 			overtaken++
 			if overtaken == 1 {
 				violated("S1: %s acknowledged a write %v after the round began and after %s had done so, and it is lost",
-					l.By, l.At.Sub(s.Struck[0].Begin).Round(time.Millisecond), l.Since)
+					l.By, l.At.Sub(s.Faults[0].Begin).Round(time.Millisecond), l.Since)
 			}
 			continue
 		}
@@ -169,11 +169,11 @@ func checkLost(s Seen, violated func(string, ...any)) {
 		by = "an unknown node"
 	}
 	text := fmt.Sprintf("acknowledged by %s %v before its last one", by, worst.Until.Sub(worst.At).Round(time.Millisecond))
-	for _, k := range s.Struck {
+	for _, k := range s.Faults {
 		text += fmt.Sprintf(", %v after %s", worst.At.Sub(k.Begin).Round(time.Millisecond), k.Kind)
 	}
 	rule := "S3"
-	for _, k := range s.Struck {
+	for _, k := range s.Faults {
 		if k.harm().loses {
 			rule = "S1/S3"
 		}
@@ -187,7 +187,7 @@ func (s Seen) mayBeDual() time.Duration {
 	switch {
 	case s.unguarded(s.DualNodes...):
 		return secondLine
-	case slices.ContainsFunc(s.Struck, func(k Struck) bool { return k.harm().frozen && slices.Contains(s.DualNodes, k.Host) }):
+	case slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.harm().frozen && slices.Contains(s.DualNodes, k.Host) }):
 		return wakes
 	}
 	return 0
@@ -195,7 +195,7 @@ func (s Seen) mayBeDual() time.Duration {
 
 // woke: the write was acknowledged by a host that had been paused and just went on.
 func (s Seen) woke(l LostWrite) bool {
-	return slices.ContainsFunc(s.Struck, func(k Struck) bool {
+	return slices.ContainsFunc(s.Faults, func(k Fault) bool {
 		return k.harm().frozen && k.Host == l.By && !l.At.Before(k.Mending) && !l.At.After(k.end().Add(wakes))
 	})
 }
@@ -204,7 +204,7 @@ func (s Seen) woke(l LostWrite) bool {
 func (s Seen) unguarded(hosts ...string) bool {
 	return slices.ContainsFunc(hosts, func(host string) bool {
 		hit := func(which func(harm) bool) bool {
-			return slices.ContainsFunc(s.Struck, func(k Struck) bool { return k.Host == host && which(k.harm()) })
+			return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == host && which(k.harm()) })
 		}
 		return hit(func(h harm) bool { return h.unguarded }) && hit(func(h harm) bool { return h.isolates })
 	})
@@ -213,12 +213,12 @@ func (s Seen) unguarded(hosts ...string) bool {
 // mayLose says whether replication being asynchronous excuses it.
 func (s Seen) mayLose(l LostWrite) bool {
 	window := Window
-	for _, k := range s.Struck {
+	for _, k := range s.Faults {
 		if k.harm().slow {
 			window = windowSlow
 		}
 	}
-	return slices.ContainsFunc(s.Struck, func(k Struck) bool {
+	return slices.ContainsFunc(s.Faults, func(k Fault) bool {
 		h := k.harm()
 		if !h.loses || !k.hits(l.By) {
 			return false
@@ -241,17 +241,17 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 	for _, o := range s.Overlaps {
 		live := slices.DeleteFunc(slices.Clone(o.Hosts), func(host string) bool { return s.excused(host, o.At) })
 		if len(live) > 1 {
-			violated("S4: %v have the VIP at once, %v after the round began", o.Hosts, o.At.Sub(s.Struck[0].Begin).Round(time.Millisecond))
+			violated("S4: %v have the VIP at once, %v after the round began", o.Hosts, o.At.Sub(s.Faults[0].Begin).Round(time.Millisecond))
 			break
 		}
 	}
-	for _, k := range s.Struck {
+	for _, k := range s.Faults {
 		h := k.harm()
 		if !h.isolates || h.lingers || k.Host == "" {
 			continue
 		}
 		limit := letGo
-		for _, other := range s.Struck {
+		for _, other := range s.Faults {
 			if other.hits(k.Host) && other.harm().mute {
 				limit = lifetime
 			}
@@ -276,7 +276,7 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 // go there.
 func (s Seen) excused(host string, at time.Time) bool {
 	var away, mute bool
-	for _, k := range s.Struck {
+	for _, k := range s.Faults {
 		if h := k.harm(); k.hits(host) && !at.Before(k.Begin) {
 			away = away || h.isolates && !at.After(k.end().Add(thawed))
 			mute = mute || h.mute
@@ -292,7 +292,7 @@ func (s Seen) excused(host string, at time.Time) bool {
 // included.
 func checkProcesses(s Seen, violated func(string, ...any)) {
 	for _, n := range s.Nodes {
-		if slices.ContainsFunc(s.Struck, func(k Struck) bool { return k.hits(n.Name) && k.harm().ends }) {
+		if slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hits(n.Name) && k.harm().ends }) {
 			continue
 		}
 		i := slices.IndexFunc(s.Then, func(m Node) bool { return m.Name == n.Name })
@@ -304,10 +304,10 @@ func checkProcesses(s Seen, violated func(string, ...any)) {
 
 // checkMoved: nothing that leaves the primary well moves it.
 func checkMoved(s Seen, violated func(string, ...any)) {
-	if len(s.Struck) != 1 || !s.Healthy || s.After == s.Before {
+	if len(s.Faults) != 1 || !s.Healthy || s.After == s.Before {
 		return
 	}
-	k := s.Struck[0]
+	k := s.Faults[0]
 	h := k.harm()
 	if k.On == Primary && (h.loses || h.moves) || k.On == Everyone {
 		return
@@ -317,10 +317,10 @@ func checkMoved(s Seen, violated func(string, ...any)) {
 
 // checkStill: one fault at a time is survived, not sat out.
 func checkStill(s Seen, violated func(string, ...any)) {
-	if len(s.Struck) != 1 {
+	if len(s.Faults) != 1 {
 		return
 	}
-	k, limit := s.Struck[0], downtimeLimit
+	k, limit := s.Faults[0], downtimeLimit
 	if wait := k.harm().waits; wait > 0 {
 		limit = wait + awaited
 	}

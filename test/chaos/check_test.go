@@ -15,9 +15,9 @@ func at(d time.Duration) time.Time { return noon.Add(d) }
 
 const ms = time.Millisecond
 
-// struckAt is a step that was done at noon in 10 ms, and undone when its time was over.
-func struckAt(kind string, on Place, host string, lasts time.Duration) Struck {
-	k := Struck{Step: Step{Kind: kind, On: on, For: lasts}, Host: host, Begin: noon, Done: at(10 * ms)}
+// faultAt is a step that was done at noon in 10 ms, and undone when its time was over.
+func faultAt(kind string, on Place, host string, lasts time.Duration) Fault {
+	k := Fault{Step: Step{Kind: kind, On: on, For: lasts}, Host: host, Begin: noon, Done: at(10 * ms)}
 	if lasts > 0 {
 		k.Mending, k.Mended = at(lasts), at(lasts+10*ms)
 	}
@@ -25,24 +25,24 @@ func struckAt(kind string, on Place, host string, lasts time.Duration) Struck {
 }
 
 // fine is a round in which nothing went wrong: a was primary, and still is.
-func fine(struck ...Struck) Seen {
+func fine(faults ...Fault) Seen {
 	return Seen{
-		Struck: struck, Before: "a", After: "a", Healthy: true, Downtime: 100 * ms, Acked: 1000,
+		Faults: faults, Before: "a", After: "a", Healthy: true, Downtime: 100 * ms, Acked: 1000,
 		Nodes: []Node{{Name: "a", PID: 1}, {Name: "b", PID: 2}, {Name: "c", PID: 3}},
 		Then:  []Node{{Name: "a", PID: 1}, {Name: "b", PID: 2}, {Name: "c", PID: 3}},
 	}
 }
 
 func TestCheck(t *testing.T) {
-	crash := struckAt("redis-server killed", Primary, "a", 0)
-	power := struckAt("power loss", Primary, "a", 5*sec)
-	split := struckAt("cut from the other nodes", Primary, "a", 9*sec)
-	agent := struckAt("agent killed", Primary, "a", 0)
-	hang := struckAt("agent hangs", Primary, "a", 9*sec)
-	asleep := struckAt("host paused", Primary, "a", 4*sec)
-	move := struckAt("switchover", Primary, "a", 0)
-	slow := struckAt("5 % loss", Primary, "a", 9*sec)
-	dark := struckAt("blackout", Everyone, "", 2*sec)
+	crash := faultAt("redis-server killed", Primary, "a", 0)
+	power := faultAt("power loss", Primary, "a", 5*sec)
+	split := faultAt("cut from the other nodes", Primary, "a", 9*sec)
+	agent := faultAt("agent killed", Primary, "a", 0)
+	hang := faultAt("agent hangs", Primary, "a", 9*sec)
+	asleep := faultAt("host paused", Primary, "a", 4*sec)
+	move := faultAt("switchover", Primary, "a", 0)
+	slow := faultAt("5 % loss", Primary, "a", 9*sec)
+	dark := faultAt("blackout", Everyone, "", 2*sec)
 	lost := func(by string, acked, last time.Duration) func(*Seen) {
 		return func(s *Seen) { s.Lost = append(s.Lost, LostWrite{At: at(acked), By: by, Until: at(last)}) }
 	}
@@ -56,87 +56,87 @@ func TestCheck(t *testing.T) {
 	restarted := func(s *Seen) { s.Then[0].PID = 9 }
 	for _, c := range []struct {
 		name   string
-		struck []Struck
+		faults []Fault
 		seen   func(*Seen)
 		want   string // how the violations begin, "" for none
 	}{
-		{"nothing", []Struck{crash}, func(*Seen) {}, ""},
-		{"two primaries", []Struck{crash}, func(s *Seen) { s.Dual = ms }, "S1"},
-		{"an older round", []Struck{crash}, func(s *Seen) { s.Older = []string{"x"} }, "S2"},
-		{"a replica", []Struck{crash}, func(s *Seen) { s.Differ = []string{"x"} }, "S2"},
-		{"not whole", []Struck{crash}, func(s *Seen) { s.Healthy = false }, "not whole"},
-		{"an error", []Struck{{Step: move.Step, Host: "a", Begin: noon, Err: errors.New("no")}}, func(*Seen) {}, "switchover"},
-		{"an error beside another fault", []Struck{crash, {Step: move.Step, Host: "a", Begin: noon, Err: errors.New("no")}}, func(*Seen) {}, ""},
+		{"nothing", []Fault{crash}, func(*Seen) {}, ""},
+		{"two primaries", []Fault{crash}, func(s *Seen) { s.Dual = ms }, "S1"},
+		{"an older round", []Fault{crash}, func(s *Seen) { s.Older = []string{"x"} }, "S2"},
+		{"a replica", []Fault{crash}, func(s *Seen) { s.Differ = []string{"x"} }, "S2"},
+		{"not whole", []Fault{crash}, func(s *Seen) { s.Healthy = false }, "not whole"},
+		{"an error", []Fault{{Step: move.Step, Host: "a", Begin: noon, Err: errors.New("no")}}, func(*Seen) {}, "switchover"},
+		{"an error beside another fault", []Fault{crash, {Step: move.Step, Host: "a", Begin: noon, Err: errors.New("no")}}, func(*Seen) {}, ""},
 
-		{"crash, last moments", []Struck{crash}, lost("a", -150*ms, 5*ms), ""},
-		{"crash, earlier", []Struck{crash}, lost("a", -210*ms, -20*ms), "S1/S3"},
-		{"crash, but it went on for long", []Struck{crash}, lost("a", -100*ms, 150*ms), "S1/S3"},
-		{"crash, another node's", []Struck{crash}, lost("b", -100*ms, 0), "S1/S3"},
-		{"crash, who knows whose", []Struck{crash}, lost("", -100*ms, 0), ""},
-		{"crash, much later", []Struck{crash}, lost("a", sec, sec), "S1/S3"},
-		{"power, last moments", []Struck{power}, lost("a", -100*ms, 0), ""},
-		{"power, while off", []Struck{power}, lost("a", 3*sec, 3*sec), "S1/S3"},
-		{"power, but another one was primary meanwhile", []Struck{power}, func(s *Seen) {
+		{"crash, last moments", []Fault{crash}, lost("a", -150*ms, 5*ms), ""},
+		{"crash, earlier", []Fault{crash}, lost("a", -210*ms, -20*ms), "S1/S3"},
+		{"crash, but it went on for long", []Fault{crash}, lost("a", -100*ms, 150*ms), "S1/S3"},
+		{"crash, another node's", []Fault{crash}, lost("b", -100*ms, 0), "S1/S3"},
+		{"crash, who knows whose", []Fault{crash}, lost("", -100*ms, 0), ""},
+		{"crash, much later", []Fault{crash}, lost("a", sec, sec), "S1/S3"},
+		{"power, last moments", []Fault{power}, lost("a", -100*ms, 0), ""},
+		{"power, while off", []Fault{power}, lost("a", 3*sec, 3*sec), "S1/S3"},
+		{"power, but another one was primary meanwhile", []Fault{power}, func(s *Seen) {
 			s.Lost = []LostWrite{{At: at(0), By: "a", Until: at(0), Since: "b"}}
 		}, "S1: "},
-		{"blackout", []Struck{dark}, lost("b", -100*ms, 0), ""},
-		{"cut, until the lease lapses", []Struck{split}, lost("a", 700*ms, 701*ms), ""},
-		{"cut, after that", []Struck{split}, lost("a", 720*ms, 721*ms), "S1/S3"},
-		{"slow network and a crash", []Struck{slow, crash}, lost("a", -600*ms, 0), ""},
-		{"slow network alone", []Struck{slow}, lost("a", -100*ms, 0), "S3"},
-		{"agent", []Struck{agent}, lost("a", 0, 0), "S3"},
-		{"switchover", []Struck{move}, lost("a", -ms, 0), "S3"},
+		{"blackout", []Fault{dark}, lost("b", -100*ms, 0), ""},
+		{"cut, until the lease lapses", []Fault{split}, lost("a", 700*ms, 701*ms), ""},
+		{"cut, after that", []Fault{split}, lost("a", 720*ms, 721*ms), "S1/S3"},
+		{"slow network and a crash", []Fault{slow, crash}, lost("a", -600*ms, 0), ""},
+		{"slow network alone", []Fault{slow}, lost("a", -100*ms, 0), "S3"},
+		{"agent", []Fault{agent}, lost("a", 0, 0), "S3"},
+		{"switchover", []Fault{move}, lost("a", -ms, 0), "S3"},
 
-		{"two primaries, one cut off and its agent hangs", []Struck{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = 2*sec, []string{"b", "a"} }, ""},
-		{"the same for too long", []Struck{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = 4*sec, []string{"b", "a"} }, "S1"},
-		{"two primaries, one cut off and its agent killed", []Struck{split, agent}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "a"} }, "S1"},
-		{"two primaries, the agent of neither hangs", []Struck{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "c"} }, "S1"},
-		{"cut, its agent hangs, another one was primary", []Struck{split, hang}, func(s *Seen) {
+		{"two primaries, one cut off and its agent hangs", []Fault{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = 2*sec, []string{"b", "a"} }, ""},
+		{"the same for too long", []Fault{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = 4*sec, []string{"b", "a"} }, "S1"},
+		{"two primaries, one cut off and its agent killed", []Fault{split, agent}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "a"} }, "S1"},
+		{"two primaries, the agent of neither hangs", []Fault{split, hang}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "c"} }, "S1"},
+		{"cut, its agent hangs, another one was primary", []Fault{split, hang}, func(s *Seen) {
 			s.Lost = []LostWrite{{At: at(3 * sec), By: "a", Until: at(3100 * ms), Since: "b"}}
 		}, ""},
-		{"the same, later", []Struck{split, hang}, func(s *Seen) {
+		{"the same, later", []Fault{split, hang}, func(s *Seen) {
 			s.Lost = []LostWrite{{At: at(4 * sec), By: "a", Until: at(4 * sec), Since: "b"}}
 		}, "S1"},
 
-		{"a host wakes up", []Struck{asleep}, func(s *Seen) { s.Dual, s.DualNodes = 100*ms, []string{"b", "a"} }, ""},
-		{"a host wakes up for too long", []Struck{asleep}, func(s *Seen) { s.Dual, s.DualNodes = 200*ms, []string{"b", "a"} }, "S1"},
-		{"a host wakes up, others disagree", []Struck{asleep}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "c"} }, "S1"},
-		{"a host wakes up, and what it took then", []Struck{asleep}, func(s *Seen) {
+		{"a host wakes up", []Fault{asleep}, func(s *Seen) { s.Dual, s.DualNodes = 100*ms, []string{"b", "a"} }, ""},
+		{"a host wakes up for too long", []Fault{asleep}, func(s *Seen) { s.Dual, s.DualNodes = 200*ms, []string{"b", "a"} }, "S1"},
+		{"a host wakes up, others disagree", []Fault{asleep}, func(s *Seen) { s.Dual, s.DualNodes = ms, []string{"b", "c"} }, "S1"},
+		{"a host wakes up, and what it took then", []Fault{asleep}, func(s *Seen) {
 			s.Lost = []LostWrite{{At: at(4050 * ms), By: "a", Until: at(4050 * ms), Since: "b"}}
 		}, ""},
-		{"a host wakes up, and what it took later", []Struck{asleep}, func(s *Seen) {
+		{"a host wakes up, and what it took later", []Fault{asleep}, func(s *Seen) {
 			s.Lost = []LostWrite{{At: at(4200 * ms), By: "a", Until: at(4200 * ms), Since: "b"}}
 		}, "S1"},
 
-		{"VIP twice", []Struck{crash}, overlap(sec), "S4"},
-		{"VIP twice, one cut off with its agent alive", []Struck{split}, overlap(sec), "S4"},
-		{"VIP twice, one cut off and its agent hangs", []Struck{split, hang}, overlap(2 * sec), ""},
-		{"VIP twice, one cut off and its agent killed, healed", []Struck{split, agent}, overlap(11 * sec), "S4"},
-		{"VIP twice, agent hangs", []Struck{hang}, overlap(2 * sec), "S4"},
-		{"VIP kept", []Struck{split}, held("a", -sec, 4*sec), "S4"},
-		{"VIP let go", []Struck{split}, held("a", -sec, 2*sec), ""},
-		{"VIP kept, agent hangs", []Struck{split, hang}, held("a", -sec, 6*sec), ""},
-		{"VIP back after healing", []Struck{split}, held("a", 9100*ms, 12*sec), ""},
-		{"VIP held by another", []Struck{split}, held("b", sec, 12*sec), ""},
+		{"VIP twice", []Fault{crash}, overlap(sec), "S4"},
+		{"VIP twice, one cut off with its agent alive", []Fault{split}, overlap(sec), "S4"},
+		{"VIP twice, one cut off and its agent hangs", []Fault{split, hang}, overlap(2 * sec), ""},
+		{"VIP twice, one cut off and its agent killed, healed", []Fault{split, agent}, overlap(11 * sec), "S4"},
+		{"VIP twice, agent hangs", []Fault{hang}, overlap(2 * sec), "S4"},
+		{"VIP kept", []Fault{split}, held("a", -sec, 4*sec), "S4"},
+		{"VIP let go", []Fault{split}, held("a", -sec, 2*sec), ""},
+		{"VIP kept, agent hangs", []Fault{split, hang}, held("a", -sec, 6*sec), ""},
+		{"VIP back after healing", []Fault{split}, held("a", 9100*ms, 12*sec), ""},
+		{"VIP held by another", []Fault{split}, held("b", sec, 12*sec), ""},
 
-		{"redis-server ended with its agent", []Struck{agent}, restarted, "S5"},
-		{"redis-server ended by the fault", []Struck{crash}, restarted, ""},
-		{"redis-server ended elsewhere", []Struck{struckAt("redis-server killed", Successor, "b", 0)}, restarted, "S5"},
+		{"redis-server ended with its agent", []Fault{agent}, restarted, "S5"},
+		{"redis-server ended by the fault", []Fault{crash}, restarted, ""},
+		{"redis-server ended elsewhere", []Fault{faultAt("redis-server killed", Successor, "b", 0)}, restarted, "S5"},
 
-		{"false failover", []Struck{agent}, moved, "false failover"},
-		{"false failover for a replica", []Struck{struckAt("power loss", Replica, "c", sec)}, moved, "false failover"},
-		{"failover", []Struck{crash}, moved, ""},
-		{"failover with a second fault", []Struck{agent, struckAt("redis-server killed", Successor, "b", 0)}, moved, ""},
-		{"switched over", []Struck{move}, moved, ""},
+		{"false failover", []Fault{agent}, moved, "false failover"},
+		{"false failover for a replica", []Fault{faultAt("power loss", Replica, "c", sec)}, moved, "false failover"},
+		{"failover", []Fault{crash}, moved, ""},
+		{"failover with a second fault", []Fault{agent, faultAt("redis-server killed", Successor, "b", 0)}, moved, ""},
+		{"switched over", []Fault{move}, moved, ""},
 
-		{"sat out", []Struck{split}, func(s *Seen) { s.Downtime = 9 * sec }, "write downtime"},
-		{"a disk that hangs", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Downtime = 5 * sec }, ""},
-		{"a disk that hangs, sat out", []Struck{struckAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Downtime = 7 * sec }, "write downtime"},
-		{"blackout sat out", []Struck{dark}, func(s *Seen) { s.Downtime = 14 * sec }, ""},
-		{"blackout, too long", []Struck{dark}, func(s *Seen) { s.Downtime = 40 * sec }, "write downtime"},
+		{"sat out", []Fault{split}, func(s *Seen) { s.Downtime = 9 * sec }, "write downtime"},
+		{"a disk that hangs", []Fault{faultAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Downtime = 5 * sec }, ""},
+		{"a disk that hangs, sat out", []Fault{faultAt("disk hangs", Primary, "a", 15*sec)}, func(s *Seen) { s.Downtime = 7 * sec }, "write downtime"},
+		{"blackout sat out", []Fault{dark}, func(s *Seen) { s.Downtime = 14 * sec }, ""},
+		{"blackout, too long", []Fault{dark}, func(s *Seen) { s.Downtime = 40 * sec }, "write downtime"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := fine(c.struck...)
+			s := fine(c.faults...)
 			c.seen(&s)
 			got := strings.Join(Check(s), "\n")
 			if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {

@@ -22,7 +22,7 @@ import (
 // The faults that Redis' own commands bring about.
 
 const (
-	// ballast is what a dataset is to have before something befalls it that takes as
+	// ballast is what a dataset is to have before something happens to it that takes as
 	// long as the dataset is large: so many values of so many bytes.
 	ballastValues = 64
 	ballastValue  = 1 << 20
@@ -72,14 +72,14 @@ func fill(ctx context.Context, c *goredis.Client, values, size, replicas int) er
 
 // busyScript keeps redis-server from everything else, as a client of the
 // applications could.
-func busyScript(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func busyScript(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	script := fmt.Sprintf("local function now() local t = redis.call('TIME') return t[1] + t[2] / 1e6 end "+
-		"local s = now() repeat until now() - s >= %.1f return 1", b.lasts.Seconds())
+		"local s = now() repeat until now() - s >= %.1f return 1", in.lasts.Seconds())
 	return func(ctx context.Context) (mend, error) {
-		cmd := b.c.Lab.Command(ctx, "redis-cli", "-h", b.host.Addr().String(), "EVAL", script, "0")
-		cmd.Env = append(cmd.Environ(), "REDISCLI_AUTH="+b.c.Password())
+		cmd := in.c.Lab.Command(ctx, "redis-cli", "-h", in.host.Addr().String(), "EVAL", script, "0")
+		cmd.Env = append(cmd.Environ(), "REDISCLI_AUTH="+in.c.Password())
 		out, err := cmd.CombinedOutput()
-		b.note("the script answered %q", out)
+		in.note("the script answered %q", out)
 		if err == nil && strings.TrimSpace(string(out)) != "1" {
 			err = fmt.Errorf("run a script: %s", out) // redis-cli itself is content with any answer
 		}
@@ -89,24 +89,24 @@ func busyScript(_ context.Context, b blow) (func(context.Context) (mend, error),
 
 // outOfMemory: a client asks for more than there is, and the kernel's OOM killer ends
 // redis-server.
-func outOfMemory(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+func outOfMemory(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const left, asked = 16 << 20, 64 << 20
-	p, err := b.host.Process(ctx, "redis-server")
+	p, err := in.host.Process(ctx, "redis-server")
 	if err != nil {
 		return nil, err
 	}
-	m, err := b.host.LimitMemory(p, left)
+	m, err := in.host.LimitMemory(p, left)
 	if err != nil {
 		return nil, err
 	}
-	c := dial(b.c, b.host.Addr().String())
+	c := dial(in.c, in.host.Addr().String())
 	if err := c.Ping(ctx).Err(); err != nil {
 		return nil, errors.Join(err, c.Close(), m.Release())
 	}
 	return func(ctx context.Context) (mend, error) {
 		defer c.Close()
 		answer, err := c.Eval(ctx, fmt.Sprintf("return #string.rep('x', %d)", asked), nil).Result()
-		b.note("the client that asked for too much was answered %v (%v)", answer, err)
+		in.note("the client that asked for too much was answered %v (%v)", answer, err)
 		killed := func() error {
 			n, err := m.Kills()
 			if err == nil && n == 0 {
@@ -122,21 +122,21 @@ func outOfMemory(ctx context.Context, b blow) (func(context.Context) (mend, erro
 }
 
 // snapshots has one after the other written, for as long as it is to last.
-func snapshots(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
-	c := dial(b.c, b.host.Addr().String())
-	err := fill(ctx, c, ballastValues, ballastValue, len(b.c.Names())-1)
+func snapshots(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
+	c := dial(in.c, in.host.Addr().String())
+	err := fill(ctx, c, ballastValues, ballastValue, len(in.c.Names())-1)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return func(ctx context.Context) (mend, error) {
 		defer c.Close()
 		n := 0
-		for end := time.Now().Add(b.lasts); n == 0 || time.Now().Before(end); n++ {
+		for end := time.Now().Add(in.lasts); n == 0 || time.Now().Before(end); n++ {
 			if err := snapshot(ctx, c); err != nil {
 				return nil, err
 			}
 		}
-		b.note("%d snapshots", n)
+		in.note("%d snapshots", n)
 		return nil, nil
 	}, nil
 }
@@ -177,12 +177,12 @@ func saves(ctx context.Context, c *goredis.Client) (begun int, state string, err
 
 // fullResync has a replica lose its place in the primary's backlog, so that it must
 // copy the whole dataset, and the primary take as long for it as it is to last.
-func fullResync(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
-	c := dial(b.c, b.primary.Addr().String())
-	r := dial(b.c, b.host.Addr().String())
+func fullResync(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
+	c := dial(in.c, in.primary.Addr().String())
+	r := dial(in.c, in.host.Addr().String())
 	copies, err := fullCopies(ctx, c)
 	if err == nil {
-		err = fill(ctx, c, ballastValues, ballastValue, len(b.c.Names())-1)
+		err = fill(ctx, c, ballastValues, ballastValue, len(in.c.Names())-1)
 	}
 	if err == nil {
 		err = errors.Join(awaitCalm(ctx, c), awaitCalm(ctx, r))
@@ -192,7 +192,7 @@ func fullResync(ctx context.Context, b blow) (func(context.Context) (mend, error
 	}
 	done := func(err error) error { return errors.Join(err, c.Close(), r.Close()) }
 	begin := func(ctx context.Context) (mend, error) {
-		err := forget(ctx, c, b)
+		err := forget(ctx, c, in)
 		if err == nil {
 			err = awaitLink(ctx, r, "down", clientLimit)
 		}
@@ -200,7 +200,7 @@ func fullResync(ctx context.Context, b blow) (func(context.Context) (mend, error
 			return nil, done(errors.Join(err, hurry(ctx, c)))
 		}
 		return func(ctx context.Context) error {
-			err := awaitLink(ctx, r, "up", strikeLimit)
+			err := awaitLink(ctx, r, "up", faultLimit)
 			if now, asked := fullCopies(ctx, c); asked != nil || now == copies {
 				err = errors.Join(err, fmt.Errorf("no full copy was made: %d as before (%v)", copies, asked))
 			}
@@ -241,7 +241,7 @@ func fullCopies(ctx context.Context, c *goredis.Client) (int, error) {
 
 // forget has the primary c close the connection of a replica and, before that can come
 // back, write more than is kept of what it wrote.
-func forget(ctx context.Context, c *goredis.Client, b blow) error {
+func forget(ctx context.Context, c *goredis.Client, in injection) error {
 	keys, err := c.DBSize(ctx).Result()
 	if err != nil {
 		return err
@@ -252,18 +252,18 @@ func forget(ctx context.Context, c *goredis.Client, b blow) error {
 	}
 	replica := ""
 	for _, field := range strings.Fields(list) {
-		if addr, ok := strings.CutPrefix(field, "addr="+b.host.Addr().String()+":"); ok {
-			replica = b.host.Addr().String() + ":" + addr
+		if addr, ok := strings.CutPrefix(field, "addr="+in.host.Addr().String()+":"); ok {
+			replica = in.host.Addr().String() + ":" + addr
 		}
 	}
 	if replica == "" {
-		return fmt.Errorf("%s is not among the replicas: %s", b.host.Name(), list)
+		return fmt.Errorf("%s is not among the replicas: %s", in.host.Name(), list)
 	}
 	kept, err := c.ConfigGet(ctx, "repl-backlog-size").Result()
 	if err != nil {
 		return err
 	}
-	delay := b.lasts.Microseconds() / max(keys, 1)
+	delay := in.lasts.Microseconds() / max(keys, 1)
 	const least, chunks = 16 << 10, 8 // of the backlog; it is given up in pieces
 	_, err = c.TxPipelined(ctx, func(p goredis.Pipeliner) error {
 		p.ConfigSet(ctx, delaySetting, strconv.FormatInt(delay, 10))

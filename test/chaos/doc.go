@@ -1,4 +1,4 @@
-// Package chaos has faults befall a cluster on booted hosts, by a schedule that a
+// Package chaos injects faults into a cluster on booted hosts, by a schedule that a
 // seed determines, and checks after each round what must hold whatever happened:
 //
 //   - no two nodes acknowledge writes at once, nor does an old primary after

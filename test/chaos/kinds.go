@@ -22,7 +22,7 @@ const (
 	theRole     part = "role"
 )
 
-// harm is what a fault may do to the host that it befalls. What is not here, it must not do.
+// harm is what a fault may do to the host that it is injected at. What is not here, it must not do.
 type harm struct {
 	// loses: writes that no replica had yet may go with the primary. isolates: a
 	// primary that clients still reach may go on until its lease lapses. lingers: it
@@ -47,7 +47,7 @@ type harm struct {
 	waits time.Duration
 }
 
-// kind is a kind of fault. How it is done is in strikes, under the same name.
+// kind is a kind of fault. How it is done is in injectors, under the same name.
 type kind struct {
 	name        string
 	on          []Place

@@ -63,7 +63,7 @@ func (r Round) String() string {
 	return strings.Join(steps, "; and ")
 }
 
-// Schedule is what befalls a cluster of some nodes.
+// Schedule is the faults of a cluster of some nodes.
 type Schedule struct {
 	Seed   uint64
 	Name   string // of one that no seed determines

@@ -59,12 +59,12 @@ func TestScheduleHasEverything(t *testing.T) {
 
 func TestEveryKindCanBeDone(t *testing.T) {
 	for _, k := range kinds {
-		if strikes[k.name] == nil {
+		if injectors[k.name] == nil {
 			t.Errorf("nobody knows how to do %q", k.name)
 		}
 	}
-	if len(strikes) != len(kinds) {
-		t.Errorf("%d ways to do %d kinds", len(strikes), len(kinds))
+	if len(injectors) != len(kinds) {
+		t.Errorf("%d ways to do %d kinds", len(injectors), len(kinds))
 	}
 	for _, r := range Short().Rounds {
 		for _, step := range r.Steps {

@@ -22,7 +22,7 @@ const (
 	// healthLimit is how long a cluster may take to become whole again that has little to
 	// copy.
 	healthLimit = 60 * time.Second
-	strikeLimit = 180 * time.Second
+	faultLimit  = 180 * time.Second
 	warmUp      = 500 * time.Millisecond // of writing before a fault
 	coolDown    = 500 * time.Millisecond // of writing after the last one
 	agreeLimit  = 15 * time.Second       // for the replicas to have what the primary has
@@ -66,7 +66,7 @@ func newWorld(t *testing.T, nodes int, disk int64) *world {
 	return w
 }
 
-// round has the faults of a round befall the cluster.
+// round injects the faults of a round into the cluster.
 func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	var s Seen
 	w.story = newStory()
@@ -86,7 +86,7 @@ func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	}
 	pause(ctx, warmUp)
 
-	s.Struck = w.strike(ctx, r, hosts)
+	s.Faults = w.inject(ctx, r, hosts)
 	over := time.Now()
 	w.restore(ctx)
 	w.story.add(over, "", "every fault is over")
@@ -150,9 +150,9 @@ func awaitAck(ctx context.Context, c *writer.Writer) error {
 	return c.AwaitAck(ctx)
 }
 
-// strike does all steps, each at its time, and undoes them.
-func (w *world) strike(ctx context.Context, r Round, hosts map[Place]*lab.Host) []Struck {
-	struck := make([]Struck, len(r.Steps))
+// inject does all steps, each at its time, and undoes them.
+func (w *world) inject(ctx context.Context, r Round, hosts map[Place]*lab.Host) []Fault {
+	faults := make([]Fault, len(r.Steps))
 	begun := make([]chan struct{}, len(r.Steps)) // closed when the step has been done
 	for i := range begun {
 		begun[i] = make(chan struct{})
@@ -164,33 +164,33 @@ func (w *world) strike(ctx context.Context, r Round, hosts map[Place]*lab.Host) 
 				<-begun[i-1]
 			}
 			pause(ctx, step.After)
-			struck[i] = w.step(ctx, step, hosts, func() { close(begun[i]) })
+			faults[i] = w.step(ctx, step, hosts, func() { close(begun[i]) })
 		})
 	}
 	wg.Wait()
-	return struck
+	return faults
 }
 
 // step does one; begun is called when it has been done, and before it is undone.
-func (w *world) step(ctx context.Context, step Step, hosts map[Place]*lab.Host, begun func()) Struck {
-	ctx, cancel := context.WithTimeout(ctx, strikeLimit)
+func (w *world) step(ctx context.Context, step Step, hosts map[Place]*lab.Host, begun func()) Fault {
+	ctx, cancel := context.WithTimeout(ctx, faultLimit)
 	defer cancel()
 	h := hosts[step.On]
 	name := h.Name()
-	b := blow{c: w.c, host: h, primary: hosts[Primary], lasts: step.For, note: func(format string, args ...any) {
+	in := injection{c: w.c, host: h, primary: hosts[Primary], lasts: step.For, note: func(format string, args ...any) {
 		w.story.add(time.Now(), name, format, args...)
 	}}
-	s := Struck{Step: step, Host: name}
+	s := Fault{Step: step, Host: name}
 	if step.On == Everyone {
 		s.Host = ""
 	}
-	do, err := strikes[step.Kind](ctx, b)
+	do, err := injectors[step.Kind](ctx, in)
 	s.Begin = time.Now()
 	s.Done = s.Begin
 	if err != nil {
 		begun()
 		s.Err = err
-		b.note("FAULT %s did not come about: %v", step.Kind, err)
+		in.note("FAULT %s did not come about: %v", step.Kind, err)
 		return s
 	}
 	undo, err := do(ctx)
@@ -218,7 +218,7 @@ func problem(err error) string {
 
 // restore undoes what a step that failed may have left.
 func (w *world) restore(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, strikeLimit)
+	ctx, cancel := context.WithTimeout(ctx, faultLimit)
 	defer cancel()
 	if err := w.c.Lab.HealAll(ctx); err != nil {
 		w.story.add(time.Now(), "", "heal all: %v", err)

@@ -18,7 +18,7 @@ import (
 )
 
 // TestClusterFromNothing goes the way of an operator: three blank hosts, a fourth
-// that joins, and what befalls them.
+// that joins, and what happens to them.
 func TestClusterFromNothing(t *testing.T) {
 	ctx := t.Context()
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{})

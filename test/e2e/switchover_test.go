@@ -31,22 +31,22 @@ var steps = []struct{ name, shown string }{
 	{"promoted", " promoted, "},
 }
 
-// strike is something that goes wrong during a switchover from one node to another.
-type strike struct {
+// switchoverFault is something that goes wrong during a switchover from one node to another.
+type switchoverFault struct {
 	name string
-	// ready looks up what the strike needs, so that it takes no time.
+	// ready looks up what the fault needs, so that it takes no time.
 	ready func(t *testing.T, c *cluster.Cluster, from, to string) (hit func() error)
 	// undo puts right what does not right itself.
 	undo func(ctx context.Context, c *cluster.Cluster, from, to string) error
-	// mayLose by the step at which it strikes, see docs/GUARANTEES.md.
+	// mayLose by the step at which it is injected, see docs/GUARANTEES.md.
 	mayLose [6]int
 	// newPrimaryDies: from the release of the lease on it may be the new primary that dies.
 	newPrimaryDies bool
 }
 
 // Until a replica has every byte, the loss of the old primary is a crash; from the
-// promotion on that of the new one is. A strike at a step may land some steps later.
-var strikes = []strike{
+// promotion on that of the new one is. A fault at a step may land some steps later.
+var switchoverFaults = []switchoverFault{
 	{"redis-server of the successor killed", onProcess("redis-server", false, lab.Process.Kill), nil, [6]int{0, asyncWindow, asyncWindow, asyncWindow, asyncWindow, asyncWindow}, true},
 	{"host of the successor loses power", powerOffTarget, powerOnTarget, [6]int{0, asyncWindow, asyncWindow, asyncWindow, asyncWindow, asyncWindow}, true},
 	{"redis-server of the old primary killed", onProcess("redis-server", true, lab.Process.Kill), nil, [6]int{asyncWindow, asyncWindow, 0, 0, 0, 0}, false},
@@ -85,7 +85,7 @@ func healSource(ctx context.Context, c *cluster.Cluster, from, _ string) error {
 	return c.Host(from).Unsilence(ctx)
 }
 
-// TestFaultDuringSwitchover strikes at every step of a switchover. The ordinary run
+// TestFaultDuringSwitchover injects a fault at every step of a switchover. The ordinary run
 // has three cases; E2E_ALL=1 has twelve, two of every fault, and SEED=0, 1 and 2 bring
 // every fault to every step.
 func TestFaultDuringSwitchover(t *testing.T) {
@@ -94,12 +94,12 @@ func TestFaultDuringSwitchover(t *testing.T) {
 	t.Run("none", func(t *testing.T) { plainSwitchover(t, c) })
 	t.Run("timeouts", func(t *testing.T) { timeouts(t, c) })
 	t.Run("two at once", func(t *testing.T) { twoSwitchovers(t, c) })
-	type pair struct{ strike, step int }
+	type pair struct{ fault, step int }
 	cases := []pair{{0, 1}, {3, 4}, {5, 1}}
 	if os.Getenv("E2E_ALL") != "" {
 		seed, _ := strconv.Atoi(os.Getenv("SEED"))
 		cases = nil
-		for i := range strikes {
+		for i := range switchoverFaults {
 			cases = append(cases, pair{i, (i + seed) % len(steps)}, pair{i, (i + seed + 3) % len(steps)})
 		}
 	} else {
@@ -108,8 +108,8 @@ func TestFaultDuringSwitchover(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| fault | at | said by the command | write downtime | lost | two acknowledge | healthy after | primary |\n|---|---|---|---|---|---|---|---|\n")
 	for _, p := range cases {
-		s := strikes[p.strike]
-		t.Run(s.name+" at "+steps[p.step].name, func(t *testing.T) { struck(t, c, s, p.step, &table) })
+		s := switchoverFaults[p.fault]
+		t.Run(s.name+" at "+steps[p.step].name, func(t *testing.T) { inject(t, c, s, p.step, &table) })
 	}
 	t.Log("\n" + table.String())
 }
@@ -184,13 +184,13 @@ func twoSwitchovers(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// longWire makes the steps that need the successor take long enough to strike in them.
+// longWire makes the steps that need the successor take long enough to inject a fault in them.
 const longWire = 10 * time.Millisecond
 
-// struck runs a switchover and strikes when the step is shown.
-func struck(t *testing.T, c *cluster.Cluster, s strike, step int, table *strings.Builder) {
+// inject runs a switchover and injects the fault when the step is shown.
+func inject(t *testing.T, c *cluster.Cluster, s switchoverFault, step int, table *strings.Builder) {
 	for range 3 {
-		if row := struckOnce(t, c, s, step); row != "" || t.Failed() {
+		if row := injectOnce(t, c, s, step); row != "" || t.Failed() {
 			table.WriteString(row)
 			return
 		}
@@ -198,9 +198,9 @@ func struck(t *testing.T, c *cluster.Cluster, s strike, step int, table *strings
 	t.Error("the switchover did not get so far, three times")
 }
 
-// struckOnce returns the row of the table; none when the switchover did not get as far
+// injectOnce returns the row of the table; none when the switchover did not get as far
 // as the step, for instance since the slow wire kept the successor from catching up.
-func struckOnce(t *testing.T, c *cluster.Cluster, s strike, step int) string {
+func injectOnce(t *testing.T, c *cluster.Cluster, s switchoverFault, step int) string {
 	var said string
 	var at time.Time
 	// Before the traffic: while the wire is changed over, frames are lost.
@@ -214,7 +214,7 @@ func struckOnce(t *testing.T, c *cluster.Cluster, s strike, step int) string {
 			t.Fatalf("the primary moved from %s to %s before anything was done", from, primary)
 		}
 		hit := s.ready(t, c, from, to)
-		said = switchAndStrike(ctx, t, c.Host(witness), to, steps[step].shown, func() error { at = time.Now(); return hit() })
+		said = switchAndInject(ctx, t, c.Host(witness), to, steps[step].shown, func() error { at = time.Now(); return hit() })
 		if s.undo != nil && !at.IsZero() {
 			if err := s.undo(ctx, c, from, to); err != nil {
 				t.Fatal(err)
@@ -234,8 +234,8 @@ func struckOnce(t *testing.T, c *cluster.Cluster, s strike, step int) string {
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// switchAndStrike runs the command and returns its last line, of either output.
-func switchAndStrike(ctx context.Context, t *testing.T, h *lab.Host, to, shown string, hit func() error) string {
+// switchAndInject runs the command and returns its last line, of either output.
+func switchAndInject(ctx context.Context, t *testing.T, h *lab.Host, to, shown string, hit func() error) string {
 	t.Helper()
 	cmd, err := h.Command(ctx, "redisd", "switchover", "--to", to)
 	if err != nil {
@@ -256,9 +256,9 @@ func switchAndStrike(ctx context.Context, t *testing.T, h *lab.Host, to, shown s
 		if line := lines.Text(); !hitAt && strings.Contains(line, shown) {
 			hitAt = true
 			if err := hit(); err != nil {
-				t.Errorf("strike: %v", err)
+				t.Errorf("inject the fault: %v", err)
 			}
-			text.WriteString(line + "   <- struck\n")
+			text.WriteString(line + "   <- fault injected\n")
 			continue
 		}
 		text.WriteString(lines.Text() + "\n")

@@ -16,8 +16,8 @@ import (
 // StateDir has a disk of its own, to be filled and to hang.
 const StateDir = "/var/lib/redisd"
 
-// blow is a fault at a host, or at all, about to happen.
-type blow struct {
+// injection is a fault at a host, or at all, about to happen.
+type injection struct {
 	c       *cluster.Cluster
 	host    *lab.Host // the primary, where it is everyone's
 	primary *lab.Host
@@ -28,12 +28,12 @@ type blow struct {
 // mend ends a fault; nil where there is nothing to end.
 type mend func(ctx context.Context) error
 
-// strike looks up what it needs and returns the fault itself, so that this takes no
+// An injector looks up what it needs and returns the fault itself, so that this takes no
 // time.
-type strike func(ctx context.Context, b blow) (func(ctx context.Context) (mend, error), error)
+type injector func(ctx context.Context, in injection) (func(ctx context.Context) (mend, error), error)
 
-// strikes are the kinds by their names.
-var strikes = map[string]strike{
+// injectors are the kinds by their names.
+var injectors = map[string]injector{
 	"redis-server killed":      killed("redis-server"),
 	"redis-server hangs":       paused("redis-server"),
 	"redis-server crash-loops": crashLoop,
@@ -102,19 +102,19 @@ func process(ctx context.Context, h *lab.Host, name string) (lab.Process, error)
 	return all[0], nil
 }
 
-func killed(name string) strike {
-	return func(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
-		p, err := process(ctx, b.host, name)
+func killed(name string) injector {
+	return func(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
+		p, err := process(ctx, in.host, name)
 		return func(context.Context) (mend, error) { return nil, p.Kill() }, err
 	}
 }
 
-func paused(name string) strike {
-	return func(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
-		p, err := process(ctx, b.host, name)
+func paused(name string) injector {
+	return func(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
+		p, err := process(ctx, in.host, name)
 		resume := func(context.Context) error {
 			if !p.Alive() {
-				b.note("the %s that hung on %s is gone", name, b.host.Name())
+				in.note("the %s that hung on %s is gone", name, in.host.Name())
 				return nil
 			}
 			return p.Resume()
@@ -124,19 +124,19 @@ func paused(name string) strike {
 }
 
 // crashLoop has each redis-server end as soon as it has been started.
-func crashLoop(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+func crashLoop(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const (
 		alive = 50 * time.Millisecond
 		look  = 20 * time.Millisecond
 	)
-	first, err := process(ctx, b.host, "redis-server")
+	first, err := process(ctx, in.host, "redis-server")
 	return func(ctx context.Context) (mend, error) {
 		killed := 1
 		if err := first.Kill(); err != nil {
 			return nil, err
 		}
-		for end := time.Now().Add(b.lasts); time.Now().Before(end); pause(ctx, look) {
-			p, err := b.host.Process(ctx, "redis-server")
+		for end := time.Now().Add(in.lasts); time.Now().Before(end); pause(ctx, look) {
+			p, err := in.host.Process(ctx, "redis-server")
 			if err != nil {
 				continue // not started again yet
 			}
@@ -145,7 +145,7 @@ func crashLoop(ctx context.Context, b blow) (func(context.Context) (mend, error)
 				killed++
 			}
 		}
-		b.note("redis-server was killed %d times", killed)
+		in.note("redis-server was killed %d times", killed)
 		if killed == 1 {
 			return nil, errors.New("redis-server was not started again: no loop")
 		}
@@ -155,7 +155,7 @@ func crashLoop(ctx context.Context, b blow) (func(context.Context) (mend, error)
 
 // upgraded installs the package that is there already, as a later version and with
 // another program in it.
-func upgraded(ctx context.Context, b blow) (func(context.Context) (mend, error), error) {
+func upgraded(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const repack = `dir=$(mktemp -d /root/next.XXXXXX)
 dpkg-deb -R /root/redisd.deb "$dir"
 version=$(dpkg-deb -f /root/redisd.deb Version)+$(date +%s)
@@ -164,37 +164,37 @@ echo "$version" >>"$dir/usr/bin/redisd"
 dpkg-deb -Znone -b "$dir" /root/next.deb >/dev/null
 rm -r "$dir"
 echo "$version"`
-	version, err := b.host.Shell(ctx, repack)
+	version, err := in.host.Shell(ctx, repack)
 	return func(ctx context.Context) (mend, error) {
-		out, err := b.host.Run(ctx, "dpkg", "-i", "/root/next.deb")
-		b.note("upgraded to %s: %s", strings.TrimSpace(version), out)
+		out, err := in.host.Run(ctx, "dpkg", "-i", "/root/next.deb")
+		in.note("upgraded to %s: %s", strings.TrimSpace(version), out)
 		return nil, err
 	}, err
 }
 
-func cutFromPrimary(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func cutFromPrimary(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	return func(ctx context.Context) (mend, error) {
-		return func(ctx context.Context) error { return b.host.HealFrom(ctx, b.primary) }, b.host.CutFrom(ctx, b.primary)
+		return func(ctx context.Context) error { return in.host.HealFrom(ctx, in.primary) }, in.host.CutFrom(ctx, in.primary)
 	}, nil
 }
 
-func command(args ...string) strike {
-	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func command(args ...string) injector {
+	return func(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 		return func(ctx context.Context) (mend, error) {
-			_, err := b.host.Run(ctx, args...)
+			_, err := in.host.Run(ctx, args...)
 			return nil, err
 		}, nil
 	}
 }
 
 // between is a fault with a beginning and an end that a host has methods for.
-func between(begin, end func(*lab.Host, context.Context) error) strike {
-	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func between(begin, end func(*lab.Host, context.Context) error) injector {
+	return func(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 		return func(ctx context.Context) (mend, error) {
 			if end == nil {
-				return nil, begin(b.host, ctx)
+				return nil, begin(in.host, ctx)
 			}
-			return func(ctx context.Context) error { return end(b.host, ctx) }, begin(b.host, ctx)
+			return func(ctx context.Context) error { return end(in.host, ctx) }, begin(in.host, ctx)
 		}, nil
 	}
 }
@@ -214,24 +214,24 @@ func disk(do func(*lab.Host, string) error) func(*lab.Host, context.Context) err
 }
 
 // switchover is asked for on another host than the primary: the longer way.
-func switchover(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
-	on := b.c.Host(b.c.Others(b.host.Name())[0])
+func switchover(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
+	on := in.c.Host(in.c.Others(in.host.Name())[0])
 	return func(ctx context.Context) (mend, error) {
 		out, err := on.Run(ctx, "redisd", "switchover")
-		b.note("redisd switchover: %s", out)
+		in.note("redisd switchover: %s", out)
 		return nil, err
 	}, nil
 }
 
 // blackout takes the power from all hosts at once and gives it back to all, or to
 // the primary later than to the others.
-func blackout(late bool) strike {
-	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func blackout(late bool) injector {
+	return func(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 		var others []*lab.Host
-		for _, name := range b.c.Others(b.host.Name()) {
-			others = append(others, b.c.Host(name))
+		for _, name := range in.c.Others(in.host.Name()) {
+			others = append(others, in.c.Host(name))
 		}
-		all := append([]*lab.Host{b.host}, others...)
+		all := append([]*lab.Host{in.host}, others...)
 		on := func(ctx context.Context) error {
 			return parallel(all, func(h *lab.Host) error { return h.PowerOn(ctx) })
 		}
@@ -239,7 +239,7 @@ func blackout(late bool) strike {
 			err := parallel(all, func(h *lab.Host) error { return h.PowerOff(ctx) })
 			if late {
 				err = errors.Join(err, parallel(others, func(h *lab.Host) error { return h.PowerOn(ctx) }))
-				on = b.host.PowerOn
+				on = in.host.PowerOn
 			}
 			return on, err
 		}, nil
@@ -247,15 +247,15 @@ func blackout(late bool) strike {
 }
 
 // flap ends with the link up.
-func flap(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func flap(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const period = 600 * time.Millisecond
 	return func(ctx context.Context) (mend, error) {
-		for end := time.Now().Add(b.lasts); time.Now().Before(end); {
-			if err := b.host.Cut(); err != nil {
+		for end := time.Now().Add(in.lasts); time.Now().Before(end); {
+			if err := in.host.Cut(); err != nil {
 				return nil, err
 			}
 			pause(ctx, period/2)
-			if err := b.host.Heal(); err != nil {
+			if err := in.host.Heal(); err != nil {
 				return nil, err
 			}
 			pause(ctx, period/2)
@@ -264,25 +264,25 @@ func flap(_ context.Context, b blow) (func(context.Context) (mend, error), error
 	}, nil
 }
 
-func peers(begin, end func(context.Context, *lab.Host, []lab.End) error) strike {
-	return func(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func peers(begin, end func(context.Context, *lab.Host, []lab.End) error) injector {
+	return func(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 		var others []lab.End
-		for _, name := range b.c.Others(b.host.Name()) {
-			others = append(others, b.c.Host(name))
+		for _, name := range in.c.Others(in.host.Name()) {
+			others = append(others, in.c.Host(name))
 		}
 		return func(ctx context.Context) (mend, error) {
-			return func(ctx context.Context) error { return end(ctx, b.host, others) }, begin(ctx, b.host, others)
+			return func(ctx context.Context) error { return end(ctx, in.host, others) }, begin(ctx, in.host, others)
 		}, nil
 	}
 }
 
-func port(proto string, number int) strike {
+func port(proto string, number int) injector {
 	return between(
 		func(h *lab.Host, ctx context.Context) error { return h.BlockPort(ctx, proto, number) },
 		func(h *lab.Host, ctx context.Context) error { return h.UnblockPort(ctx, proto, number) })
 }
 
-func netem(i lab.Impairment) strike {
+func netem(i lab.Impairment) injector {
 	return between(
 		func(h *lab.Host, _ context.Context) error { return h.Netem(i) },
 		func(h *lab.Host, _ context.Context) error { return h.ClearNetem() })
@@ -290,13 +290,13 @@ func netem(i lab.Impairment) strike {
 
 // hogged has as many loops on the host as this machine has processors, which it
 // shares with all other hosts: these are as busy.
-func hogged(_ context.Context, b blow) (func(context.Context) (mend, error), error) {
+func hogged(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	return func(ctx context.Context) (mend, error) {
 		var wg sync.WaitGroup
 		for range runtime.NumCPU() {
 			wg.Go(func() {
 				// The loop ends when its time is over, which is an error to whoever ran it.
-				_, _ = b.host.Run(ctx, "timeout", fmt.Sprintf("%.1f", b.lasts.Seconds()), "sh", "-c", "while :; do :; done")
+				_, _ = in.host.Run(ctx, "timeout", fmt.Sprintf("%.1f", in.lasts.Seconds()), "sh", "-c", "while :; do :; done")
 			})
 		}
 		wg.Wait()
