@@ -59,7 +59,7 @@ unit: deps-redis deps-race deb ## the tests that need no root, with the race det
 lab: deps-lab deb ## the tests on booted hosts (root)
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./test/...
 
-bench: deps-lab deb ## redisd beside three ways by hand, fault by fault: docs/BENCHMARK.md
+bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/BENCHMARK.md
 	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \
 		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestBench$$' ./test/bench
 

@@ -22,8 +22,8 @@ import (
 //     redisd wrote. If its value is another one, somebody changed it: that value
 //     is kept, unless redisd.toml sets the directive by now. (A new release of
 //     redisd with another default changes nothing about that.)
-//   - All else above that line is redisd's. It is dropped, and with it any edit of
-//     the file by hand, and a directive that redisd.toml has lost since.
+//   - All else above that line is redisd's. It is dropped, and with it any manual
+//     edit, and a directive that redisd.toml has lost since.
 //
 // Whoever applies a change of redisd.toml with CONFIG SET must therefore write the
 // merged file right after it. (redis-server reads the file anew at each rewrite, so

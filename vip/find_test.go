@@ -85,7 +85,7 @@ func TestRemovable(t *testing.T) {
 	}{
 		{"as redisd adds it", on(2, "eth0", "10.0.0.100/32"), true},
 		{"as redisd adds it, IPv6", on(2, "eth0", "fd00::100/128", "fd00::1/64"), true},
-		{"added by hand, after the host's own", on(2, "eth0", "~10.0.0.100/24", "10.0.0.1/24"), true},
+		{"added manually, after the host's own", on(2, "eth0", "~10.0.0.100/24", "10.0.0.1/24"), true},
 		{"with a sibling of another length", on(2, "eth0", "10.0.0.100/16", "10.0.0.1/24"), true},
 		{"the first of its network: the host's own would go too", on(2, "eth0", "10.0.0.100/24", "~10.0.0.1/24"), false},
 		{"alone: probably the host's own", on(2, "eth0", "10.0.0.100/24", "192.0.2.1/24"), false},

@@ -14,7 +14,7 @@ func (a *app) pauseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pause",
 		Short: "Stop all automatic changes, on every node, until `redisd resume`",
-		Long: `Pause the cluster, for work on it by hand.
+		Long: `Pause the cluster, for manual work on it.
 
 While it is paused, nothing is changed automatically: no other node becomes
 primary, nothing that ended is started, nothing that hangs is killed, nobody joins.

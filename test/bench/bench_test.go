@@ -80,7 +80,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b.Runs = number(t, "BENCH_RUNS", 5)
-	b.HandRuns = number(t, "BENCH_HAND_RUNS", min(b.Runs, 3))
+	b.BaselineRuns = number(t, "BENCH_BASELINE_RUNS", min(b.Runs, 3))
 	b.ways = choose(t, "BENCH_WAYS", ways, func(w way) string { return w.id })
 	b.faults = choose(t, "BENCH_FAULTS", faults, func(f fault) string { return f.id })
 	all := []string{"matrix", "bootstrap", "throughput", "footprint"}
@@ -131,7 +131,7 @@ type job struct {
 func (b *bench) matrix(t *testing.T) {
 	for _, w := range b.ways {
 		var jobs []job
-		runs := b.HandRuns
+		runs := b.BaselineRuns
 		if w.id == "redisd" {
 			runs = b.Runs
 		}
@@ -185,7 +185,7 @@ func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
 }
 
 // keepsItsWord fails the test, and so keeps the hosts' journals, where redisd does what
-// it must never do. The hand-made ways may do as they like.
+// it must never do. The baselines may do as they like.
 func keepsItsWord(t *testing.T, o outcome) {
 	mayLose := 100 // with a primary that is gone: what had not reached a replica
 	if o.Fault == "split" {

@@ -1,9 +1,9 @@
-// Package bench measures redisd beside the three ways in which people make Redis
-// highly available by hand: fault by fault, on the same kind of booted hosts, in
+// Package bench measures redisd beside three baselines, the usual manual set-ups that
+// make Redis highly available: fault by fault, on the same kind of booted hosts, in
 // the same run, with the same client (package lab/writer). It writes what
 // docs/BENCHMARK.md shows.
 //
-// The hand-made ways are as good as their recipes allow: every check once a second,
+// The baselines are as good as their recipes allow: every check once a second,
 // Sentinel's down-after at 1 s. redisd has its defaults. Nothing here knows how
 // redisd works: it is installed, asked and faulted like the others.
 //
@@ -11,8 +11,8 @@
 // can be set:
 //
 //	BENCH_RUNS    runs of each fault with redisd (5)
-//	BENCH_HAND_RUNS
-//	              with each hand-made way (3): they take the time, waiting for Sentinel
+//	BENCH_BASELINE_RUNS
+//	              with each baseline (3): they take the time, waiting for Sentinel
 //	BENCH_WAYS    which ways: redisd,address,keepalived,haproxy
 //	BENCH_FAULTS  which faults, by their short names in faults.go
 //	BENCH_PARTS   which parts: matrix,bootstrap,throughput,footprint

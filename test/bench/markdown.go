@@ -79,7 +79,7 @@ func about(b *strings.Builder, r *results) {
 		versions = append(versions, name+" "+m.Version[name])
 	}
 	fmt.Fprintf(b, "Measured on %s by `%s` in %.0f minutes, each fault %d times with redisd and %d times with the others: %d CPUs (%s), kernel %s, load average %s before; hosts with Debian %s. %s.\n\n",
-		m.Date, m.Command, math.Ceil(r.Took/60), r.Runs, r.HandRuns, m.CPUs, m.CPU, m.Kernel, m.Load, m.Debian, strings.Join(versions, ", "))
+		m.Date, m.Command, math.Ceil(r.Took/60), r.Runs, r.BaselineRuns, m.CPUs, m.CPU, m.Kernel, m.Load, m.Debian, strings.Join(versions, ", "))
 }
 
 // figure is something that each outcome has.

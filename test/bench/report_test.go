@@ -77,7 +77,7 @@ func someResults() *results {
 	return &results{
 		Machine: machine{Date: "2026-01-02", Command: "make bench", CPU: "A CPU", CPUs: 2, Kernel: "6.1", Load: "0.10", Debian: "12.5",
 			Version: map[string]string{"redisd": "0.1.0", "haproxy": "2.6.12"}},
-		Runs: 2, HandRuns: 2, Took: 61,
+		Runs: 2, BaselineRuns: 2, Took: 61,
 		Outcomes: []outcome{
 			{Way: "redisd", Fault: "kill", Run: 1, Then: "b", Downtime: 20, Acked: 1000, Whole: 1000, Record: "."},
 			{Way: "redisd", Fault: "kill", Run: 2, Then: "c", Downtime: 40, Acked: 1000, Whole: 1200, Record: "."},

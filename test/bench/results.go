@@ -12,15 +12,15 @@ import (
 
 // results is all that a run of the benchmark has found; results.json.
 type results struct {
-	Machine    machine      `json:"machine"`
-	Runs       int          `json:"runs"`      // of each fault, with redisd
-	HandRuns   int          `json:"hand_runs"` // with the others
-	Partial    bool         `json:"partial"`   // not everything was measured
-	Took       float64      `json:"took_s"`
-	Outcomes   []outcome    `json:"outcomes"`
-	Bootstrap  []bootstrap  `json:"bootstrap"`
-	Throughput []throughput `json:"throughput"`
-	Footprint  []footprint  `json:"footprint"`
+	Machine      machine      `json:"machine"`
+	Runs         int          `json:"runs"`      // of each fault, with redisd
+	BaselineRuns int          `json:"hand_runs"` // with the others
+	Partial      bool         `json:"partial"`   // not everything was measured
+	Took         float64      `json:"took_s"`
+	Outcomes     []outcome    `json:"outcomes"`
+	Bootstrap    []bootstrap  `json:"bootstrap"`
+	Throughput   []throughput `json:"throughput"`
+	Footprint    []footprint  `json:"footprint"`
 }
 
 // machine is what was measured, and on what.

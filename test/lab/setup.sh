@@ -31,7 +31,7 @@ dpkg-deb        dpkg
 installed='systemd systemd-sysv dbus iproute2 procps iputils-arping iputils-ping nftables tcpdump'
 
 # In the image as .deb files with all that they depend on, not installed. Hosts have no way out to the network; this
-# is where `apt-get install ./redisd_….deb` finds redis, and where the hand-made set-ups find theirs.
+# is where `apt-get install ./redisd_….deb` finds redis, and where the baselines of the benchmark find theirs.
 offered='redis-server redis-sentinel redis-tools keepalived haproxy'
 
 # Units with nothing to do inside a container; each would cost boot time on every host.

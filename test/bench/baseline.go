@@ -17,25 +17,25 @@ import (
 
 // The files an operator writes, with @WORDS@ for what differs.
 //
-//go:embed byhand
-var byHand embed.FS
+//go:embed baseline
+var baselineFiles embed.FS
 
 const (
-	setUpLimit     = 2 * time.Minute
-	handPassword   = "by-hand"
-	handPrimary    = "mymaster"
-	handPackages   = "redis-server redis-sentinel keepalived haproxy"
-	virtualAddress = 100 // last byte of it, as in package cluster
+	setUpLimit       = 2 * time.Minute
+	baselinePassword = "baseline"
+	baselinePrimary  = "mymaster"
+	baselinePackages = "redis-server redis-sentinel keepalived haproxy"
+	virtualAddress   = 100 // last byte of it, as in package cluster
 )
 
-// openByHand boots three hosts, and others that run no Redis, and sets replication
+// openBaseline boots three hosts, and others that run no Redis, and sets replication
 // and Sentinel up on the three.
-func openByHand(t testing.TB, others ...string) (r *running, extra []*lab.Host) {
+func openBaseline(t testing.TB, others ...string) (r *running, extra []*lab.Host) {
 	t.Helper()
 	lab.Require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
-	layer, err := lab.Prepare(ctx, lab.Options{}, "bench by hand 1: "+handPackages, installByHand)
+	layer, err := lab.Prepare(ctx, lab.Options{}, "bench baseline 1: "+baselinePackages, installBaseline)
 	if err != nil {
 		t.Fatalf("install Debian's packages on a host: %v", err)
 	}
@@ -44,9 +44,9 @@ func openByHand(t testing.TB, others ...string) (r *running, extra []*lab.Host) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = &running{lab: l, nodes: hosts[:3], password: handPassword, unit: "redis-server"}
+	r = &running{lab: l, nodes: hosts[:3], password: baselinePassword, unit: "redis-server"}
 	r.switchover = func(ctx context.Context, primary *lab.Host) error {
-		_, err := primary.Run(ctx, "redis-cli", "-p", sentinelPort, "sentinel", "failover", handPrimary)
+		_, err := primary.Run(ctx, "redis-cli", "-p", sentinelPort, "sentinel", "failover", baselinePrimary)
 		return err
 	}
 	if err := onAll(r.nodes, func(h *lab.Host) error { return r.replicate(ctx, h, h != hosts[0]) }); err != nil {
@@ -55,11 +55,11 @@ func openByHand(t testing.TB, others ...string) (r *running, extra []*lab.Host) 
 	return r, hosts[3:]
 }
 
-// installByHand leaves nothing running: what the packages start at once has written
+// installBaseline leaves nothing running: what the packages start at once has written
 // files by then (a Sentinel its id) that no two hosts may share.
-func installByHand(ctx context.Context, h *lab.Host) error {
+func installBaseline(ctx context.Context, h *lab.Host) error {
 	_, err := h.Shell(ctx, `export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq && apt-get install -y -qq `+handPackages+`
+apt-get update -qq && apt-get install -y -qq `+baselinePackages+`
 systemctl disable --now redis-server redis-sentinel keepalived haproxy
 rm -rf /var/lib/redis/*`)
 	return err
@@ -75,14 +75,14 @@ func (r *running) replicate(ctx context.Context, h *lab.Host, replica bool) erro
 	_, err := h.Shell(ctx, fmt.Sprintf(`sed -i -e 's/^bind .*/bind * -::*/' -e 's/^protected-mode .*/protected-mode no/' \
 	-e 's/^appendonly .*/appendonly yes/' /etc/redis/redis.conf
 printf 'requirepass %[1]s\nmasterauth %[1]s\n%[2]s' >>/etc/redis/redis.conf
-systemctl enable -q --now redis-server`, handPassword, extra))
+systemctl enable -q --now redis-server`, baselinePassword, extra))
 	return err
 }
 
 // watch starts the Sentinels, with further lines in their configuration.
 func (r *running) watch(ctx context.Context, lines string) error {
-	text := fill("byhand/sentinel.conf", map[string]string{
-		"PRIMARY": r.nodes[0].Addr().String(), "PASSWORD": handPassword}) + lines
+	text := fill("baseline/sentinel.conf", map[string]string{
+		"PRIMARY": r.nodes[0].Addr().String(), "PASSWORD": baselinePassword}) + lines
 	return onAll(r.nodes, func(h *lab.Host) error {
 		if err := h.WriteFile(ctx, "/etc/redis/sentinel.conf", []byte(text), 0o640); err != nil {
 			return err
@@ -103,7 +103,7 @@ func onAll(hosts []*lab.Host, do func(*lab.Host) error) error {
 }
 
 func fill(name string, words map[string]string) string {
-	text, err := byHand.ReadFile(name)
+	text, err := baselineFiles.ReadFile(name)
 	if err != nil {
 		panic(err) // embedded
 	}
@@ -114,8 +114,8 @@ func fill(name string, words map[string]string) string {
 	return out
 }
 
-// wholeByHand is whole but for where the service's address is.
-func (r *running) wholeByHand(ctx context.Context) (*lab.Host, error) {
+// wholeBaseline is whole but for where the service's address is.
+func (r *running) wholeBaseline(ctx context.Context) (*lab.Host, error) {
 	var primary *lab.Host
 	for _, h := range r.nodes {
 		isPrimary, err := r.inSync(ctx, h)
@@ -142,7 +142,7 @@ func (r *running) wholeByHand(ctx context.Context) (*lab.Host, error) {
 
 // inSync says whether a node is primary; a replica has to be in sync.
 func (r *running) inSync(ctx context.Context, h *lab.Host) (isPrimary bool, err error) {
-	answer, err := r.ask(ctx, redisOf(h), handPassword, "ROLE")
+	answer, err := r.ask(ctx, redisOf(h), baselinePassword, "ROLE")
 	if err != nil {
 		return false, err
 	}
@@ -161,7 +161,7 @@ func (r *running) inSync(ctx context.Context, h *lab.Host) (isPrimary bool, err 
 
 // sentinelContent returns why a Sentinel is not content.
 func (r *running) sentinelContent(ctx context.Context, h, primary *lab.Host) error {
-	answer, err := r.ask(ctx, sentinelOf(h), "", "SENTINEL", "master", handPrimary)
+	answer, err := r.ask(ctx, sentinelOf(h), "", "SENTINEL", "master", baselinePrimary)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (r *running) sentinelContent(ctx context.Context, h, primary *lab.Host) err
 	if m["ip"] != primary.Addr().String() || m["flags"] != "master" || m["num-slaves"] != "2" || m["num-other-sentinels"] != "2" {
 		return fmt.Errorf("it has %s as %s, with %s replicas and %s other sentinels", m["ip"], m["flags"], m["num-slaves"], m["num-other-sentinels"])
 	}
-	if answer, err = r.ask(ctx, sentinelOf(h), "", "SENTINEL", "replicas", handPrimary); err != nil {
+	if answer, err = r.ask(ctx, sentinelOf(h), "", "SENTINEL", "replicas", baselinePrimary); err != nil {
 		return err
 	}
 	replicas, err := list(answer, 2)
@@ -196,7 +196,7 @@ func (r *running) withAddress() {
 	address := r.lab.IP(virtualAddress).String()
 	r.service = address + ":" + redisPort
 	r.whole = func(ctx context.Context) (*lab.Host, error) {
-		primary, err := r.wholeByHand(ctx)
+		primary, err := r.wholeBaseline(ctx)
 		if err == nil {
 			err = heldBy(ctx, r.nodes, address, primary)
 		}
@@ -207,15 +207,15 @@ func (r *running) withAddress() {
 // openAddress has Sentinel call a script that moves an address. Debian's unit lets
 // Sentinel run no other program and gives it no rights: the drop-in takes that back.
 func openAddress(t testing.TB) *running {
-	r, _ := openByHand(t)
+	r, _ := openBaseline(t)
 	r.withAddress()
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
-	script := fill("byhand/move-address", map[string]string{"ADDRESS": r.lab.IP(virtualAddress).String()})
+	script := fill("baseline/move-address", map[string]string{"ADDRESS": r.lab.IP(virtualAddress).String()})
 	err := onAll(r.nodes, func(h *lab.Host) error {
 		if err := errors.Join(
 			h.WriteFile(ctx, "/usr/local/sbin/move-address", []byte(script), 0o755),
-			h.WriteFile(ctx, "/etc/systemd/system/redis-sentinel.service.d/script.conf", []byte(fill("byhand/script.conf", nil)), 0o644),
+			h.WriteFile(ctx, "/etc/systemd/system/redis-sentinel.service.d/script.conf", []byte(fill("baseline/script.conf", nil)), 0o644),
 		); err != nil {
 			return err
 		}
@@ -223,10 +223,10 @@ func openAddress(t testing.TB) *running {
 		return err
 	})
 	if err == nil {
-		err = r.watch(ctx, "sentinel client-reconfig-script "+handPrimary+" /usr/local/sbin/move-address\n")
+		err = r.watch(ctx, "sentinel client-reconfig-script "+baselinePrimary+" /usr/local/sbin/move-address\n")
 	}
 	if err == nil {
-		_, err = r.nodes[0].Shell(ctx, "/usr/local/sbin/move-address by hand start - - "+r.nodes[0].Addr().String()+" "+redisPort)
+		_, err = r.nodes[0].Shell(ctx, "/usr/local/sbin/move-address - - start - - "+r.nodes[0].Addr().String()+" "+redisPort)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -236,17 +236,17 @@ func openAddress(t testing.TB) *running {
 
 // openKeepalived has keepalived move the address to where its check finds a primary.
 func openKeepalived(t testing.TB) *running {
-	r, _ := openByHand(t)
+	r, _ := openBaseline(t)
 	r.withAddress()
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
 	err := r.watch(ctx, "")
 	if err == nil {
 		err = onAll(r.nodes, func(h *lab.Host) error {
-			words := map[string]string{"ADDRESS": r.lab.IP(virtualAddress).String(), "PASSWORD": handPassword}
+			words := map[string]string{"ADDRESS": r.lab.IP(virtualAddress).String(), "PASSWORD": baselinePassword}
 			if err := errors.Join(
-				h.WriteFile(ctx, "/usr/local/sbin/redis-is-primary", []byte(fill("byhand/redis-is-primary", words)), 0o755),
-				h.WriteFile(ctx, "/etc/keepalived/keepalived.conf", []byte(fill("byhand/keepalived.conf", words)), 0o644),
+				h.WriteFile(ctx, "/usr/local/sbin/redis-is-primary", []byte(fill("baseline/redis-is-primary", words)), 0o755),
+				h.WriteFile(ctx, "/etc/keepalived/keepalived.conf", []byte(fill("baseline/keepalived.conf", words)), 0o644),
 			); err != nil {
 				return err
 			}
@@ -263,17 +263,17 @@ func openKeepalived(t testing.TB) *running {
 // openHAProxy has HAProxy on a host of its own, which has no fault, send clients
 // to where its check finds a primary.
 func openHAProxy(t testing.TB) *running {
-	r, extra := openByHand(t, "proxy")
+	r, extra := openBaseline(t, "proxy")
 	proxy := extra[0]
 	r.service = redisOf(proxy)
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
-	words := map[string]string{"PASSWORD": handPassword}
+	words := map[string]string{"PASSWORD": baselinePassword}
 	for _, h := range r.nodes {
 		words[strings.ToUpper(h.Name())] = redisOf(h)
 	}
 	err := errors.Join(r.watch(ctx, ""),
-		proxy.WriteFile(ctx, "/etc/haproxy/haproxy.cfg", []byte(fill("byhand/haproxy.cfg", words)), 0o644))
+		proxy.WriteFile(ctx, "/etc/haproxy/haproxy.cfg", []byte(fill("baseline/haproxy.cfg", words)), 0o644))
 	if err == nil {
 		_, err = proxy.Run(ctx, "systemctl", "enable", "-q", "--now", "haproxy")
 	}
@@ -281,7 +281,7 @@ func openHAProxy(t testing.TB) *running {
 		t.Fatal(err)
 	}
 	r.whole = func(ctx context.Context) (*lab.Host, error) {
-		primary, err := r.wholeByHand(ctx)
+		primary, err := r.wholeBaseline(ctx)
 		if err == nil {
 			err = r.proxied(ctx, proxy, primary)
 		}
