@@ -55,12 +55,12 @@ func (r Roles) String() string {
 }
 
 // Data is how much a node's redis holds, roughly: it spreads within seconds,
-// not at once. It is for bootstrap and for people to look at.
+// not at once. It is for bootstrap and for operators to look at.
 type Data struct {
 	Keys  int64
 	Bytes int64
-	// Term and Offset say what the dataset is worth in an election: the term of
-	// the primary it was last in sync with, and how far it had come.
+	// Term and Offset are the dataset's version in an election: the term of the
+	// primary it was last in sync with, and how far it had come.
 	Term   uint64
 	Offset int64
 }
@@ -70,7 +70,7 @@ type Data struct {
 // anything that changes often goes by message instead.
 type Meta struct {
 	ID        string // stable node id: memberlist's name for the node
-	Name      string // for people; may repeat
+	Name      string // for operators; may repeat
 	ClusterID string // empty until the node belongs to a cluster
 
 	Version      string // of redisd
@@ -83,7 +83,7 @@ type Meta struct {
 
 	Roles    Roles
 	Ready    bool // its redis has loaded its dataset, or it runs none
-	Priority int  // the operator's wish; not Redis' replica-priority
+	Priority int  // as the operator configured it; not Redis' replica-priority
 	Data     Data
 }
 

@@ -212,7 +212,7 @@ func TestReleaseRemovesEveryCopy(t *testing.T) {
 				hold(t, a)
 				must(t, me.nl.AddrAdd(lo, parseAddr(t, tt.single)))
 				if tt.vip.Addr().Is4() { // IPv6 has an address once on an interface
-					me.add(tt.vip.String()) // as a person would
+					me.add(tt.vip.String()) // as an operator would
 				}
 			}
 			copies()
@@ -320,7 +320,7 @@ func TestClose(t *testing.T) {
 	wantHeld(t, a, false)
 }
 
-// Every method at once, for the race detector; and what Drop is worth: it must
+// Every method at once, for the race detector; and what Drop promises: it must
 // not be held up by announcements, probes or a log.
 func TestAllAtOnce(t *testing.T) {
 	newLAN(t).home(own4)

@@ -27,7 +27,7 @@ func (a *app) switchoverCommand() *cobra.Command {
 		Long: `Move the primary to another node without losing a write.
 
 It is checked first whether somebody can take over; if not, nothing is done. Then the
-steps are shown as they pass, with the milliseconds since the wish: writes are stopped,
+steps are shown as they pass, with the milliseconds since the request: writes are stopped,
 the successor gets every byte, the VIP is dropped, the lease moves, the successor
 accepts writes. The write downtime in between is some milliseconds. When a step fails
 before the lease is given back, all is undone and writes go on where they were.

@@ -155,28 +155,28 @@ func timeouts(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// twoSwitchovers are wished for on two nodes at once: one is carried out, and who made
+// twoSwitchovers are requested on two nodes at once: one is carried out, and who made
 // the other is told so. One that comes a moment later goes to the new primary, which
 // moves on, or says that the other node does not follow it yet.
 func twoSwitchovers(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, 0, func(ctx context.Context, primary string) {
 		var wg sync.WaitGroup
-		wishes := c.Others(primary)
-		outs, errs := make([]string, len(wishes)), make([]error, len(wishes))
-		for i, name := range wishes {
+		targets := c.Others(primary)
+		outs, errs := make([]string, len(targets)), make([]error, len(targets))
+		for i, name := range targets {
 			wg.Go(func() {
 				outs[i], errs[i] = c.Host(name).Run(ctx, "redisd", "switchover", "--to", name)
 			})
 		}
 		wg.Wait()
 		moved := func(i int, from string) bool {
-			return errs[i] == nil && strings.Contains(outs[i], "the primary moved from "+from+" to "+wishes[i])
+			return errs[i] == nil && strings.Contains(outs[i], "the primary moved from "+from+" to "+targets[i])
 		}
 		told := func(i int) bool {
 			return errs[i] != nil && (strings.Contains(errs[i].Error(), "is under way") || strings.Contains(errs[i].Error(), "does not replicate from the primary"))
 		}
 		for first, second := range []int{1, 0} {
-			if moved(first, primary) && (told(second) || moved(second, wishes[first])) {
+			if moved(first, primary) && (told(second) || moved(second, targets[first])) {
 				return
 			}
 		}
