@@ -23,7 +23,7 @@ var Defaults = []struct{ Name, Value, Why string }{
 	{"repl-backlog-size", "64mb", "A replica that was away for a moment catches up without a full copy: 1mb is soon written."},
 	{"repl-diskless-sync", "yes", "A full copy goes straight to the replicas."},
 	{"repl-diskless-sync-delay", "0", "The first replica does not wait for a second one."},
-	{"repl-ping-replica-period", "2", "Seconds between signs of life to the replicas: well below repl-timeout."},
+	{"repl-ping-replica-period", "2", "Seconds between heartbeats to the replicas: well below repl-timeout."},
 	{"repl-timeout", "20", "Seconds until a dead replication link is given up and made anew."},
 	{"tcp-keepalive", "30", "Seconds of silence after which a client is probed for being there."},
 	{"replica-ignore-disk-write-errors", "yes", "A replica whose disk is full stays in sync in memory, instead of ending."},
