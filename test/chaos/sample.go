@@ -17,7 +17,7 @@ const sampleEvery = 50 * time.Millisecond
 // Held is a time in which a host had the VIP.
 type Held struct {
 	Host     string
-	From, To time.Time // the first and the last look that saw it
+	From, To time.Time // the first and the last sample that saw it
 }
 
 // Overlap is a moment in which several hosts had the VIP.
@@ -61,12 +61,12 @@ func (s *sampler) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.look(ctx)
+			s.sample(ctx)
 		}
 	}
 }
 
-func (s *sampler) look(ctx context.Context) {
+func (s *sampler) sample(ctx context.Context) {
 	var now []string
 	for _, h := range s.hosts {
 		if s.holds(ctx, h) {
@@ -76,7 +76,7 @@ func (s *sampler) look(ctx context.Context) {
 	at := time.Now()
 	overlap := now
 	if len(now) > 1 {
-		// The hosts were looked at one after the other: two had it at once only if the
+		// The hosts were sampled one after the other: two had it at once only if the
 		// earlier ones still have it now.
 		overlap = slices.DeleteFunc(slices.Clone(now), func(name string) bool {
 			i := slices.IndexFunc(s.hosts, func(h *lab.Host) bool { return h.Name() == name })

@@ -63,7 +63,7 @@ func (s *story) seen(seen Seen, r *writer.Report) {
 	}
 	for _, h := range seen.Held {
 		s.add(h.From, h.Host, "VIP is here for %v", h.To.Sub(h.From).Round(time.Millisecond))
-		s.add(h.To, h.Host, "VIP was here (last look)")
+		s.add(h.To, h.Host, "VIP was here (last sample)")
 	}
 	for _, o := range seen.Overlaps {
 		s.add(o.At, "", "VIP on %v at once", o.Hosts)

@@ -43,7 +43,7 @@ const (
 	probeEvery   = 2 * time.Millisecond
 	probeTimeout = 100 * time.Millisecond // the whole of a probe: fifty are under way at most
 	retryPause   = time.Millisecond       // after an error that came at once: not to spin
-	beat         = time.Millisecond       // of the watch over this process's own stalls
+	stallTick    = time.Millisecond       // of the watch over this process's own stalls
 )
 
 func (o Options) withDefaults() Options {
@@ -355,9 +355,9 @@ func (w *Writer) probe(ctx context.Context, l *lane) {
 func (w *Writer) watchOwnStalls(ctx context.Context) {
 	last := w.Now()
 	for ctx.Err() == nil {
-		pause(ctx, beat)
+		pause(ctx, stallTick)
 		now := w.Now()
-		if now-last > 5*beat {
+		if now-last > 5*stallTick {
 			w.mu.Lock()
 			w.stalls = append(w.stalls, Gap{From: last, To: now})
 			w.mu.Unlock()
