@@ -12,7 +12,7 @@ import (
 	"github.com/redisd/redisd/agent"
 )
 
-// writeStatus writes what people read: the verdict, every node, and what is wrong.
+// writeStatus writes what operators read: the verdict, every node, and what is wrong.
 func writeStatus(w io.Writer, s agent.Status) error {
 	fmt.Fprintf(w, "cluster  %s, %s\n", s.Cluster, verdict(s))
 	primary := "none"
@@ -53,7 +53,7 @@ func verdict(s agent.Status) string {
 	text := s.Health
 	switch {
 	case s.ClusterID == "":
-		text = "not founded yet: it has no primary"
+		text = "not bootstrapped yet: it has no primary"
 	case s.Health == "down":
 		text = "down: it accepts no writes"
 	case s.Health == "degraded":

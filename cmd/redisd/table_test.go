@@ -48,7 +48,7 @@ var pictures = map[string]func(*agent.Status){
 		s.Health, s.Paused = "degraded", true
 		s.Problems = []string{"paused: no automatic failover (redisd resume ends it)"}
 	},
-	"unfounded": func(s *agent.Status) {
+	"not-bootstrapped": func(s *agent.Status) {
 		s.Health, s.ClusterID, s.Primary = "down", "", nil
 		s.Problems = []string{"not founded yet: 1 of 3 expected members are here"}
 		s.Nodes = []agent.NodeStatus{{Name: "a", Address: "10.0.0.1", Role: "unknown", State: "starting",
@@ -66,7 +66,7 @@ var pictures = map[string]func(*agent.Status){
 	},
 }
 
-// TestWriteStatus compares what people read with testdata/status/*.txt; -update
+// TestWriteStatus compares what operators read with testdata/status/*.txt; -update
 // rewrites them.
 func TestWriteStatus(t *testing.T) {
 	for name, change := range pictures {

@@ -38,7 +38,7 @@ func measureFootprint(ctx context.Context, r *running) ([]footprint, error) {
 	if err != nil {
 		return nil, err
 	}
-	pause(ctx, 2*time.Second) // founding a cluster is not idling
+	pause(ctx, 2*time.Second) // bootstrapping a cluster is not idling
 	found, err := r.watchAgents(ctx, primary, "idle", func() error {
 		pause(ctx, idleTime)
 		return ctx.Err()
