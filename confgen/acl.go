@@ -8,7 +8,7 @@ import (
 )
 
 // Users of redis-server and redis-sentinel. Names that begin with UserPrefix are
-// redisd's; all others but UserClients are free for people to use.
+// redisd's; all others but UserClients are free for operators to use.
 const (
 	UserPrefix   = "redisd-"
 	UserClients  = "default"         // everybody who does not name a user
@@ -79,7 +79,7 @@ func writeUser(b *bytes.Buffer, name string, p Password, rules string) {
 	fmt.Fprintf(b, "user %s reset on #%x %s\n", name, sha256.Sum256([]byte(p)), rules)
 }
 
-// ACLMerge adds to a generated users.acl the users that a person made with ACL
+// ACLMerge adds to a generated users.acl the users that an operator made with ACL
 // SETUSER and ACL SAVE: all of the existing file that generated does not define
 // and whose names redisd does not claim.
 func ACLMerge(existing, generated []byte) []byte {

@@ -1,8 +1,8 @@
 // Package confgen turns plain facts into the files that redis-server and
 // redis-sentinel run with: redis.conf, users.acl and sentinel.conf. It also reads
 // back what those programs wrote into their files themselves, and carries over
-// what is theirs: a run-time change that a person made permanent, users that a
-// person added, and the whole state of a Sentinel.
+// what is theirs: a run-time change that an operator made permanent, users that an
+// operator added, and the whole state of a Sentinel.
 //
 // It is directives in, text out: pure and deterministic, one input always giving
 // the same bytes. It never touches a file, a process or the network, and it does

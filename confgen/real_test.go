@@ -206,7 +206,7 @@ func TestMergeAfterConfigRewrite(t *testing.T) {
 		t.Errorf("the rewritten file has the mode %v, want 0600: it holds a password", info.Mode())
 	}
 
-	// What Sentinel and the agents do, and what a person does.
+	// What Sentinel and the agents do, and what an operator does.
 	s.do("REPLICAOF", "NO", "ONE")
 	for directive, value := range map[string]string{
 		"min-replicas-to-write": "0", "replica-priority": "1", "masterauth": "other", // owned

@@ -139,7 +139,7 @@ func ownedByMe(path string) bool {
 	return ok && int(st.Uid) == os.Getuid()
 }
 
-// printJSON writes v as people and jq like it.
+// printJSON writes v as operators and jq like it.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -10,7 +10,7 @@ import (
 )
 
 // newLogger writes for the journal, which adds time and priority itself, and for
-// people otherwise.
+// operators otherwise.
 func newLogger(w io.Writer, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {

@@ -75,7 +75,7 @@ func Load(path string) (Secret, error) {
 	return s, nil
 }
 
-// LoadPassword reads a password that a person chose (the clients', from
+// LoadPassword reads a password that an operator chose (the clients', from
 // redis.password_file) with the same care as Load, but of any length.
 func LoadPassword(path string) (string, error) {
 	text, err := readPrivate(path)

@@ -173,7 +173,7 @@ func pause(t *testing.T, c *cluster.Cluster) {
 }
 
 // forced takes the primary's host and another one away for good, so that the one
-// that is left has no majority and must not become primary by itself. A person says
+// that is left has no majority and must not become primary by itself. The operator says
 // that it is to.
 func forced(t *testing.T, c *cluster.Cluster) {
 	var left string

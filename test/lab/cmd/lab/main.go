@@ -1,4 +1,4 @@
-// Command lab boots hosts for a person to play with, tells how to get at them, and removes them at ^C.
+// Command lab boots hosts to try things on, tells how to get at them, and removes them at ^C.
 package main
 
 import (
