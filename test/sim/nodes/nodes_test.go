@@ -100,6 +100,6 @@ func (r *Result) add(o Result) {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d steps, %v of virtual time, %d rounds, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d came late, %d wait for a person, all well at most %v after the last fault",
+	return fmt.Sprintf("%d steps, %v of virtual time, %d rounds, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d came late, %d need operator action, all well at most %v after the last fault",
 		r.Steps, r.Virtual.Round(time.Second), r.Rounds, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Late, r.Waits, r.Settled)
 }
