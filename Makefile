@@ -66,7 +66,7 @@ bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/
 chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer; ROUNDS=each: all there are
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run Chaos ./test/...
 
-large: deps-lab deb ## a dataset of 1 GiB and what befalls it, LARGE times (3)
+large: deps-lab deb ## a dataset of 1 GiB and the faults of it, LARGE times (3)
 	REDISD_DEB=$(abspath $(DEB)) REDISD_LARGE=$(LARGE) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestLargeDataset$$' ./test/chaos
 
 fuzz: ## every fuzz target for FUZZTIME (30s)

@@ -213,7 +213,7 @@ func interfaceWith(ip netip.Addr) (*net.Interface, error) {
 }
 
 // joinGroup opens a socket that receives what is sent to the group on that
-// interface and nothing else. It is made by hand because package net binds
+// interface and nothing else. System calls make it because package net binds
 // such a socket to every address instead, where unicast from anywhere on the
 // internet arrives too.
 func joinGroup(group netip.Addr, ifi *net.Interface) (*net.UDPConn, error) {

@@ -39,13 +39,13 @@ func writeStatus(w io.Writer, s agent.Status) error {
 		fmt.Fprintln(w, "!", strings.ReplaceAll(p, "\n", "\n  "))
 	}
 	if s.ClusterID == "" {
-		fmt.Fprintln(w, foundingHint)
+		fmt.Fprintln(w, bootstrapHint)
 	}
 	return nil
 }
 
-// foundingHint is for who waits for the first primary.
-const foundingHint = "  A member that is missing: does redisd run there, with the same [cluster] name and the same\n" +
+// bootstrapHint is for who waits for the first primary.
+const bootstrapHint = "  A member that is missing: does redisd run there, with the same [cluster] name and the same\n" +
 	"  secret, and is gossip_port open between the hosts, TCP and UDP?"
 
 // verdict is the health with what it means.
