@@ -61,13 +61,31 @@ type (
 	// Claim asks the voters for the lease.
 	Claim struct{ Why string }
 	// Release gives the lease back. Whole: nothing is wrong with the local redis-server,
-	// so nobody who has less data is to have the lease next.
+	// so nobody who has less data is to have the lease next. To: it is handed over to that
+	// node, which has every byte up to where StopWrites stopped writes.
 	Release struct {
 		Why   string
 		Whole bool
+		To    string
 	}
-	// HandOver moves the primary to another node without losing a write.
-	HandOver struct{ To string }
+
+	// The steps of a handover, in this order; CloseClients, DropVIP and Release follow them.
+	// Until Release each of them can fail, and then writes go on here.
+
+	// CheckInSync asks the successor's redis-server whether it follows this primary and is
+	// in sync; CheckRecorded its agent, whether that is on its disk.
+	CheckInSync struct{ To string }
+	// CheckRecorded asks the successor's agent whether its disk says that its data is of
+	// this term: it would else be outvoted by nobody but this node, which may be gone then.
+	CheckRecorded struct{ To string }
+	// StopWrites fences the local redis-server and notes the offset at which writes stopped.
+	StopWrites struct{ To string }
+	// AwaitOffset waits until the successor has every byte up to that offset, which is known
+	// by then.
+	AwaitOffset struct {
+		To     string
+		Offset int64
+	}
 	// FenceRemote fences the holder's redis-server, whose agent is silent.
 	FenceRemote struct{ Addr string }
 	// SetSuccessors tells every node where the primary is, this one, and who takes
@@ -100,7 +118,10 @@ func (Publish) action()        {}
 func (Found) action()          {}
 func (Claim) action()          {}
 func (Release) action()        {}
-func (HandOver) action()       {}
+func (CheckInSync) action()    {}
+func (CheckRecorded) action()  {}
+func (StopWrites) action()     {}
+func (AwaitOffset) action()    {}
 func (FenceRemote) action()    {}
 func (SetSuccessors) action()  {}
 func (SetRoster) action()      {}
@@ -144,8 +165,11 @@ func (a Claim) String() string       { return "claim lease: " + a.Why }
 func (a Release) String() string {
 	return "release lease: " + a.Why + map[bool]string{true: ", the data is whole"}[a.Whole]
 }
-func (a HandOver) String() string    { return "hand over to " + a.To }
-func (a FenceRemote) String() string { return "fence " + a.Addr + " from here: its agent is silent" }
+func (a CheckInSync) String() string   { return "check that " + a.To + " is in sync" }
+func (a CheckRecorded) String() string { return "check that " + a.To + " has that on disk" }
+func (a StopWrites) String() string    { return "stop writes, to hand over to " + a.To }
+func (a AwaitOffset) String() string   { return "wait until " + a.To + " has every byte" }
+func (a FenceRemote) String() string   { return "fence " + a.Addr + " from here: its agent is silent" }
 func (a SetSuccessors) String() string {
 	return "set successors [" + strings.Join(a.IDs, " ") + "]"
 }

@@ -62,7 +62,7 @@ func (w *world) apply(a reconcile.Action) {
 		*w.vip(a.Address) = reconcile.VIP{Address: a.Address, Replica: w.vip(a.Address).Replica, Held: true, RenewedAt: w.o.At}
 	case reconcile.StartSentinel, reconcile.StopSentinel, reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
 		w.applySentinel(a)
-	case reconcile.Found, reconcile.Claim, reconcile.Release, reconcile.HandOver, reconcile.FenceRemote, reconcile.SetSuccessors, reconcile.SetRoster:
+	case reconcile.Found, reconcile.Claim, reconcile.Release, reconcile.FenceRemote, reconcile.SetSuccessors, reconcile.SetRoster:
 		w.applyElection(a)
 	default:
 		w.applyRedis(a)
@@ -77,6 +77,8 @@ func (w *world) vip(address string) *reconcile.VIP {
 func (w *world) applyRedis(a reconcile.Action) {
 	r := &w.o.Redis
 	switch a := a.(type) {
+	case reconcile.StopWrites:
+		r.MinReplicas = reconcile.Fence
 	case reconcile.FenceRedis:
 		r.MinReplicas = reconcile.Fence
 		if r.SilentSince > 0 || !r.Known {
@@ -144,11 +146,11 @@ func (w *world) applyElection(a reconcile.Action) {
 		}
 	case reconcile.Release:
 		e.Released, e.OpenedAt, e.Lease, e.Unreachable = true, o.At, false, 0
-	case reconcile.HandOver:
-		o.Redis.MinReplicas = reconcile.Fence
-		w.vip("vip").Held = false
-		o.Handover = false
-		e.Holder, e.Term, e.Lease, e.Primary, e.Successors = a.To, e.Term+1, false, redisOf(a.To), nil
+		if a.To != "" { // its successor takes it at once
+			o.Handover = false
+			e.Released = false
+			e.Holder, e.Term, e.Primary, e.Successors = a.To, e.Term+1, redisOf(a.To), nil
+		}
 	case reconcile.FenceRemote:
 		o.RemoteFenced = e.Term
 	case reconcile.SetSuccessors:
@@ -260,7 +262,7 @@ func TestStops(t *testing.T) {
 				if isAny[reconcile.StartRedis](a) || isAny[reconcile.StartSentinel](a) || isAny[reconcile.Promote](a) {
 					t.Fatalf("%q while it stops", a)
 				}
-				if isAny[reconcile.HandOver](a) && rapid.Bool().Draw(t, "it fails") {
+				if isAny[reconcile.CheckInSync](a) && rapid.Bool().Draw(t, "it fails") {
 					w.o.HandoverAt, w.o.HandoverFailures = w.o.At, w.o.HandoverFailures+1
 					break // the first action that fails ends the round
 				}

@@ -46,10 +46,10 @@ type Observed struct {
 	Stopping bool
 	// Paused: a person has stopped all automatic changes.
 	Paused bool
-	// Handover is a wish to move the primary; HandoverTo may be empty: the best.
+	// Handover is a request to move the primary; HandoverTo may be empty: the best.
 	Handover   bool
 	HandoverTo string
-	// HandoverFailures counts the attempts that failed since the wish was made,
+	// HandoverFailures counts the attempts that failed since the request was made,
 	// HandoverAt is when the last one ended.
 	HandoverFailures int
 	HandoverAt       Time

@@ -174,7 +174,7 @@ func TestAnySituation(t *testing.T) {
 			t.Fatalf("not deterministic:\n%v\n%v", plan, again)
 		}
 		for i, a := range plan {
-			checkAction(t, o, d, a)
+			checkAction(t, o, d, a, slices.ContainsFunc(plan[:i], isAny[reconcile.AwaitOffset]))
 			for _, b := range plan[:i] {
 				if contradict(b, a) {
 					t.Fatalf("%q and %q contradict each other in\n%s", b, a, before)
@@ -187,8 +187,9 @@ func TestAnySituation(t *testing.T) {
 	})
 }
 
-// checkAction holds what must be true when this action is planned.
-func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconcile.Action) {
+// checkAction holds what must be true when this action is planned; drained: after writes
+// were stopped, and a successor has every byte.
+func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconcile.Action, drained bool) {
 	e := o.Election
 	leased := e.Lease && o.At < e.LeaseUntil && e.ClusterID != "" && e.Holder == o.Self && !e.Released
 	fenced := o.Redis.Known && o.Redis.MinReplicas == reconcile.Fence && !leased
@@ -212,7 +213,9 @@ func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconc
 		must(leased || a.N == reconcile.Fence, "without a lease")
 	case reconcile.SetSuccessors, reconcile.SetRoster:
 		must(leased, "without a lease")
-	case reconcile.HandOver:
+	case reconcile.StopWrites:
+		must(leased && !o.Paused && a.To != o.Self, "is not possible")
+	case reconcile.AwaitOffset:
 		must(leased && !o.Paused && a.To != o.Self, "is not possible")
 	case reconcile.Follow:
 		must(!leased && o.Election.Holder != o.Self, "by the holder")
@@ -223,13 +226,13 @@ func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconc
 	case reconcile.Found:
 		must(o.Election.ClusterID == "" && !o.Paused, "although there is a cluster")
 	case reconcile.Release:
-		must(o.Election.Holder == o.Self && (!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable), "of a redis-server that may write")
+		must(o.Election.Holder == o.Self && (drained && a.To != "" || !o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable), "of a redis-server that may write")
 	case reconcile.StartRedis, reconcile.StartSentinel, reconcile.SetSentinel, reconcile.Monitor, reconcile.KillRedis:
 		must(!o.Paused, "while paused")
 	case reconcile.FenceRedis:
 		must(!leased && o.At >= o.FenceAfter || o.Stopping || o.Redis.Loading || unreachable, "under a lease")
 	case reconcile.DropVIP:
-		must(isReplicaVIP(a.Address) || !leased && o.At >= o.FenceAfter || o.Stopping ||
+		must(isReplicaVIP(a.Address) || drained || !leased && o.At >= o.FenceAfter || o.Stopping ||
 			!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable, "although it belongs here")
 	}
 }
@@ -237,7 +240,7 @@ func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconc
 // letsGo: afterwards this node has less than before; takes: it has more.
 func letsGo(a reconcile.Action) bool {
 	switch a.(type) {
-	case reconcile.FenceRedis, reconcile.CloseClients, reconcile.DropVIP, reconcile.KillRedis, reconcile.Release, reconcile.HandOver, reconcile.Follow:
+	case reconcile.FenceRedis, reconcile.CloseClients, reconcile.DropVIP, reconcile.KillRedis, reconcile.Release, reconcile.StopWrites, reconcile.Follow:
 		return true
 	}
 	return false
@@ -281,8 +284,8 @@ func conflicts(a, b reconcile.Action) bool {
 	case reconcile.StartSentinel:
 		return isAny[reconcile.StopSentinel](b) || isAny[reconcile.Monitor](b) || isAny[reconcile.Publish](b)
 	case reconcile.Release:
-		return isAny[reconcile.Claim](b) || isAny[reconcile.Promote](b) || isAny[reconcile.HandOver](b) || isAny[reconcile.SetRoster](b)
-	case reconcile.HandOver:
+		return isAny[reconcile.Claim](b) || isAny[reconcile.Promote](b) || isAny[reconcile.SetRoster](b)
+	case reconcile.StopWrites:
 		return isAny[reconcile.Publish](b) || isAny[reconcile.SetRoster](b) || isAny[reconcile.HoldVIP](b)
 	case reconcile.Monitor:
 		return isAny[reconcile.Publish](b)

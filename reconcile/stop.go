@@ -9,9 +9,8 @@ func CannotStay(o Observed, d Desired) bool {
 	return o.Stopping || !d.Redis || o.Redis.WriteError
 }
 
-// handOver moves the primary to another node when a person asked for it or it cannot
-// stay. Nothing moves while the cluster is paused: nobody would
-// get the votes.
+// handOver moves the primary to another node when that was requested or it cannot stay.
+// Nothing moves while the cluster is paused: nobody would get the votes.
 func (p *plan) handOver() bool {
 	o := p.o
 	wanted := o.Handover || CannotStay(o, p.d)
@@ -22,8 +21,18 @@ func (p *plan) handOver() bool {
 	if to == "" || o.At < o.HandoverAt+HandOverAgain || len(p.actions) > 0 { // its role comes first
 		return false
 	}
-	p.do(HandOver{To: to})
+	p.handOverTo(to)
 	return true
+}
+
+// handOverTo moves the primary to another node without losing a write: the successor is
+// checked while writes go on; then no write comes in any more, the successor has all that
+// came in, and only then is the lease given back.
+func (p *plan) handOverTo(to string) {
+	p.do(CheckInSync{To: to}, CheckRecorded{To: to}, StopWrites{To: to}, AwaitOffset{To: to}, CloseClients{})
+	why := "handed over to " + to
+	p.dropVIPs(why)
+	p.do(Release{Why: why, To: to})
 }
 
 // target is the node that the primary moves to: the one asked for, or the
@@ -53,7 +62,7 @@ func (p *plan) stop() {
 	if o.leased() && o.Redis.Running {
 		if to := p.target(); to != "" && o.HandoverFailures < HandOverTries && !o.Paused && o.Redis.Role == Primary {
 			if o.At >= o.HandoverAt+HandOverAgain {
-				p.do(HandOver{To: to})
+				p.handOverTo(to)
 				return
 			}
 			p.vips() // between two attempts the writes go on

@@ -1,7 +1,6 @@
-package agent
+package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,16 +8,18 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/reconcile"
-	"github.com/redisd/redisd/redis"
 )
 
-// maxBehind is how many bytes a successor may lack when a switchover begins: what a
-// network of 100 Mbit/s carries in catchUp, the time for which writes may wait for it.
-const maxBehind = 100_000_000 / 8 * int64(catchUp/time.Millisecond) / 1000
+// ErrPaused: what was asked for changes the cluster.
+var ErrPaused = errors.New("the cluster is paused: `redisd resume` first")
 
-// whyNot says why the primary, this node, cannot move to the node of that name or ID,
+// MaxBehind is how many bytes a successor may lack when a switchover begins: what a
+// network of 100 Mbit/s carries in CatchUp, the time for which writes may wait for it.
+const MaxBehind = 100_000_000 / 8 * int64(CatchUp/time.Millisecond) / 1000
+
+// CheckSwitchover says why the primary, this node, cannot move to the node of that name or ID,
 // before anything is done; an empty name stands for the first that can take over.
-func whyNot(o reconcile.Observed, to string) (reconcile.Member, error) {
+func CheckSwitchover(o reconcile.Observed, to string) (reconcile.Member, error) {
 	e := o.Election
 	none := reconcile.Member{}
 	switch {
@@ -27,7 +28,7 @@ func whyNot(o reconcile.Observed, to string) (reconcile.Member, error) {
 	case !e.Lease:
 		return none, errors.New("this node is not the primary any more: see `redisd status`, and try again")
 	case o.Paused:
-		return none, errPaused
+		return none, ErrPaused
 	case !o.Redis.Known || o.Redis.Role != reconcile.Primary || o.Redis.MinReplicas == reconcile.Fence:
 		return none, errors.New("a failover to this node is under way (its redis-server does not accept writes yet): try again when `redisd status` shows a primary")
 	}
@@ -36,11 +37,11 @@ func whyNot(o reconcile.Observed, to string) (reconcile.Member, error) {
 		if i < 0 {
 			return none, fmt.Errorf("there is no node %q; there are: %s", to, strings.Join(memberNames(o.Members), ", "))
 		}
-		return o.Members[i], notThis(o, o.Members[i])
+		return o.Members[i], checkTarget(o, o.Members[i])
 	}
 	for _, id := range e.Successors {
 		i := slices.IndexFunc(o.Members, func(m reconcile.Member) bool { return m.ID == id })
-		if i >= 0 && notThis(o, o.Members[i]) == nil {
+		if i >= 0 && checkTarget(o, o.Members[i]) == nil {
 			return o.Members[i], nil
 		}
 	}
@@ -49,7 +50,7 @@ func whyNot(o reconcile.Observed, to string) (reconcile.Member, error) {
 		if m.ID == o.Self {
 			continue
 		}
-		if err := notThis(o, m); err != nil {
+		if err := checkTarget(o, m); err != nil {
 			reasons = append(reasons, err.Error())
 			continue
 		}
@@ -61,8 +62,8 @@ func whyNot(o reconcile.Observed, to string) (reconcile.Member, error) {
 	return none, fmt.Errorf("no replica is in sync, so nobody can take over without losing data: %s", strings.Join(reasons, "; "))
 }
 
-// notThis says why a node cannot take over from this one.
-func notThis(o reconcile.Observed, m reconcile.Member) error {
+// checkTarget says why a node cannot take over from this one.
+func checkTarget(o reconcile.Observed, m reconcile.Member) error {
 	link := slices.IndexFunc(o.Redis.Replicas, func(l reconcile.Link) bool { return m.Redis != "" && l.Addr == m.Redis })
 	voting := slices.ContainsFunc(o.Election.Voters, func(v reconcile.Voter) bool { return v.ID == m.ID })
 	switch {
@@ -94,46 +95,11 @@ func memberNames(members []reconcile.Member) []string {
 	return names
 }
 
-// behind asks the target how many bytes it lacks, and refuses one that lacks too many
-// to have them in the time for which writes may wait.
-func (a *Agent) behind(parent context.Context, m reconcile.Member) (int64, error) {
-	ctx, cancel := context.WithTimeout(parent, actTimeout)
-	defer cancel()
-	own, err := a.redisW.server.Info(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
-	}
-	s, err := a.serverOf(m)
-	if err != nil {
-		return 0, err
-	}
-	defer s.Close()
-	info, err := s.Info(ctx)
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
-	case info.Role != redis.Replica || info.PrimaryAddr != a.redisAddr || !info.LinkUp:
-		return 0, fmt.Errorf("%s does not replicate from the primary: see `redisd status` and `journalctl -u redisd` on %s", m.Name, m.Name)
-	}
-	behind := max(0, own.Offset-info.Offset)
-	return behind, tooFarBehind(m.Name, behind)
-}
-
-func tooFarBehind(name string, behind int64) error {
-	if behind > maxBehind {
-		return fmt.Errorf("%s is %d bytes behind, the limit is %d (what it can catch up with in %v, while writes wait): wait until it has caught up, or see to its network", name, behind, maxBehind, catchUp)
+// CheckBehind says that a successor lacks too many bytes to have them in the time for which
+// writes may wait.
+func CheckBehind(name string, behind int64) error {
+	if behind > MaxBehind {
+		return fmt.Errorf("%s is %d bytes behind, the limit is %d (what it can catch up with in %v, while writes wait): wait until it has caught up, or see to its network", name, behind, MaxBehind, CatchUp)
 	}
 	return nil
-}
-
-// answering is how many voters answer the renewals of this node, itself included.
-func (a *Agent) answering() (n, voters int) {
-	v := a.ballot.view()
-	n = 1
-	for _, id := range v.Answered {
-		if v.Roster.Has(id) && string(id) != a.self {
-			n++
-		}
-	}
-	return n, len(v.Roster.Voters)
 }

@@ -1,4 +1,4 @@
-package agent
+package node
 
 import (
 	"strings"
@@ -27,7 +27,7 @@ func wellOff() reconcile.Observed {
 	}
 }
 
-func TestWhyNot(t *testing.T) {
+func TestCheckSwitchover(t *testing.T) {
 	tests := []struct {
 		name   string
 		to     string
@@ -62,7 +62,7 @@ func TestWhyNot(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := wellOff()
 			tt.change(&o)
-			m, err := whyNot(o, tt.to)
+			m, err := CheckSwitchover(o, tt.to)
 			said, refused := strings.CutPrefix(tt.want, "!")
 			switch {
 			case refused && (err == nil || !strings.Contains(err.Error(), said)):
@@ -76,11 +76,11 @@ func TestWhyNot(t *testing.T) {
 	}
 }
 
-func TestTooFarBehind(t *testing.T) {
-	if err := tooFarBehind("b", maxBehind); err != nil {
+func TestCheckBehind(t *testing.T) {
+	if err := CheckBehind("b", MaxBehind); err != nil {
 		t.Error(err)
 	}
-	err := tooFarBehind("b", maxBehind+1)
+	err := CheckBehind("b", MaxBehind+1)
 	if err == nil || !strings.Contains(err.Error(), "b is 3750001 bytes behind, the limit is 3750000") {
 		t.Error(err)
 	}

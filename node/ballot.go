@@ -1,0 +1,284 @@
+package node
+
+import (
+	"github.com/redisd/redisd/election"
+)
+
+// ballot keeps the election's promise: what an answer depends on is on disk before the
+// answer is sent. While its state is being saved nothing else is done with the elector.
+type ballot struct {
+	e      *election.Elector
+	saving bool
+	// held waits for the disk, and then is told how that went.
+	held []Send
+	then func(error)
+	// waiting is to be done once the elector is free.
+	waiting []func()
+	// pause is a later pause that is to be kept, or is being kept with this save.
+	pause     *Pause
+	keeping   bool
+	jitterAt  Time
+	jitterFor Time
+}
+
+// elect does f on the elector, sends what it returns once its state is on disk, and then
+// goes on; then may be nil. When the state cannot be saved nothing is sent, which to the
+// others is a lost message. It is not to be called while a save is under way.
+func (n *Node) elect(tcp bool, f func(e *election.Elector) []election.Envelope, then func(error)) {
+	out := n.address(f(n.ballot.e), tcp)
+	n.learn()
+	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
+		n.save(out, then)
+		return
+	}
+	n.out.Send = append(n.out.Send, out...)
+	if then != nil {
+		then(nil)
+	}
+}
+
+func (n *Node) save(out []Send, then func(error)) {
+	b := &n.ballot
+	st, _ := b.e.Unsaved()
+	b.saving, b.held, b.then, b.keeping = true, out, then, b.pause != nil
+	next := State{Election: st, Pause: n.paused}
+	if b.keeping {
+		next.Pause = *b.pause
+	}
+	// With the release itself: the next agent must not vote for less.
+	if d := n.drained; d != nil && st.Released && d.Term == uint64(st.HolderTerm) {
+		next.Drained = d
+	}
+	if st.Released && n.whole == uint64(st.HolderTerm) {
+		next.Whole = n.whole
+	}
+	n.out.Save = &next
+}
+
+func (n *Node) ballotSaved(err error) {
+	b := &n.ballot
+	out, then := b.held, b.then
+	b.saving, b.held, b.then = false, nil, nil
+	if b.keeping {
+		n.pauseKept(err)
+	}
+	if err == nil {
+		b.e.Saved()
+		n.out.Send = append(n.out.Send, out...)
+		n.learn()
+	} else {
+		n.tell(NotSaved{Err: err})
+	}
+	if then != nil {
+		then(err)
+	}
+	for len(b.waiting) > 0 && !b.saving {
+		next := b.waiting[0]
+		b.waiting = b.waiting[1:]
+		next()
+	}
+}
+
+// whenFree does f as soon as no save is under way.
+func (n *Node) whenFree(f func()) {
+	if n.ballot.saving {
+		n.ballot.waiting = append(n.ballot.waiting, f)
+		return
+	}
+	f()
+}
+
+// address turns envelopes into messages, and says which a lost packet would make late.
+func (n *Node) address(out []election.Envelope, tcp bool) []Send {
+	if len(out) == 0 {
+		return nil
+	}
+	sends := make([]Send, len(out))
+	for i, env := range out {
+		reliable := true
+		switch env.Message.(type) {
+		case election.Renew:
+			t, ok := n.ballot.e.AnsweredAt(env.To)
+			reliable = !ok || n.at-t > ReliableAfter
+		case election.RenewReply:
+			// Whoever renews over TCP hears no packets, and so would not hear this one.
+			reliable = tcp
+		}
+		sends[i] = Send{To: env.To, Message: env.Message, Reliable: reliable}
+	}
+	return sends
+}
+
+// learn takes in what may have changed in the election.
+func (n *Node) learn() {
+	v := n.View(n.at)
+	n.heard.hear(v)
+	n.redrawJitter()
+	n.updateVersion(v)
+}
+
+// redrawJitter draws anew after each claim, and each vote for another.
+func (n *Node) redrawJitter() {
+	v := n.ballot.e.View(n.at)
+	if at := max(v.ClaimedAt, v.VotedAt); at != n.ballot.jitterAt || n.ballot.jitterFor == 0 {
+		n.ballot.jitterAt, n.ballot.jitterFor = at, n.jitter(ClaimJitter)
+	}
+}
+
+// backoff is when the last claim ended, or this node last voted for another, and a little
+// more, by chance.
+func (n *Node) backoff(v election.View) Time { return max(v.ClaimedAt, v.VotedAt) + n.ballot.jitterFor }
+
+// inbox are the messages that wait until the elector is free, one after the other.
+type inbox struct {
+	list []Received
+	// polling: the first of them is a claim, which waits for a fresh poll; polled: it has
+	// had it.
+	polling, polled bool
+}
+
+func (n *Node) receive(in Received) {
+	if len(n.inbox.list) < inboxMost {
+		n.inbox.list = append(n.inbox.list, in)
+	}
+}
+
+// readInbox handles what has come in, and reports whether it did.
+func (n *Node) readInbox() (moved bool) {
+	for len(n.inbox.list) > 0 && !n.ballot.saving && !n.inbox.polling {
+		in := n.inbox.list[0]
+		if _, claim := in.Message.(election.Claim); claim && !n.inbox.polled && n.procs[Redis].pid != 0 {
+			n.inbox.polling = true
+			n.pollRedis(Polls, FreshTimeout, func(Input) { n.inbox.polling, n.inbox.polled = false, true })
+			return true
+		}
+		n.inbox.list, n.inbox.polled = n.inbox.list[1:], false
+		n.handle(in)
+		moved = true
+	}
+	return moved
+}
+
+func (n *Node) handle(in Received) {
+	var local election.Local
+	switch in.Message.(type) {
+	case election.Claim:
+		local = n.Local()
+	case election.Renew:
+		local.Unreachable = n.probe.unreachable(n.at)
+	}
+	before := n.brief()
+	n.elect(in.TCP, func(e *election.Elector) []election.Envelope { return e.Step(n.at, in.Message, local) }, func(error) {
+		if n.brief() != before {
+			n.wake()
+		}
+	})
+}
+
+// brief is of the election what makes a round worth while.
+type brief struct {
+	holder                                                  election.NodeID
+	term                                                    election.Term
+	primary                                                 string
+	released, lease, nudged, claiming, overtaken, everHeard bool
+}
+
+func (n *Node) brief() brief {
+	v := n.View(n.at)
+	return brief{
+		holder: v.Holder, term: v.HolderTerm, primary: v.Primary, released: v.Released, lease: v.Lease,
+		nudged: v.Nudged, claiming: v.Claiming, overtaken: v.Overtaken, everHeard: v.EverHeard,
+	}
+}
+
+// learners are the members that renewals go to beside the voters.
+func (n *Node) learners() []election.NodeID {
+	var out []election.NodeID
+	for _, m := range n.members {
+		if m.Alive && m.ID != n.self {
+			out = append(out, election.NodeID(m.ID))
+		}
+	}
+	return out
+}
+
+func (n *Node) setPause(p Pause) {
+	b := &n.ballot
+	if p.Version > n.paused.Version && (b.pause == nil || p.Version > b.pause.Version) {
+		b.pause = &p
+		// A save under way has the one before it: this one follows.
+		b.keeping = false
+	}
+}
+
+// savePause puts a later pause on disk, and reports whether it began to.
+func (n *Node) savePause() bool {
+	if n.ballot.pause == nil || n.ballot.saving {
+		return false
+	}
+	n.save(nil, nil)
+	return true
+}
+
+func (n *Node) pauseKept(err error) {
+	b := &n.ballot
+	p := *b.pause
+	b.pause, b.keeping = nil, false
+	if err != nil {
+		n.tell(PauseRefused{Err: err})
+		return
+	}
+	was := n.paused.On
+	n.paused = p
+	if was != p.On {
+		n.tell(PauseChanged{On: p.On})
+	}
+	n.wake()
+}
+
+// Paused is the pause that this node has on disk.
+func (n *Node) Paused() Pause { return n.paused }
+
+// force is an operator's decision to have this node claim the lease.
+type force struct {
+	leaveOut   bool
+	until, due Time // until 0: there is none
+	polling    bool
+}
+
+// forceStep claims by force when that is due, and reports whether it did something.
+func (n *Node) forceStep() bool {
+	f := &n.force
+	if f.until == 0 || f.polling || n.ballot.saving || n.at < f.due {
+		return false
+	}
+	if _, leased := n.lease(); leased || n.at >= f.until {
+		*f = force{}
+		n.wake()
+		return true
+	}
+	f.polling, f.due = true, n.at+ForceAgain
+	n.freshPoll(Polls, func() {
+		n.whenFree(func() {
+			f.polling = false
+			local, voters := n.Local(), n.votersLeft(f.leaveOut)
+			n.elect(false, func(e *election.Elector) []election.Envelope { return e.Force(n.at, local, voters) }, nil)
+		})
+	})
+	return true
+}
+
+// votersLeft are the voters, without those that are away if they are left out.
+func (n *Node) votersLeft(leaveOut bool) []election.Voter {
+	var left []election.Voter
+	for _, v := range n.View(n.at).Roster.Voters {
+		here := !leaveOut
+		for _, m := range n.members {
+			here = here || m.Alive && m.ID == string(v.ID)
+		}
+		if here {
+			left = append(left, v)
+		}
+	}
+	return left
+}

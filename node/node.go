@@ -1,0 +1,339 @@
+package node
+
+import (
+	"slices"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// Options is what a node is made of.
+type Options struct {
+	Self string
+	// Now is when this agent begins.
+	Now Time
+	// State and Record are what this node's disk remembers.
+	State  State
+	Record Record
+	// RedisPID and SentinelPID are the processes that an earlier agent left running; 0: none.
+	RedisPID, SentinelPID int
+	// SentinelConfigured: redis-sentinel has a file from an earlier run.
+	SentinelConfigured bool
+	// LeaseUntil is until when the lease of that agent may run.
+	LeaseUntil Time
+	// Redis is where this node's redis-server listens, "ip:port".
+	Redis   string
+	Desired reconcile.Desired
+	// Jitter draws a duration below its argument.
+	Jitter func(Time) Time
+	// ClusterID draws the name of a new cluster.
+	ClusterID func() string
+}
+
+// State is what must survive the agent and a power loss.
+type State struct {
+	Election election.State `json:"election"`
+	Pause    Pause          `json:"pause"`
+	// Drained is how far this node's history went when it handed over last.
+	Drained *Drained `json:"drained,omitempty"`
+	// Whole is the term whose lease this node gave back with all its data, if that is the
+	// last one there was.
+	Whole uint64 `json:"whole,omitempty"`
+}
+
+// Pause is an operator's request that nothing be changed automatically. It holds for the
+// whole cluster: every node keeps it on disk, the holder's heartbeats carry it to those that
+// were away when it was made, and the later version counts.
+type Pause struct {
+	Version uint64 `json:"version"`
+	On      bool   `json:"on"`
+}
+
+// Node is one node of a cluster. New makes one.
+type Node struct {
+	self       string
+	redisAddr  string
+	started    Time
+	fenceAfter Time
+	jitter     func(Time) Time
+	clusterID  func() string
+	desired    reconcile.Desired
+	at         Time // of the Step that runs
+	out        Ready
+
+	ballot   ballot
+	inbox    inbox
+	redis    redisWatch
+	sentinel sentinelWatch
+	probe    probe
+	procs    [2]process
+	vips     []reconcile.VIP
+	members  []reconcile.Member
+	conflict bool // another host answers under this node's ID
+	paused   Pause
+	stopping bool
+	stopped  bool
+
+	heard    heardBeat // from the holder
+	said     Heartbeat // what this node's own renewals carry
+	request  request
+	handover *handover
+	drained  *Drained
+	whole    uint64
+	force    force
+	guard    guard
+	round    round
+	lanes    [2]lane // Rounds, Guard
+	calls    map[uint64]func(Input)
+	nextID   uint64
+
+	held       bool // the lease, as people know it
+	lapsedAt   Time // since when this node has won the last term and has no lease
+	leaseNoted Time
+	share      Meta
+	needs      string // why an operator is needed
+	recording  bool
+	beingSaved Record // while recording
+	recordDue  Time
+	syncDue    Time
+	syncWanted bool
+	// unanswered is the redis-server process that may yet carry out a command that lets
+	// writes in.
+	unanswered int
+}
+
+// New returns a node that has done nothing yet. A lease that an earlier agent of this node
+// held may still be counted on for as long as it runs.
+func New(o Options) *Node {
+	n := &Node{
+		self: o.Self, redisAddr: o.Redis, started: o.Now, jitter: o.Jitter, clusterID: o.ClusterID, desired: o.Desired,
+		at: o.Now, paused: o.State.Pause, drained: o.State.Drained, whole: o.State.Whole,
+		calls: map[uint64]func(Input){},
+	}
+	n.ballot = ballot{e: election.New(election.NodeID(o.Self), o.State.Election, o.Now)}
+	n.redis = redisWatch{rec: o.Record, saved: o.Record, stale: o.RedisPID != 0}
+	n.redis.due, n.sentinel.due, n.probe.due = o.Now, o.Now, o.Now
+	n.recordDue, n.syncDue = o.Now, o.Now
+	n.procs[Redis].started(o.RedisPID)
+	n.procs[Sentinel].started(o.SentinelPID)
+	n.procs[Sentinel].configured = o.SentinelConfigured
+	if o.RedisPID != 0 {
+		n.fenceAfter = max(o.LeaseUntil, o.Now+FirstRenewal)
+		if e := o.State.Election; string(e.Holder) == o.Self && !e.Released {
+			n.guard.until = n.fenceAfter // the first rounds may be the ones that are stuck
+		}
+	}
+	n.round.due = o.Now
+	n.redrawJitter()
+	n.share = n.meta()
+	return n
+}
+
+// Step takes in what happened and returns what is to be done about it. Time never goes
+// back: an earlier one counts as the last.
+func (n *Node) Step(at Time, in Input) Ready {
+	n.at = max(n.at, at)
+	n.out = Ready{}
+	n.take(in)
+	n.advance()
+	n.out.Until = n.next()
+	n.out.Stopped = n.stopped
+	return n.out
+}
+
+func (n *Node) take(in Input) {
+	switch in := in.(type) {
+	case Tick:
+	case Wake:
+		n.wake()
+	case Configured:
+		n.desired = in.Desired
+		n.wake()
+	case VIPsConfigured:
+		n.vips = in.VIPs
+	case VIPSeen:
+		n.vipSeen(in)
+	case Members:
+		n.members, n.conflict = in.List, in.Conflict
+	case Exited:
+		n.exited(in)
+	case StopFailed:
+		n.procs[in.Process].stopOf = 0
+	case RedisPolled:
+		n.redisPolled(in)
+	case SentinelPolled:
+		n.sentinelPolled(in)
+	case Probed:
+		n.probed(in)
+	case Done:
+		n.answer(in.ID, in)
+	case Received:
+		n.receive(in)
+	case Saved:
+		n.ballotSaved(in.Err)
+	case RecordSaved:
+		n.recordSaved(in.Err)
+	case Stop:
+		n.request.failures = 0 // what failed for another reason, long ago, is no reason not to try now
+		n.stopping = true
+		n.wake()
+	case SetPause:
+		n.setPause(in.Pause)
+	case RequestSwitchover:
+		n.request = request{id: in.ID, to: in.To, asked: true}
+		n.wake()
+	case Force:
+		n.force = force{leaveOut: in.LeaveOut, until: in.Until, due: n.at}
+	}
+}
+
+// advance does whatever can be done now.
+func (n *Node) advance() {
+	n.guardStep()
+	for {
+		moved := n.readInbox()
+		moved = n.savePause() || moved
+		moved = n.forceStep() || moved
+		moved = n.roundStep() || moved
+		if !moved {
+			break
+		}
+	}
+	n.pollsStep()
+	n.recordStep()
+	n.noteLease()
+}
+
+// next is when Step(Tick) is due.
+func (n *Node) next() Time {
+	next := never
+	if !n.ballot.saving && !n.lanes[Rounds].busy { // else its end is what the round waits for
+		next = n.round.next()
+	}
+	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.guard.next(n.at), n.recordNext()} {
+		next = min(next, t)
+	}
+	if n.force.until != 0 {
+		next = min(next, n.force.due)
+	}
+	return max(next, n.at)
+}
+
+// never is later than everything.
+const never = Time(1<<63 - 1)
+
+// Multiple returns the next multiple of a period after t. What is done several times a
+// second falls together then: to wake an idle processor costs more than most of what is
+// done.
+func Multiple(t, every Time) Time { return t - t%every + every }
+
+// View is the state of the election. A lease that is not on disk yet is not shown: it would
+// not survive this agent.
+func (n *Node) View(at Time) election.View {
+	v := n.ballot.e.View(at)
+	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
+		v.Lease = false
+	}
+	return v
+}
+
+// lease is until when this node may accept writes; ok is false when it may not.
+func (n *Node) lease() (until Time, ok bool) {
+	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
+		return 0, false
+	}
+	return n.ballot.e.LeaseUntil(n.at)
+}
+
+// noteLease tells the next agent, and the guard, how long the lease runs.
+func (n *Node) noteLease() {
+	until, ok := n.lease()
+	if !ok {
+		return
+	}
+	n.guard.until = until
+	if until > n.leaseNoted {
+		n.leaseNoted = until
+		n.out.Lease = until
+	}
+}
+
+func (n *Node) tell(e Event) { n.out.Events = append(n.out.Events, e) }
+
+// call begins something, and has then told of what came of it.
+func (n *Node) call(l Lane, action Do, then func(Input)) uint64 {
+	n.nextID++
+	action.ID, action.Lane, action.Term = n.nextID, l, uint64(n.ballot.e.View(n.at).HolderTerm)
+	if then != nil {
+		n.calls[action.ID] = then
+	}
+	n.out.Do = append(n.out.Do, action)
+	return action.ID
+}
+
+// answer passes an answer to whoever waits for it. One that nobody waits for is of a call
+// that was given up.
+func (n *Node) answer(id uint64, in Input) {
+	then := n.calls[id]
+	delete(n.calls, id)
+	if then != nil {
+		then(in)
+	}
+}
+
+func (n *Node) vipSeen(in VIPSeen) {
+	if v := n.vip(in.Address); v.Held != in.Held {
+		v.Held = in.Held
+		if !in.Held {
+			v.RenewedAt = 0
+		}
+		n.setVIP(v)
+		n.wake()
+	}
+}
+
+func (n *Node) vip(address string) reconcile.VIP {
+	for _, v := range n.vips {
+		if v.Address == address {
+			return v
+		}
+	}
+	return reconcile.VIP{}
+}
+
+// setVIP replaces what is known of an address. What was observed before keeps its own.
+func (n *Node) setVIP(v reconcile.VIP) {
+	n.vips = slices.Clone(n.vips)
+	for i := range n.vips {
+		if n.vips[i].Address == v.Address {
+			n.vips[i] = v
+		}
+	}
+}
+
+// meta is what this node says about itself now.
+func (n *Node) meta() Meta {
+	m := Meta{ClusterID: n.ballot.e.View(n.at).ClusterID, Ready: true, Priority: n.desired.Priority}
+	if n.desired.Redis {
+		r := n.observeRedis()
+		m.Ready, m.Data = r.Known && !r.Loading, r.Data
+		if r.WriteError {
+			m.Priority = reconcile.PriorityNever // it would refuse writes as a primary, too
+		}
+	}
+	return m
+}
+
+// shareMeta tells the members what changed. The dataset's size and offset change all the
+// time and matter only to an election among nodes that have no holder, so they alone are no
+// reason to speak while there is one.
+func (n *Node) shareMeta(settled bool) {
+	next := n.meta()
+	if settled {
+		next.Data = n.share.Data
+	}
+	if next != n.share {
+		n.share = next
+		n.out.Share = &next
+	}
+}

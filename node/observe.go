@@ -1,0 +1,84 @@
+package node
+
+import (
+	"fmt"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// Observe is all that this node knows, as reconcile reads it. It changes nothing.
+func (n *Node) Observe(at Time) reconcile.Observed {
+	v := n.View(at)
+	o := reconcile.Observed{
+		At: at, Self: n.self, Started: n.started, FenceAfter: n.fenceAfter,
+		Stopping: n.stopping, Paused: n.paused.On || n.conflict,
+		Handover: n.request.asked, HandoverTo: n.request.to,
+		HandoverFailures: n.request.failures, HandoverAt: n.request.triedAt,
+		Election: observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),
+		RemoteFenced: n.probe.fenced, VIPs: n.vips, Members: n.members,
+	}
+	o.Election.ClaimedAt = n.backoff(v)
+	o.Election.HolderOffset = n.heard.offset
+	o.Election.LapsedAt = n.lapsedAt
+	if addr := n.holderAddr(v); addr != "" {
+		o.HolderSeen = n.probe.lastSeen(addr, at)
+	}
+	return o
+}
+
+func observeElection(v election.View) reconcile.Election {
+	e := reconcile.Election{
+		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
+		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,
+		Lease: v.Lease, LeaseUntil: v.LeaseUntil, Claiming: v.Claiming,
+		Nudged: v.Nudged, ByHolder: v.ByHolder, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
+	}
+	if len(v.Successors) > 0 {
+		e.Successors = make([]string, len(v.Successors))
+		for i, id := range v.Successors {
+			e.Successors[i] = string(id)
+		}
+	}
+	if len(v.Roster.Voters) > 0 {
+		e.Voters = make([]reconcile.Voter, len(v.Roster.Voters))
+		for i, voter := range v.Roster.Voters {
+			e.Voters[i] = reconcile.Voter{ID: string(voter.ID), Addr: voter.Addr}
+		}
+	}
+	return e
+}
+
+// Desired is what the operator asks of this node.
+func (n *Node) Desired() reconcile.Desired { return n.desired }
+
+// Plan is what this node would do now. Nothing is done.
+func (n *Node) Plan(at Time) []reconcile.Action { return reconcile.Plan(n.Observe(at), n.desired) }
+
+// NeedsOperator says why this node, which could become primary now, leaves that to an
+// operator; empty: it does not.
+func (n *Node) NeedsOperator(o reconcile.Observed) string {
+	since := max(o.Election.HeardAt, o.Started)
+	if o.Election.Released {
+		since = max(o.Election.OpenedAt, o.Started)
+	}
+	if n.PrimaryAddr(o.At) != "" || o.At < since+NeedsOperatorAfter || !o.Redis.Running || o.Redis.Data.Term == 0 ||
+		!reconcile.TooFarBehind(o, n.desired) {
+		return ""
+	}
+	lacks := "may lack more than max_lag_on_failover of what the last primary had"
+	if bytes, known := reconcile.Lacks(o); known {
+		lacks = fmt.Sprintf("lacks %d bytes of what the last primary had, more than max_lag_on_failover", bytes)
+	}
+	return "it " + lacks + ", and does not become primary by itself: bring " + nameOf(o.Members, o.Election.Holder) +
+		" back, or `redisd failover --allow-data-loss`"
+}
+
+func nameOf(members []reconcile.Member, id string) string {
+	for _, m := range members {
+		if m.ID == id {
+			return m.Name
+		}
+	}
+	return id
+}

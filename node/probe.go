@@ -1,0 +1,145 @@
+package node
+
+import (
+	"net/netip"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// probe is this node's own word on whether the holder's redis-server can be reached.
+type probe struct {
+	addr string
+	seen Time
+	// tried is when the last probe ended.
+	tried Time
+	// connected is when it last took a connection, whether it answered or not: one that is
+	// busy does, and one behind a cut does not.
+	connected Time
+	fenced    uint64 // the term in which this node fenced it last
+	fencedAt  Time
+
+	due     Time
+	probing bool
+}
+
+func (p *probe) next() Time {
+	if p.probing {
+		return never
+	}
+	return p.due
+}
+
+// probeStep probes the holder's redis-server when that is due.
+func (n *Node) probeStep() {
+	p := &n.probe
+	if p.probing || n.at < p.due {
+		return
+	}
+	p.due = Multiple(n.at, ProbeEvery)
+	v := n.View(n.at)
+	n.follow(n.holderAddr(v))
+	heard := v.EverHeard && !v.Released && n.at < v.HeardAt+reconcile.Quiet
+	if p.addr == "" || heard && p.seen == p.tried && n.at < p.tried+ProbeCalm {
+		return
+	}
+	p.probing = true
+	n.call(Polls, Do{Action: Probe{Addr: p.addr, Connect: n.at > p.connected+DoubtAfter}, Until: n.at + ProbeTimeout}, func(Input) {
+		n.probe.probing = false
+	})
+}
+
+// follow switches to the server at addr.
+func (n *Node) follow(addr string) {
+	p := &n.probe
+	if addr == p.addr {
+		return
+	}
+	p.addr, p.seen = addr, 0
+	if addr == "" {
+		n.call(Polls, Do{Action: Probe{}}, nil)
+		return
+	}
+	p.seen, p.connected = n.at, n.at // benefit of the doubt: it has not been asked yet
+}
+
+func (n *Node) probed(in Probed) {
+	if p := &n.probe; in.Addr == p.addr {
+		p.tried = n.at
+		if in.Answered {
+			p.seen = n.at
+		}
+		if in.Connected {
+			p.connected = n.at
+		}
+	}
+	n.answer(in.ID, in)
+}
+
+func (p *probe) unreachable(at Time) bool {
+	return p.addr != "" && at > p.connected+UnreachableAfter
+}
+
+// lastSeen is when the server at addr last answered; zero for another one.
+func (p *probe) lastSeen(addr string, at Time) Time {
+	if p.addr == "" || p.addr != addr || at > p.tried+reconcile.SilentRedis {
+		return 0 // not asked lately: this node itself may have been frozen
+	}
+	return p.seen
+}
+
+// fencedLately is the term in which this node fenced it within the last age.
+func (p *probe) fencedLately(at, age Time) election.Term {
+	if at > p.fencedAt+age {
+		return 0
+	}
+	return election.Term(p.fenced)
+}
+
+// holderAddr is the holder's redis-server, empty when that is this node or nobody knows.
+func (n *Node) holderAddr(v election.View) string {
+	if v.Holder == "" || string(v.Holder) == n.self {
+		return ""
+	}
+	if v.Primary != "" {
+		return v.Primary
+	}
+	for _, m := range n.members {
+		if m.ID == string(v.Holder) && m.Redis != "" {
+			return m.Redis
+		}
+	}
+	// Not heard of since this agent started: the roster knows its host, and the
+	// configuration, which is the same everywhere, its port.
+	for _, w := range v.Roster.Voters {
+		if w.ID == v.Holder {
+			return sameHost(w.Addr, n.redisAddr)
+		}
+	}
+	return ""
+}
+
+// sameHost is the address of one with the port of the other; empty when they have none.
+func sameHost(host, port string) string {
+	h, err := netip.ParseAddrPort(host)
+	if err != nil {
+		return ""
+	}
+	p, err := netip.ParseAddrPort(port)
+	if err != nil {
+		return ""
+	}
+	return netip.AddrPortFrom(h.Addr(), p.Port()).String()
+}
+
+// PrimaryAddr is where the primary is; empty when nobody is known to hold the lease.
+func (n *Node) PrimaryAddr(at Time) string {
+	v := n.View(at)
+	switch {
+	case v.Lease:
+		return n.redisAddr
+	case v.Holder != "" && string(v.Holder) != n.self && !v.Released && v.EverHeard && at < v.HeardAt+election.Lapse:
+		return v.Primary
+	}
+	return ""
+}

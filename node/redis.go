@@ -1,0 +1,224 @@
+package node
+
+import (
+	"slices"
+
+	"github.com/redisd/redisd/reconcile"
+)
+
+// redisWatch is the newest answer of the local redis-server, and the version of its
+// dataset.
+type redisWatch struct {
+	pid         int // the process that the following was read from
+	info        RedisInfo
+	known       bool
+	silentSince Time
+	silentCPU   Time
+	// answersSince is the first of the answers since it was silent last.
+	answersSince Time
+	stuck        bool
+	adopted      bool // info.RunID continues the record's dataset
+	rec          Record
+	saved        Record
+	synced       Record
+	acked        int64 // by a replica, at the end of the last process
+	ackedUntil   Time
+	killed       int // the process that was sent SIGKILL
+	// stale: this process was taken over from an agent whose last commands may not be
+	// carried out yet.
+	stale bool
+	// notBefore is when a command was sent that lets writes in: what was asked before says
+	// nothing about whether they are.
+	notBefore Time
+	// askedAt is when the question was put whose answer this is. Polls overlap: one that
+	// began earlier may end later, and is not news then.
+	askedAt Time
+
+	due     Time
+	polling bool // the regular poll is under way
+}
+
+func (w *redisWatch) next() Time {
+	if w.polling {
+		return never
+	}
+	return w.due
+}
+
+// pollsStep begins the polls that are due.
+func (n *Node) pollsStep() {
+	if w := &n.redis; !w.polling && n.at >= w.due {
+		w.due = Multiple(n.at, PollEvery)
+		if n.procs[Redis].pid != 0 {
+			w.polling = true
+			n.pollRedis(Polls, PollTimeout, func(Input) { n.redis.polling = false })
+		}
+	}
+	n.sentinelStep()
+	n.probeStep()
+}
+
+// pollRedis asks the local redis-server, and goes on when it has answered, or not.
+func (n *Node) pollRedis(l Lane, timeout Time, then func(Input)) {
+	n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale}, Until: n.at + timeout}, then)
+}
+
+// freshPoll is pollRedis where there is a process to ask, bounded for a vote.
+func (n *Node) freshPoll(l Lane, then func()) {
+	if n.procs[Redis].pid == 0 {
+		then()
+		return
+	}
+	n.pollRedis(l, FreshTimeout, func(Input) { then() })
+}
+
+// redisPolled takes in what redis-server answered, and lets go on who waits for it.
+func (n *Node) redisPolled(in RedisPolled) {
+	w := &n.redis
+	if in.StaleClosed {
+		w.stale = false
+	}
+	switch pid := n.procs[Redis].pid; {
+	case in.PID == 0 || in.PID != pid:
+		n.wake() // it has ended meanwhile, or is another
+	case in.Began < w.askedAt:
+		// Whoever polls before a vote is not to be told what a slower poll saw before.
+	case in.Info == nil:
+		if w.wentSilent(in, n.at) {
+			n.wake()
+		}
+	case in.Began < w.notBefore:
+		n.wake() // it may have been read before the last command was carried out
+	default:
+		if w.answered(in, n.at) {
+			n.wake()
+		}
+		if !in.Info.Loading {
+			n.procs[Redis].answered(pid)
+		}
+		n.updateVersion(n.View(n.at))
+	}
+	n.answer(in.ID, in)
+}
+
+// answered takes down an answer, and reports whether a round should see it.
+func (w *redisWatch) answered(in RedisPolled, at Time) (changed bool) {
+	info, old := *in.Info, w.info
+	fresh := !w.known || w.pid != in.PID || w.silentSince > 0
+	changed = fresh || info.MinReplicas != old.MinReplicas || info.MaxLag != old.MaxLag || info.Priority != old.Priority ||
+		info.Role != old.Role || info.Loading != old.Loading || info.LinkUp != old.LinkUp || info.WriteError != old.WriteError ||
+		info.ReplID != old.ReplID || info.PrimaryAddr != old.PrimaryAddr || info.Syncing != old.Syncing ||
+		!slices.EqualFunc(info.Replicas, old.Replicas, func(a, b reconcile.Link) bool { return a.Addr == b.Addr && a.Online == b.Online })
+	if fresh {
+		w.answersSince = at
+	}
+	w.pid, w.info, w.known, w.askedAt = in.PID, info, true, in.Began
+	w.silentSince, w.stuck = 0, false
+	w.meet()
+	return changed
+}
+
+// wentSilent notes that redis-server did not answer, and whether its process at least does
+// something; it reports whether a round should see that.
+func (w *redisWatch) wentSilent(in RedisPolled, at Time) bool {
+	if w.pid != in.PID {
+		w.pid, w.known, w.stuck, w.silentSince = in.PID, false, false, 0
+	}
+	if !w.known && in.Silent.RanFor < HangOnDisk {
+		return false // just started: it is not listening yet
+	}
+	if !in.Silent.Known {
+		return true
+	}
+	first := w.silentSince == 0
+	if first {
+		w.silentSince, w.silentCPU = in.Began, in.Silent.CPU
+	}
+	was, quiet := w.stuck, at-w.silentSince
+	switch {
+	case in.Silent.State == 'T' || in.Silent.State == 't':
+		w.stuck = true
+	case quiet > HangBusy:
+		w.stuck = true
+	case in.Silent.State == 'D':
+		w.stuck = quiet > HangOnDisk
+	case in.Silent.State == 'R':
+		w.stuck = false // it computes, or would if it got the processor
+	default:
+		w.stuck = in.Silent.CPU-w.silentCPU < IdleCPU
+	}
+	return first || was != w.stuck || w.stuck
+}
+
+// ended forgets the process.
+func (w *redisWatch) ended(at Time) {
+	if (w.known || w.pid != 0) && w.killed != w.pid {
+		w.noteAcked(at)
+	}
+	w.known, w.pid, w.silentSince, w.stuck, w.stale = false, 0, 0, false, false
+}
+
+// noteAcked notes what the replicas had acknowledged when a primary's process ended, or was
+// as good as ended. The end of the next one, which was no primary yet, takes nothing of that
+// back.
+func (w *redisWatch) noteAcked(at Time) {
+	if !w.known || w.info.Role != reconcile.Primary {
+		return
+	}
+	w.acked, w.ackedUntil = 0, at+AckedCounts
+	for _, l := range w.info.Replicas {
+		if l.Online {
+			w.acked = max(w.acked, l.Offset)
+		}
+	}
+}
+
+// ackedAtEnd is the most that a replica had acknowledged when the last process ended, 0 when
+// that is long ago.
+func (w *redisWatch) ackedAtEnd(at Time) int64 {
+	if at > w.ackedUntil {
+		return 0
+	}
+	return w.acked
+}
+
+// allowing: a command is sent that lets writes in. From now on redis-server counts as one
+// that may accept them, until it says otherwise itself.
+func (w *redisWatch) allowing(at Time) {
+	w.notBefore, w.info.MinReplicas = at, reconcile.Unknown
+}
+
+// leads is the history that the local redis-server is the primary of; "" when it is none.
+func (w *redisWatch) leads() string {
+	if !w.known || w.info.Role != reconcile.Primary {
+		return ""
+	}
+	return w.info.ReplID
+}
+
+// observeRedis turns the newest answer into what reconcile reads.
+func (n *Node) observeRedis() reconcile.Redis {
+	w, p := &n.redis, &n.procs[Redis]
+	r := reconcile.Redis{
+		Running: p.pid != 0, MinReplicas: reconcile.Unknown, Priority: reconcile.Unknown, StartAfter: p.startAfter,
+		Data: reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys},
+	}
+	r.Dying = r.Running && w.killed == p.pid
+	if !r.Running || w.pid != 0 && w.pid != p.pid {
+		return r
+	}
+	r.SilentSince, r.Stuck, r.AnswersSince = w.silentSince, w.stuck, w.answersSince
+	if !w.known {
+		return r
+	}
+	i := &w.info
+	r.Known, r.Loading, r.LinkUp, r.Syncing = true, i.Loading, i.LinkUp, i.Syncing
+	r.Role, r.PrimaryAddr, r.WriteError = i.Role, i.PrimaryAddr, i.WriteError
+	r.MinReplicas, r.Priority, r.Replicas = i.MinReplicas, i.Priority, i.Replicas
+	for _, l := range i.Replicas {
+		if l.Online && l.Lag <= i.MaxLag {
+			r.Good++
+		}
+	}
+	return r
+}
