@@ -5,19 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/election"
-	"github.com/redisd/redisd/gossip"
 	"github.com/redisd/redisd/internal/secret"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/redis"
 	"github.com/redisd/redisd/supervisor"
 )
@@ -37,267 +36,194 @@ type Options struct {
 	Lines func(process string) func(supervisor.Line)
 }
 
-// Agent is one node. Run runs it once.
+// Agent is one node with real I/O. Run runs it once.
 type Agent struct {
-	log        *slog.Logger
-	version    string
-	load       func() (config.Config, error)
-	configPath string
-	cfg        atomic.Pointer[config.Config]
-	secret     secret.Secret
-	disk       *disk
-	self       string
-	gossipAddr netip.AddrPort
-	redisAddr  netip.AddrPort
-	started    time.Duration
-	fenceAfter time.Duration
-
-	stateMu sync.Mutex
-	state   stateFile
-
-	gossip   *gossip.Gossip
-	ballot   *ballot
-	sending  sending
-	calls    calls
-	redis    *process
-	sentinel *process
-	redisW   *redisWatch
-	sentW    *sentinelWatch
-	probe    *probe
-	vips     vipSet
-	events   events
-
-	woken              chan struct{}
-	reloadMu           sync.Mutex
-	stopping           atomic.Bool
-	paused             atomic.Bool
-	wishes             wishes
-	conduct            chan *wish // to be carried through
-	recordErr, noteErr sometimes
-	// drained is how far this node's history went when it handed over; nil: it did not.
-	drained atomic.Pointer[drained]
-	// whole is the last term whose lease this node gave back with all its data.
-	whole            atomic.Uint64
-	said             said
-	jitterMu         sync.Mutex
-	jitterAt, jitter time.Duration
-	// lapsedAt is since when this node has won the last term and has no lease.
-	lapsedAt atomic.Int64
-	// unanswered is the redis-server process that may yet carry out an unfencing.
-	unanswered atomic.Int64
-	notify     notifier
-	guard      guard
-
-	// Only the rounds use these.
-	meta          gossip.Meta
-	held          bool
-	lastFailure   string
-	lastFailureAt time.Duration
-	leaseNoted    time.Duration
-	waiting       string // why this node leaves it to a person to become primary
-	noted         note   // what the renewals of this node carry
+	*site
+	driver      *driver
+	poller      *poller
+	actor       *actor
+	talk        *talk
+	journal     *journal
+	coordinator *coordinator
+	commands    *commands
+	reloader    *reloader
+	files       *files
+	vips        *vipSet
+	voters      []election.Voter // that this node's disk remembers
 }
 
-// New prepares an agent: it reads the secret and this node's state, and takes
-// over what an earlier agent left running. Nothing is started yet.
+// New prepares an agent: it reads the secret and this node's state, and takes over what an
+// earlier agent left running. Nothing is started yet.
 func New(o Options) (*Agent, error) {
 	cfg := o.Config
 	sec, err := secret.Load(cfg.Cluster.SecretFile)
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{cfg.Node.StateDir, cfg.Node.RunDir, filepath.Join(cfg.Node.StateDir, "redis"), filepath.Join(cfg.Node.StateDir, "sentinel")} {
+	for _, dir := range []string{cfg.Node.StateDir, cfg.Node.RunDir, filepath.Join(cfg.Node.StateDir, "redis"),
+		filepath.Join(cfg.Node.StateDir, "sentinel"), filepath.Join(cfg.Node.StateDir, "supervisor")} {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return nil, fmt.Errorf("make a directory of this node: %w", err)
 		}
 	}
-	a := &Agent{
-		log: o.Log, version: o.Version, load: o.Load, configPath: o.ConfigPath, secret: sec,
+	s := &site{
+		log: o.Log.With("node", cfg.Node.Name), version: o.Version, secret: sec,
 		gossipAddr: netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Cluster.GossipPort)),
 		redisAddr:  netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
-		started:    now(),
-		sending:    sending{n: map[election.NodeID]int{}},
-		calls:      calls{waiting: map[string]chan answer{}},
-		woken:      make(chan struct{}, 1),
-		guard:      guard{taken: make(chan struct{}, 1)},
-		conduct:    make(chan *wish, 1),
 	}
-	a.cfg.Store(&cfg)
-	if a.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir); err != nil {
+	s.cfg.Store(&cfg)
+	if s.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir); err != nil {
 		return nil, fmt.Errorf("open this node's state: %w", err)
 	}
-	if a.state, err = a.disk.loadState(cfg.Cluster.Name); err != nil {
+	state, err := s.disk.loadState(cfg.Cluster.Name)
+	if err != nil {
 		return nil, err
 	}
-	a.self = a.state.ID
-	a.paused.Store(a.state.Pause.On)
-	a.drained.Store(a.state.Drained)
-	a.whole.Store(a.state.Whole)
-	a.log = o.Log.With("node", cfg.Node.Name)
-	if err := a.adopt(cfg, o.Lines); err != nil {
+	s.self = state.ID
+	procs, err := adopt(s, o.Lines)
+	if err != nil {
 		return nil, err
 	}
+	a := &Agent{site: s, voters: state.Election.Roster.Voters, files: &files{s}, vips: new(vipSet)}
+	a.build(a.newNode(state, procs), procs, o)
 	if !o.LastGood {
-		a.rememberConfig()
-	}
-	a.ballot = &ballot{
-		e:    election.New(election.NodeID(a.self), a.state.Election, a.started),
-		save: a.saveElection, send: a.sendElection, log: a.log,
+		a.reloader.rememberConfig()
 	}
 	return a, nil
 }
 
-// adopt takes over the processes of the agent before this one, and its lease for
-// as long as that runs.
-func (a *Agent) adopt(cfg config.Config, lines func(string) func(supervisor.Line)) error {
-	dir := filepath.Join(cfg.Node.StateDir, "supervisor")
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("make the supervisor's directory: %w", err)
-	}
-	a.redis = newProcess(supervisor.New(a.log, dir, "redis-server", lines("redis-server")))
-	a.sentinel = newProcess(supervisor.New(a.log, dir, "redis-sentinel", lines("redis-sentinel")))
-	for _, p := range []*process{a.redis, a.sentinel} {
+// adopt takes over the processes of the agent before this one.
+func adopt(s *site, lines func(string) func(supervisor.Line)) (procs [2]*supervised, err error) {
+	dir := filepath.Join(s.cfg.Load().Node.StateDir, "supervisor")
+	for _, which := range []node.Process{node.Redis, node.Sentinel} {
+		p := &supervised{which: which, log: s.log, Process: supervisor.New(s.log, dir, which.String(), lines(which.String()))}
 		adopted, err := p.Adopt()
 		if err != nil {
-			return err
+			return procs, err
 		}
 		if adopted {
-			a.log.Info("took over a running process", "pid", p.State().PID)
+			s.log.Info("took over a running process", "pid", p.pid())
 		}
+		procs[which] = p
 	}
-	if a.redis.State().Status == supervisor.Running {
-		a.fenceAfter = max(a.disk.leaseUntil(), a.started+firstRenewal)
-		if e := a.state.Election; string(e.Holder) == a.self && !e.Released {
-			a.guard.lease(true, a.fenceAfter) // the first rounds may be the ones that are stuck
-		}
-	}
+	return procs, nil
+}
+
+// newNode makes the node from what the disk remembers, and from what runs.
+func (a *Agent) newNode(state stateFile, procs [2]*supervised) *node.Node {
 	rec, err := a.disk.loadRecord()
 	if err != nil {
 		a.log.Warn("the record of the dataset is not readable: this node cannot become primary before it has followed one", "error", err)
 	}
-	a.redisW = &redisWatch{
-		server: redis.NewServer(a.redisAddr, a.agentCredentials()), proc: a.redis.Process,
-		wake: a.wake, rec: rec, saved: rec, adoptedRaw: a.redis.State().Status == supervisor.Running,
-	}
-	a.sentW = &sentinelWatch{
-		sentinel: redis.NewSentinel(a.sentinelAddr(), a.sentinelCredentials()), proc: a.sentinel.Process, name: cfg.Cluster.Name,
-		poke: make(chan struct{}, 1), wake: a.wake, want: a.primaryAddr,
-	}
-	a.probe = &probe{cred: a.agentCredentials(), target: a.holderAddr}
-	return nil
+	return node.New(node.Options{
+		Self: a.self, Now: now(), State: state.State, Record: rec,
+		RedisPID: procs[node.Redis].pid(), SentinelPID: procs[node.Sentinel].pid(),
+		SentinelConfigured: a.files.sentinelConfigured(), LeaseUntil: a.disk.leaseUntil(),
+		Redis: a.redisAddr.String(), Desired: a.desired(),
+		Jitter:    func(most time.Duration) time.Duration { return rand.N(most) },
+		ClusterID: func() string { return randomID(8) },
+	})
 }
 
-// firstRenewal is how long a new agent waits for the answers to its first
-// renewals before it fences a primary whose lease it cannot show.
-const firstRenewal = 150 * time.Millisecond
+// build makes the rooms, and tells them of one another.
+func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
+	s := a.site
+	server := redis.NewServer(s.redisAddr, s.agentCredentials())
+	sentinel := redis.NewSentinel(s.sentinelAddr(), s.sentinelCredentials())
+	requests := &requests{site: s}
+	a.talk, a.journal, a.driver = newTalk(s), newJournal(s), newDriver(s, n)
+	a.poller = &poller{site: s, server: server, sentinel: sentinel, proc: procs[node.Redis].Process, sentinelProc: procs[node.Sentinel].Process}
+	a.actor = &actor{
+		site: s, files: a.files, talk: a.talk, requests: requests, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
+		quorum: func() int { return len(a.driver.view().Roster.Voters)/2 + 1 },
+	}
+	d := a.driver
+	d.talk, d.poller, d.actor, d.requests, d.journal = a.talk, a.poller, a.actor, requests, a.journal
+	for _, p := range procs {
+		p.failed = func(in node.StopFailed) { d.step(in) }
+	}
+	a.coordinator = &coordinator{
+		site: s, driver: d, talk: a.talk, requests: requests, vips: a.vips, server: server, todo: make(chan *request, 1),
+	}
+	a.commands = &commands{
+		site: s, driver: d, talk: a.talk, poller: a.poller, coordinator: a.coordinator, vips: a.vips, procs: procs,
+	}
+	a.reloader = &reloader{
+		site: s, driver: d, files: a.files, vips: a.vips, server: server, load: o.Load, configPath: o.ConfigPath,
+	}
+	a.talk.serve, a.talk.take = a.commands.serve, func(in node.Received) { d.step(in) }
+	a.talk.voters = func() []election.Voter { return d.view().Roster.Voters }
+	alive := new(notifier)
+	a.journal.alive = func() { alive.alive(d.observe()) }
+}
 
-// Run runs the agent until ctx ends, in which case it leaves Redis running for
-// the next agent, or until Stop was called and the node has stopped.
+// Run runs the agent until ctx ends, in which case it leaves Redis running for the next
+// agent, or until Stop was called and the node has stopped.
 func (a *Agent) Run(ctx context.Context) error {
-	cfg := a.cfg.Load()
+	cfg, d := a.cfg.Load(), a.driver
 	if err := a.vips.set(cfg.VIPs, a.log); err != nil {
 		return err
 	}
 	defer a.vips.close()
-	if err := a.importFirst(ctx); err != nil {
+	procs := a.actor.procs
+	if err := a.files.importFirst(ctx, procs[node.Redis].pid() != 0); err != nil {
 		return err
 	}
-	if err := a.join(ctx); err != nil {
+	if err := d.join(a.voters); err != nil {
 		return err
 	}
-	defer a.leave()
-	api, err := a.listen()
+	defer d.leave()
+	api, err := a.commands.listen()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.receive(gctx) })
-	g.Go(func() error { return a.redisW.run(gctx) })
-	g.Go(func() error { return a.sentW.run(gctx) })
-	g.Go(func() error { return a.probe.run(gctx) })
-	g.Go(func() error { return a.vips.watch(gctx, a.wake) })
-	g.Go(func() error { return a.watchProcesses(gctx) })
-	g.Go(func() error { return a.watchLease(gctx) })
-	g.Go(func() error { return a.recorder(gctx) })
-	g.Go(func() error { return a.conductor(gctx) })
-	g.Go(func() error { return api.serve(gctx) })
-	g.Go(func() error {
-		defer cancel() // the rounds are over: everything else ends with them
-		return a.rounds(gctx)
-	})
-	err = g.Wait()
-	a.record(a.stopping.Load()) // what came in since the last time, or while the disk was slow
-	a.sending.close()
-	a.redis.stops.Wait()
-	a.sentinel.stops.Wait()
+	err = a.runRooms(ctx, cancel, api)
+	d.polls.Wait()
+	d.lastRecord(d.observe().Stopping) // what came in since the last time, or while the disk was slow
+	a.talk.sending.close()
+	for _, p := range procs {
+		p.stops.Wait()
+	}
+	a.poller.close()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, a.redis.Close(), a.sentinel.Close(), a.disk.close())
+	return errors.Join(err, procs[node.Redis].Close(), procs[node.Sentinel].Close(), a.disk.close())
+}
+
+// runRooms runs every goroutine of the agent until ctx ends, or the node has stopped.
+func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
+	d := a.driver
+	d.step(node.VIPsConfigured{VIPs: a.vips.observed()})
+	d.tellMembers()
+	g, gctx := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context) error{
+		a.talk.receive, d.saver, d.recorder, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
+		a.coordinator.run, api.serve,
+		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },
+		func(ctx context.Context) error { return d.work(ctx, node.Guard) },
+		func(ctx context.Context) error {
+			return a.vips.watch(ctx, func(address string, held bool) { d.step(node.VIPSeen{Address: address, Held: held}) })
+		},
+	} {
+		g.Go(func() error { return run(gctx) })
+	}
+	NotifyReady()
+	g.Go(func() error {
+		defer cancel() // the node has stopped, or ctx has ended: everything else ends with it
+		err := d.clock(gctx)
+		if ctx.Err() == nil {
+			a.log.Info("stopped in order")
+		}
+		return err
+	})
+	return g.Wait()
 }
 
 // Stop has the agent stop the node in order; Run returns when that is done.
-func (a *Agent) Stop() {
-	a.wishes.forget()
-	a.stopping.Store(true)
-	a.wake()
-}
+func (a *Agent) Stop() { a.driver.step(node.Stop{}) }
 
-// wake has the next round run now.
-func (a *Agent) wake() {
-	select {
-	case a.woken <- struct{}{}:
-	default:
-	}
-}
-
-// watchProcesses turns the exit of a process into a round.
-func (a *Agent) watchProcesses(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.redis.Changed():
-			a.redisW.poll(ctx)
-		case <-a.sentinel.Changed():
-			a.sentW.pokeNow()
-		}
-		a.noteExits()
-		a.wake()
-	}
-}
-
-// saveElection puts the ballot's state on disk.
-func (a *Agent) saveElection(st election.State) error {
-	a.stateMu.Lock()
-	defer a.stateMu.Unlock()
-	next := a.state
-	next.Election, next.Drained, next.Whole = st, nil, 0
-	// With the release itself: the next agent must not vote for less.
-	if d := a.drained.Load(); d != nil && st.Released && d.Term == uint64(st.HolderTerm) {
-		next.Drained = d
-	}
-	if term := a.whole.Load(); st.Released && term == uint64(st.HolderTerm) {
-		next.Whole = term
-	}
-	if err := a.disk.saveState(next); err != nil {
-		return fmt.Errorf("save the election's state: %w", err)
-	}
-	a.state = next
-	return nil
-}
-
-// Passwords, each for its own use.
-func (a *Agent) agentCredentials() redis.Credentials {
-	return redis.Credentials{User: "redisd-agent", Password: a.secret.Password("redis agent")}
-}
-
-func (a *Agent) sentinelCredentials() redis.Credentials {
-	return redis.Credentials{User: "redisd-agent", Password: a.secret.Password("sentinel agent")}
-}
-
-func (a *Agent) sentinelAddr() netip.AddrPort {
-	return netip.AddrPortFrom(a.gossipAddr.Addr(), uint16(a.cfg.Load().Sentinel.Port))
-}
+// Reload reads the configuration again and applies it, or refuses it whole.
+func (a *Agent) Reload(ctx context.Context) error { return a.reloader.Reload(ctx) }

@@ -22,10 +22,10 @@ type api struct {
 	listener net.Listener
 }
 
-func (a *Agent) listen() (*api, error) {
-	path := filepath.Join(a.cfg.Load().Node.RunDir, SocketName)
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
+func (c *commands) listen() (*api, error) {
+	path := filepath.Join(c.cfg.Load().Node.RunDir, SocketName)
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
 		return nil, fmt.Errorf("listen on %s: another redisd agent runs on this node", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -40,26 +40,26 @@ func (a *Agent) listen() (*api, error) {
 		return nil, fmt.Errorf("listen for commands: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, a.Status(r.Context()), nil) })
-	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) { reply(w, a.Plan(), nil) })
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { reply(w, a.events.all(), nil) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, c.Status(r.Context()), nil) })
+	mux.HandleFunc("GET /v1/plan", func(w http.ResponseWriter, r *http.Request) { reply(w, c.driver.plan(), nil) })
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { reply(w, c.events.all(), nil) })
 	mux.HandleFunc("GET /v1/primary", func(w http.ResponseWriter, r *http.Request) {
-		addr, ok := a.PrimaryAddress()
+		addr, ok := c.driver.PrimaryAddress()
 		if !ok {
 			reply(w, nil, errors.New("no primary is known; see `redisd status`"))
 			return
 		}
 		reply(w, addr, nil)
 	})
-	mux.HandleFunc("POST /v1/switchover", a.serveSwitchover)
-	mux.HandleFunc("GET /v1/failover", func(w http.ResponseWriter, r *http.Request) { reply(w, a.PlanFailover(), nil) })
+	mux.HandleFunc("POST /v1/switchover", c.serveSwitchover)
+	mux.HandleFunc("GET /v1/failover", func(w http.ResponseWriter, r *http.Request) { reply(w, c.PlanFailover(), nil) })
 	mux.HandleFunc("POST /v1/failover", func(w http.ResponseWriter, r *http.Request) {
 		var req FailoverRequest
 		if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 			reply(w, nil, err)
 			return
 		}
-		res, err := a.Failover(r.Context(), req)
+		res, err := c.Failover(r.Context(), req)
 		reply(w, res, err)
 	})
 	mux.HandleFunc("POST /v1/pause", func(w http.ResponseWriter, r *http.Request) {
@@ -68,7 +68,7 @@ func (a *Agent) listen() (*api, error) {
 			reply(w, nil, err)
 			return
 		}
-		res, err := a.SetPause(r.Context(), p.On)
+		res, err := c.SetPause(r.Context(), p.On)
 		reply(w, res, err)
 	})
 	return &api{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: l}, nil
@@ -81,7 +81,7 @@ type SwitchoverLine struct {
 	Result *Moved `json:"result,omitempty"`
 }
 
-func (a *Agent) serveSwitchover(w http.ResponseWriter, r *http.Request) {
+func (c *commands) serveSwitchover(w http.ResponseWriter, r *http.Request) {
 	var req SwitchoverRequest
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 		reply(w, nil, err)
@@ -93,7 +93,7 @@ func (a *Agent) serveSwitchover(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(l) // whoever asked may have gone
 		_ = flush.Flush()
 	}
-	res, err := a.Switchover(r.Context(), req, func(s Step) { say(SwitchoverLine{Step: &s}) })
+	res, err := c.coordinator.Switchover(r.Context(), req, func(s Step) { say(SwitchoverLine{Step: &s}) })
 	if err != nil {
 		res.Error = err.Error()
 	}

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/internal/slotfile"
+	"github.com/redisd/redisd/node"
 )
 
 // disk is what a node remembers. The state is on disk before a vote is answered;
@@ -25,6 +25,8 @@ type disk struct {
 	state *slotfile.File
 	data  *slotfile.File
 	lease *slotfile.File
+	// identity is what loadState found or made.
+	identity identity
 }
 
 // stateName is the file of the state, in the state directory.
@@ -60,25 +62,7 @@ type identity struct {
 
 type stateFile struct {
 	identity
-	Election election.State `json:"election"`
-	Pause    Pause          `json:"pause"`
-	// Drained is how far this node's history went when it handed over last.
-	Drained *drained `json:"drained,omitempty"`
-	// Whole is the term whose lease this node gave back with all its data, if that is
-	// the last one there was.
-	Whole uint64 `json:"whole,omitempty"`
-}
-
-// record says what the local dataset is worth.
-type record struct {
-	Term   uint64 `json:"term"`
-	Offset int64  `json:"offset"`
-	Keys   int64  `json:"keys"`
-	// RunID is the redis-server process that Offset belongs to.
-	RunID string `json:"run_id"`
-	// Primary: that process was made the primary of Term, so all that it has since
-	// belongs to it.
-	Primary bool `json:"primary,omitempty"`
+	node.State
 }
 
 type leaseFile struct {
@@ -103,8 +87,10 @@ func (d *disk) loadState(cluster string) (stateFile, error) {
 	}
 	if s.ID == "" {
 		s.identity = identity{ID: randomID(4), Machine: machine, Cluster: cluster}
+		d.identity = s.identity
 		return s, d.saveState(s)
 	}
+	d.identity = s.identity
 	return s, nil
 }
 
@@ -152,8 +138,16 @@ func peekState(dir string) (s stateFile, err error) {
 
 func (d *disk) saveState(s stateFile) error { return writeSlot(d.state, s, true) }
 
-func (d *disk) loadRecord() (record, error) {
-	var r record
+// saveElection puts what the node decided on disk, under the identity it was loaded with.
+func (d *disk) saveElection(st node.State) error {
+	if err := d.saveState(stateFile{identity: d.identity, State: st}); err != nil {
+		return fmt.Errorf("save the election's state: %w", err)
+	}
+	return nil
+}
+
+func (d *disk) loadRecord() (node.Record, error) {
+	var r node.Record
 	err := readSlot(d.data, &r)
 	if errors.Is(err, slotfile.ErrEmpty) {
 		err = nil
@@ -163,7 +157,7 @@ func (d *disk) loadRecord() (record, error) {
 
 // saveRecord replaces the record. It is made to survive a power loss (sync) once a
 // second, as the dataset itself is with appendfsync everysec.
-func (d *disk) saveRecord(r record, sync bool) error { return writeSlot(d.data, r, sync) }
+func (d *disk) saveRecord(r node.Record, sync bool) error { return writeSlot(d.data, r, sync) }
 
 // saveLease is called with every renewal: a write to memory, not to disk.
 func (d *disk) saveLease(until time.Duration) error {

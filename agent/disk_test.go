@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 )
 
 func newDisk(t *testing.T) *disk {
@@ -99,36 +100,13 @@ func TestLeaseFile(t *testing.T) {
 func TestRecordSurvives(t *testing.T) {
 	d := newDisk(t)
 	for _, sync := range []bool{false, true} {
-		want := record{Term: 3, Offset: 1234, Keys: 5, RunID: "r"}
+		want := node.Record{Term: 3, Offset: 1234, Keys: 5, RunID: "r"}
 		if err := d.saveRecord(want, sync); err != nil {
 			t.Fatal(err)
 		}
 		got, err := d.loadRecord()
 		if err != nil || got != want {
 			t.Errorf("sync %v: record %+v, %v; want %+v", sync, got, err, want)
-		}
-	}
-}
-
-// What a node gave back with all its data is on disk with the release, and is gone when
-// somebody else has had the lease.
-func TestWholeSurvives(t *testing.T) {
-	a := &Agent{disk: newDisk(t)}
-	a.whole.Store(4)
-	for _, tt := range []struct {
-		st   election.State
-		want uint64
-	}{
-		{election.State{Holder: "a", HolderTerm: 4}, 0},
-		{election.State{Holder: "a", HolderTerm: 4, Released: true}, 4},
-		{election.State{Holder: "b", HolderTerm: 5, Released: true}, 0},
-	} {
-		if err := a.saveElection(tt.st); err != nil {
-			t.Fatal(err)
-		}
-		var s stateFile
-		if err := readSlot(a.disk.state, &s); err != nil || s.Whole != tt.want {
-			t.Errorf("after %+v: whole in %d, %v; want %d", tt.st, s.Whole, err, tt.want)
 		}
 	}
 }

@@ -10,12 +10,9 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
-
-// forceAgain is the pause between two forced claims; a lease that still runs must
-// lapse first.
-const forceAgain = 300 * time.Millisecond
 
 // Candidate is a node that could be made primary by force.
 type Candidate struct {
@@ -52,14 +49,14 @@ type FailoverResult struct {
 }
 
 // PlanFailover looks what a forced failover would do.
-func (a *Agent) PlanFailover() FailoverPlan {
-	o := a.observe()
-	p := FailoverPlan{Candidates: []Candidate{}, Away: []string{}, Primary: a.primaryAddr()}
+func (c *commands) PlanFailover() FailoverPlan {
+	o := c.driver.observe()
+	p := FailoverPlan{Candidates: []Candidate{}, Away: []string{}, Primary: c.driver.primaryAddr()}
 	here := 0
 	for _, v := range o.Election.Voters {
 		i := slices.IndexFunc(o.Members, func(m reconcile.Member) bool { return m.ID == v.ID })
 		if i < 0 || !o.Members[i].Alive {
-			p.Away = append(p.Away, cmp.Or(a.nameOf(v.ID), v.ID)+" ("+v.Addr+")")
+			p.Away = append(p.Away, cmp.Or(c.nameOf(v.ID), v.ID)+" ("+v.Addr+")")
 			continue
 		}
 		here++
@@ -79,8 +76,8 @@ func (a *Agent) PlanFailover() FailoverPlan {
 }
 
 // Failover makes a node primary although data is lost.
-func (a *Agent) Failover(ctx context.Context, req FailoverRequest) (FailoverResult, error) {
-	p := a.PlanFailover()
+func (c *commands) Failover(ctx context.Context, req FailoverRequest) (FailoverResult, error) {
+	p := c.PlanFailover()
 	switch {
 	case p.Primary != "":
 		return FailoverResult{}, fmt.Errorf("there is a primary, %s: `redisd switchover` moves it without losing anything", p.Primary)
@@ -90,58 +87,33 @@ func (a *Agent) Failover(ctx context.Context, req FailoverRequest) (FailoverResu
 		return FailoverResult{}, fmt.Errorf("a majority of the voters is away (%s)", strings.Join(p.Away, ", "))
 	}
 	to := cmp.Or(req.To, p.Candidates[0].Name)
-	for _, m := range a.gossip.Members() {
+	for _, m := range c.gossip.Members() {
 		switch {
 		case m.Name != to && m.ID != to:
-		case m.ID == a.self:
-			return a.failoverHere(ctx, req)
+		case m.ID == c.self:
+			return c.failoverHere(ctx, req)
 		default:
 			var res FailoverResult
-			err := a.ask(ctx, m.Addr, opFailover, FailoverRequest{To: m.ID, LeaveOut: req.LeaveOut}, &res)
+			err := c.talk.ask(ctx, m.Addr, opFailover, FailoverRequest{To: m.ID, LeaveOut: req.LeaveOut}, &res)
 			return res, err
 		}
 	}
 	return FailoverResult{}, fmt.Errorf("there is no node %q", to)
 }
 
-// failoverHere claims the lease by force until it is held.
-func (a *Agent) failoverHere(ctx context.Context, req FailoverRequest) (FailoverResult, error) {
+// failoverHere has this node claim the lease by force until it is held.
+func (c *commands) failoverHere(ctx context.Context, req FailoverRequest) (FailoverResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	began := now()
-	a.log.Warn("a person forces a failover to this node: data may be lost")
-	a.events.add("forced", "a person forces a failover to this node")
-	t := time.NewTicker(forceAgain)
-	defer t.Stop()
-	for {
-		local := a.local(ctx)
-		voters := a.votersHere(req.LeaveOut)
-		if err := a.ballot.do(func(e *election.Elector) []election.Envelope { return e.Force(now(), local, voters) }); err != nil {
-			return FailoverResult{}, err
-		}
-		select {
-		case <-ctx.Done():
-			return FailoverResult{}, fmt.Errorf("the voters do not agree: %s; see `redisd status`", denials(a.ballot.view()))
-		case <-t.C:
-		}
-		if a.ballot.view().Lease {
-			a.wake()
-			return FailoverResult{To: a.cfg.Load().Node.Name, Took: now() - began}, nil
-		}
+	c.log.Warn("an operator forces a failover to this node: data may be lost")
+	c.events.add("forced", "an operator forces a failover to this node")
+	c.driver.step(node.Force{LeaveOut: req.LeaveOut, Until: began + handOverWithin})
+	if !until(ctx, func() bool { return c.driver.view().Lease }) {
+		c.driver.step(node.Force{}) // whoever asked is gone, or the time is over
+		return FailoverResult{}, fmt.Errorf("the voters do not agree: %s; see `redisd status`", denials(c.driver.view()))
 	}
-}
-
-// votersHere are the voters, without those that are away if they are left out.
-func (a *Agent) votersHere(leaveOut bool) []election.Voter {
-	voters := a.ballot.view().Roster.Voters
-	if !leaveOut {
-		return voters
-	}
-	alive := map[string]bool{}
-	for _, m := range a.observedMembers(a.gossip.Members()) {
-		alive[m.ID] = m.Alive
-	}
-	return slices.DeleteFunc(slices.Clone(voters), func(v election.Voter) bool { return !alive[string(v.ID)] })
+	return FailoverResult{To: c.name(), Took: now() - began}, nil
 }
 
 // denials says why a claim was not won.

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/redisd/redisd/config"
-	"github.com/redisd/redisd/supervisor"
 )
 
 // debianDir is where Debian's redis-server keeps its data.
@@ -26,10 +25,10 @@ const importName = ".import"
 // so that a server that had data goes on with it. The original is left as it is. A
 // copy that is cut short is begun again: redis-server is not started without it. A
 // node of a loopback cluster (the demo) imports nothing.
-func (a *Agent) importDataset() error {
-	dir := a.redisDir()
+func (f *files) importDataset() error {
+	dir := f.redisDir()
 	marker, part := filepath.Join(dir, ".imported"), filepath.Join(dir, importName)
-	if _, err := os.Stat(marker); err == nil || a.gossipAddr.Addr().IsLoopback() {
+	if _, err := os.Stat(marker); err == nil || f.gossipAddr.Addr().IsLoopback() {
 		return nil
 	}
 	if err := os.RemoveAll(part); err != nil {
@@ -50,16 +49,16 @@ func (a *Agent) importDataset() error {
 		if err := os.Rename(filepath.Join(part, "appendonlydir"), filepath.Join(dir, "appendonlydir")); err != nil {
 			return err
 		}
-		a.log.Info("took over the data of Debian's redis-server; the original stays where it is", "from", copied)
-		a.events.add("imported", copied)
+		f.log.Info("took over the data of Debian's redis-server; the original stays where it is", "from", copied)
+		f.events.add("imported", copied)
 	}
 	return errors.Join(os.RemoveAll(part), os.WriteFile(marker, nil, 0o640))
 }
 
 // importFirst runs the import before the rounds, and keeps systemd waiting for as
-// long as it takes.
-func (a *Agent) importFirst(ctx context.Context) error {
-	if !a.cfg.Load().HasRole(config.RoleRedis) || a.redis.State().Status == supervisor.Running {
+// long as it takes; runs: redis-server does already.
+func (f *files) importFirst(ctx context.Context, runs bool) error {
+	if !f.cfg.Load().HasRole(config.RoleRedis) || runs {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -67,7 +66,7 @@ func (a *Agent) importFirst(ctx context.Context) error {
 	wg.Go(func() { keepStarting(ctx) })
 	defer wg.Wait()
 	defer cancel()
-	return a.importDataset()
+	return f.importDataset()
 }
 
 // importFrom copies an append-only directory, or makes one whose base is the

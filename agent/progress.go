@@ -41,22 +41,22 @@ type progress struct {
 }
 
 // progressOf tells how a switchover goes, as soon as there is something to tell.
-func (a *Agent) progressOf(ctx context.Context, q progressQuery) (progress, error) {
-	w := a.wishes.find(q.ID)
+func (c *coordinator) progressOf(ctx context.Context, q progressQuery) (progress, error) {
+	r := c.requests.find(q.ID)
 	switch {
-	case w == nil && q.Cancel:
-		a.wishes.refuse(q.ID)
+	case r == nil && q.Cancel:
+		c.requests.refuse(q.ID)
 		fallthrough
-	case w == nil:
+	case r == nil:
 		return progress{}, nil
 	}
 	if q.Cancel {
-		w.takeBack()
+		r.takeBack()
 	}
 	t := time.NewTimer(newsWithin)
 	defer t.Stop()
 	for {
-		p, more := w.progress(q.Seen)
+		p, more := r.progress(q.Seen)
 		if p.Finished || len(p.Steps) > 0 {
 			return p, nil
 		}
@@ -72,32 +72,32 @@ func (a *Agent) progressOf(ctx context.Context, q progressQuery) (progress, erro
 
 // Switchover has the primary's agent move the primary, and tells every step as it
 // passes.
-func (a *Agent) Switchover(ctx context.Context, req SwitchoverRequest, say func(Step)) (Moved, error) {
-	req.ID, req.By = randomID(8), a.cfg.Load().Node.Name
-	v := a.ballot.view()
-	if v.Lease || string(v.Holder) == a.self && !v.Released {
-		if err := a.startMove(ctx, req); err != nil {
+func (c *coordinator) Switchover(ctx context.Context, req SwitchoverRequest, say func(Step)) (Moved, error) {
+	req.ID, req.By = randomID(8), c.name()
+	v := c.driver.view()
+	if v.Lease || string(v.Holder) == c.self && !v.Released {
+		if err := c.startMove(ctx, req); err != nil {
 			return Moved{}, err
 		}
-		f := follower{a: a, say: say, from: req.By, to: req.To, id: req.ID, ask: a.progressOf}
+		f := follower{c: c, say: say, from: req.By, to: req.To, id: req.ID, ask: c.progressOf}
 		return f.follow(ctx)
 	}
-	if err := a.noPrimary(v); err != nil {
+	if err := c.noPrimary(v); err != nil {
 		return Moved{}, err
 	}
-	addr, ok := a.address(string(v.Holder))
+	addr, ok := c.talk.address(string(v.Holder))
 	if !ok {
 		return Moved{}, errNoPrimary
 	}
-	from := a.nameOf(string(v.Holder))
-	f := follower{a: a, say: say, from: from, to: req.To, id: req.ID, ask: func(ctx context.Context, q progressQuery) (p progress, err error) {
-		err = a.ask(ctx, addr, opMoved, q, &p)
+	from := c.nameOf(string(v.Holder))
+	f := follower{c: c, say: say, from: from, to: req.To, id: req.ID, ask: func(ctx context.Context, q progressQuery) (p progress, err error) {
+		err = c.talk.ask(ctx, addr, opMoved, q, &p)
 		return p, err
 	}}
 	short, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	var begun bool
-	err := a.ask(short, addr, opMove, req, &begun)
+	err := c.talk.ask(short, addr, opMove, req, &begun)
 	if err != nil && short.Err() != nil {
 		err = f.unanswered(ctx)
 	}
@@ -107,10 +107,10 @@ func (a *Agent) Switchover(ctx context.Context, req SwitchoverRequest, say func(
 	return f.follow(ctx)
 }
 
-// unanswered finds out whether a wish that was not answered has begun: it is taken back,
+// unanswered finds out whether a request that was not answered has begun: it is cancelled,
 // also if it comes in later.
 func (f *follower) unanswered(ctx context.Context) error {
-	switch p, err := f.look(ctx, true); {
+	switch p, err := f.poll(ctx, true); {
 	case err != nil:
 		return fmt.Errorf("the agent of %s, the primary, does not answer: see `systemctl status redisd` there, and `redisd status` before you try again", f.from)
 	case !p.Known:
@@ -122,7 +122,7 @@ func (f *follower) unanswered(ctx context.Context) error {
 var errNoPrimary = errors.New("there is no primary to move; see `redisd status`")
 
 // noPrimary says why there is none whom this node could ask.
-func (a *Agent) noPrimary(v election.View) error {
+func (c *coordinator) noPrimary(v election.View) error {
 	if v.ClusterID == "" || v.Holder == "" {
 		return errNoPrimary
 	}
@@ -131,24 +131,24 @@ func (a *Agent) noPrimary(v election.View) error {
 		return nil
 	}
 	here := 0
-	for _, m := range a.observedMembers(a.gossip.Members()) {
-		if m.Alive && v.Roster.Has(nodeID(m.ID)) {
+	for _, m := range c.members().List {
+		if m.Alive && v.Roster.Has(election.NodeID(m.ID)) {
 			here++
 		}
 	}
 	if n := v.Roster.Majority(); here < n {
 		return fmt.Errorf("there is no primary to move: %d of %d voters are here, and a primary needs %d; `redisd members` lists those to start", here, len(v.Roster.Voters), n)
 	}
-	why := a.nameOf(string(v.Holder)) + " has given the lease back"
+	why := c.nameOf(string(v.Holder)) + " has given the lease back"
 	if !v.Released {
-		why = a.nameOf(string(v.Holder)) + " is silent"
+		why = c.nameOf(string(v.Holder)) + " is silent"
 	}
 	return fmt.Errorf("there is no primary to move: a failover is under way (%s); try again when `redisd status` shows a primary", why)
 }
 
 // follower passes on how a switchover goes on the primary's node.
 type follower struct {
-	a    *Agent
+	c    *coordinator
 	ask  func(context.Context, progressQuery) (progress, error)
 	say  func(Step)
 	from string
@@ -162,13 +162,13 @@ type follower struct {
 func (f *follower) follow(ctx context.Context) (Moved, error) {
 	heard := now()
 	for {
-		p, err := f.look(ctx, false)
+		p, err := f.poll(ctx, false)
 		switch {
 		case ctx.Err() != nil:
 			// Whoever asked is gone. What has not begun is not to begin any more.
 			short, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 			defer cancel()
-			_, _ = f.look(short, true)
+			_, _ = f.poll(short, true)
 			return Moved{}, ctx.Err()
 		case err == nil && !p.Known, err != nil && now() > heard+silentFor:
 			return f.afterSilence(ctx, err == nil)
@@ -189,8 +189,8 @@ func (f *follower) follow(ctx context.Context) (Moved, error) {
 	}
 }
 
-// look asks for news once, and tells it.
-func (f *follower) look(parent context.Context, cancelIt bool) (progress, error) {
+// poll asks for news once, and tells it.
+func (f *follower) poll(parent context.Context, cancelIt bool) (progress, error) {
 	ctx, cancel := context.WithTimeout(parent, statusTimeout)
 	defer cancel()
 	p, err := f.ask(ctx, progressQuery{ID: f.id, Seen: len(f.steps), Cancel: cancelIt})
@@ -208,7 +208,7 @@ func (f *follower) look(parent context.Context, cancelIt bool) (progress, error)
 // afterSilence says what has become of a switchover when the agent that did it is
 // gone: whoever holds the lease knows.
 func (f *follower) afterSilence(ctx context.Context, replaced bool) (Moved, error) {
-	a, m := f.a, Moved{From: f.from, Steps: f.steps, Unverified: "the agent of " + f.from + " ended meanwhile"}
+	c, m := f.c, Moved{From: f.from, Steps: f.steps, Unverified: "the agent of " + f.from + " ended meanwhile"}
 	gone := fmt.Sprintf("the agent of %s was not heard any more", f.from)
 	if replaced {
 		gone = fmt.Sprintf("the agent of %s ended", f.from)
@@ -220,18 +220,18 @@ func (f *follower) afterSilence(ctx context.Context, replaced bool) (Moved, erro
 	if !clear {
 		return m, fmt.Errorf("%s, and nobody accepts writes %v later: see `redisd status`", gone, clearWithin)
 	}
-	m.To = a.nameOf(string(a.ballot.view().Holder))
+	m.To = c.nameOf(string(c.driver.view().Holder))
 	if m.To == f.from {
 		return m, fmt.Errorf("%s; the primary did not move, and writes go on at %s", gone, f.from)
 	}
-	s := redis.NewServer(addr, a.agentCredentials())
+	s := redis.NewServer(addr, c.agentCredentials())
 	defer s.Close()
 	m.verify(ctx, s, f.last.Fenced)
 	if m.Lost == nil {
 		return m, fmt.Errorf("%s; the primary is %s now, and whether it has every write could not be verified: %s", gone, m.To, m.Unverified)
 	}
 	m.Note = gone
-	if f.to != "" && m.To != f.to && string(a.ballot.view().Holder) != f.to {
+	if f.to != "" && m.To != f.to && string(c.driver.view().Holder) != f.to {
 		return m, fmt.Errorf("%s; the primary is %s now, not %s; %s", gone, m.To, f.to, m.losses())
 	}
 	return m, nil
@@ -243,10 +243,10 @@ func (f *follower) whoAccepts(ctx context.Context) (addr netip.AddrPort, ok bool
 	defer cancel()
 	ok = until(ctx, func() bool {
 		var known bool
-		if addr, known = f.a.PrimaryAddress(); !known {
+		if addr, known = f.c.driver.PrimaryAddress(); !known {
 			return false
 		}
-		s := redis.NewServer(addr, f.a.agentCredentials())
+		s := redis.NewServer(addr, f.c.agentCredentials())
 		defer s.Close()
 		return accepts(ctx, s)
 	})

@@ -7,34 +7,48 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/redisd/redisd/confgen"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/internal/atomicfile"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/redis"
 )
+
+// reloader applies a changed configuration while everything runs.
+type reloader struct {
+	*site
+	driver     *driver
+	files      *files
+	vips       *vipSet
+	server     *redis.Server
+	load       func() (config.Config, error)
+	configPath string
+	mu         sync.Mutex
+}
 
 // Reload reads the configuration again and applies it. When it is refused, every
 // mistake is in the error, and the node goes on with what it had: all that can fail
 // is tried before anything is touched. It runs beside the rounds, which renew the
 // lease meanwhile.
-func (a *Agent) Reload(ctx context.Context) error {
-	a.reloadMu.Lock()
-	defer a.reloadMu.Unlock()
-	next, err := a.load()
+func (r *reloader) Reload(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next, err := r.load()
 	if err == nil {
 		err = Trial(ctx, next)
 	}
 	if err == nil {
-		err = a.applyConfig(ctx, next)
+		err = r.applyConfig(ctx, next)
 	}
 	if err != nil {
-		a.log.Error("configuration not reloaded; everything goes on with the one before", "error", err)
-		a.events.add("reload_refused", err.Error())
+		r.log.Error("configuration not reloaded; everything goes on with the one before", "error", err)
+		r.events.add("reload_refused", err.Error())
 		return err
 	}
-	a.rememberConfig()
-	a.wake()
+	r.rememberConfig()
+	r.driver.step(node.Wake{})
 	return nil
 }
 
@@ -44,9 +58,9 @@ const LastGoodName = "redisd.toml.good"
 
 // rememberConfig keeps a copy of a configuration that works. A full disk keeps no
 // node from running.
-func (a *Agent) rememberConfig() {
-	path := a.disk.path(LastGoodName)
-	text, err := os.ReadFile(a.configPath)
+func (r *reloader) rememberConfig() {
+	path := r.disk.path(LastGoodName)
+	text, err := os.ReadFile(r.configPath)
 	if err == nil {
 		if old, oldErr := os.ReadFile(path); oldErr == nil && bytes.Equal(old, text) {
 			return
@@ -54,12 +68,12 @@ func (a *Agent) rememberConfig() {
 		err = atomicfile.WriteFile(path, text, 0o640)
 	}
 	if err != nil {
-		a.log.Warn("no copy of the configuration was kept", "error", err)
+		r.log.Warn("no copy of the configuration was kept", "error", err)
 	}
 }
 
-func (a *Agent) applyConfig(ctx context.Context, next config.Config) error {
-	old := *a.cfg.Load()
+func (r *reloader) applyConfig(ctx context.Context, next config.Config) error {
+	old := *r.cfg.Load()
 	changes := config.Changes(old, next)
 	var refused []error
 	for _, c := range changes {
@@ -70,50 +84,52 @@ func (a *Agent) applyConfig(ctx context.Context, next config.Config) error {
 	if len(refused) > 0 {
 		return errors.Join(refused...)
 	}
-	password, err := clientPassword(next, a.secret)
+	password, err := clientPassword(next, r.secret)
 	if err != nil {
 		return err
 	}
-	if err := a.writeRedisFiles(next, a.primaryAddr()); err != nil {
+	if err := r.files.writeRedisFiles(next, r.driver.primaryAddr()); err != nil {
 		return err
 	}
-	if err := a.vips.set(next.VIPs, a.log); err != nil {
-		return errors.Join(err, a.writeRedisFiles(old, a.primaryAddr()))
+	if err := r.vips.set(next.VIPs, r.log); err != nil {
+		return errors.Join(err, r.files.writeRedisFiles(old, r.driver.primaryAddr()))
 	}
-	later := a.applyRedisConfig(ctx, next, changes)
-	a.cfg.Store(&next)
-	a.setClientPassword(ctx, password)
+	later := r.applyRedisConfig(ctx, next, changes)
+	r.cfg.Store(&next)
+	r.driver.step(node.Configured{Desired: r.desired()})
+	r.driver.step(node.VIPsConfigured{VIPs: r.vips.observed()})
+	r.setClientPassword(ctx, password)
 	for _, c := range changes {
 		switch {
 		case later[c.Key] != nil:
-			a.log.Warn("setting changed, but redis-server takes it only when it starts", "key", c.Key, "error", later[c.Key])
+			r.log.Warn("setting changed, but redis-server takes it only when it starts", "key", c.Key, "error", later[c.Key])
 		case c.Effect == config.Live:
-			a.log.Info("setting changed", "key", c.Key)
+			r.log.Info("setting changed", "key", c.Key)
 		default:
-			a.log.Warn("setting changed, but a reload is not enough", "key", c.Key, "needs", c.Effect.String(), "why", c.Why)
+			r.log.Warn("setting changed, but a reload is not enough", "key", c.Key, "needs", c.Effect.String(), "why", c.Why)
 		}
 	}
-	a.log.Info("configuration reloaded", "changes", len(changes))
-	a.events.add("reloaded", fmt.Sprintf("%d changes", len(changes)))
+	r.log.Info("configuration reloaded", "changes", len(changes))
+	r.events.add("reloaded", fmt.Sprintf("%d changes", len(changes)))
 	return nil
 }
 
 // setClientPassword gives redis-server the applications' password. Who is logged
 // in stays so. (ACL LOAD would do as well, but it closes the replicas' links.)
-func (a *Agent) setClientPassword(ctx context.Context, password string) {
-	if !a.redisW.observed().Known {
+func (r *reloader) setClientPassword(ctx context.Context, password string) {
+	if !r.driver.observe().Redis.Known {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
 	defer cancel()
-	if err := a.redisW.server.SetPassword(ctx, confgen.UserClients, password); err != nil {
-		a.log.Warn("the applications' password not changed; it counts from redis-server's next start", "error", err)
+	if err := r.server.SetPassword(ctx, confgen.UserClients, password); err != nil {
+		r.log.Warn("the applications' password not changed; it counts from redis-server's next start", "error", err)
 	}
 }
 
 // applyRedisConfig sets what redis-server can take while it runs, and returns
 // what it would not take.
-func (a *Agent) applyRedisConfig(ctx context.Context, next config.Config, changes []config.Change) map[string]error {
+func (r *reloader) applyRedisConfig(ctx context.Context, next config.Config, changes []config.Change) map[string]error {
 	later := map[string]error{}
 	for _, c := range changes {
 		if c.Effect != config.Live {
@@ -123,8 +139,8 @@ func (a *Agent) applyRedisConfig(ctx context.Context, next config.Config, change
 		if !ok {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, actTimeout)
-		if err := a.redisW.server.ConfigSet(ctx, redis.Directive{Name: name, Value: value}); err != nil {
+		ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
+		if err := r.server.ConfigSet(ctx, redis.Directive{Name: name, Value: value}); err != nil {
 			later[c.Key] = err
 		}
 		cancel()

@@ -11,13 +11,26 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/gossip"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/supervisor"
 )
 
 // statusTimeout bounds how long a status waits for the other nodes.
 const statusTimeout = time.Second
+
+// commands answer what operators, and other agents, ask of this node.
+type commands struct {
+	*site
+	driver      *driver
+	talk        *talk
+	poller      *poller
+	coordinator *coordinator
+	vips        *vipSet
+	procs       [2]*supervised
+}
 
 // Status is the cluster as one node sees it now.
 type Status struct {
@@ -105,27 +118,27 @@ type Versions struct {
 }
 
 // nodeStatus is this node's own account.
-func (a *Agent) nodeStatus() NodeStatus {
-	cfg, v, o := a.cfg.Load(), a.ballot.view(), a.observe()
+func (c *commands) nodeStatus() NodeStatus {
+	cfg, v, o := c.cfg.Load(), c.driver.view(), c.driver.observe()
 	n := NodeStatus{
-		ID: a.self, Name: cfg.Node.Name, Address: cfg.Node.Address.String(), Lease: v.Lease,
+		ID: c.self, Name: cfg.Node.Name, Address: cfg.Node.Address.String(), Lease: v.Lease,
 		Role: "sentinel", State: "running", Sentinel: SentinelStatus{State: "none"},
-		VIPs: []string{}, Versions: Versions{Redisd: a.version}, Paused: o.Paused,
+		VIPs: []string{}, Versions: Versions{Redisd: c.version}, Paused: o.Paused,
 	}
 	for _, vip := range o.VIPs {
 		if vip.Held {
 			n.VIPs = append(n.VIPs, vip.Address)
 		}
 	}
-	for _, address := range a.vips.foreign() {
+	for _, address := range c.vips.foreign() {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
-	if hasRival(a.self, a.gossip.Members()) {
-		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+a.disk.dir+" away on one of them")
+	if c.members().Conflict {
+		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+c.disk.dir+" away on one of them")
 	}
 	if cfg.HasRole("redis") {
-		a.redisStatus(&n, o.Redis, v.Lease)
-		if why := a.waits(o); why != "" {
+		c.redisStatus(&n, o.Redis, v.Lease)
+		if why := c.driver.needsOperator(o); why != "" {
 			n.Problems = append(n.Problems, why)
 		}
 	}
@@ -139,39 +152,19 @@ func (a *Agent) nodeStatus() NodeStatus {
 	return n
 }
 
-// waitsAfter is how long a cluster must have been without a primary before a person is
-// called: somebody else may just be about to become one.
-const waitsAfter = 2 * time.Second
-
-// waits says why this node, which could become primary now, leaves that to a person.
-func (a *Agent) waits(o reconcile.Observed) string {
-	since := max(o.Election.HeardAt, o.Started)
-	if o.Election.Released {
-		since = max(o.Election.OpenedAt, o.Started)
-	}
-	if a.primaryAddr() != "" || o.At < since+waitsAfter || !o.Redis.Running || o.Redis.Data.Term == 0 || !reconcile.TooFarBehind(o, a.desired()) {
-		return ""
-	}
-	lacks := "may lack more than max_lag_on_failover of what the last primary had"
-	if n, known := reconcile.Lacks(o); known {
-		lacks = fmt.Sprintf("lacks %d bytes of what the last primary had, more than max_lag_on_failover", n)
-	}
-	return "it " + lacks + ", and does not become primary by itself: bring " + a.nameOf(o.Election.Holder) + " back, or `redisd failover --allow-data-loss`"
-}
-
-func (a *Agent) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
+func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 	n.Role = r.Role.String()
 	if r.Running {
-		n.RedisPID = a.redis.State().PID
+		n.RedisPID = c.procs[node.Redis].State().PID
 	}
-	info, known := a.redisW.snapshot()
+	info, known := c.poller.last()
 	if known {
 		n.Keys, n.Memory, n.Versions.Redis = info.Keys, info.UsedMemory, info.Version
 	}
 	switch {
 	case !r.Running:
 		n.Role, n.State = "unknown", "stopped"
-		if e := a.redis.State().Exit; a.redis.State().Status == supervisor.Exited && e != nil {
+		if e := c.procs[node.Redis].State().Exit; c.procs[node.Redis].State().Status == supervisor.Exited && e != nil {
 			n.LastExit = e.Error()
 		}
 		return
@@ -185,7 +178,7 @@ func (a *Agent) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 	case r.Syncing:
 		n.State = "syncing"
 	case r.WriteError:
-		n.Problems = append(n.Problems, "redis-server cannot write to its disk and refuses writes: free some space below "+a.redisDir())
+		n.Problems = append(n.Problems, "redis-server cannot write to its disk and refuses writes: free some space below "+c.redisDir())
 	case r.Role == reconcile.Primary && (r.MinReplicas == reconcile.Fence || !lease):
 		n.State = "fenced"
 	}
@@ -203,44 +196,44 @@ func (a *Agent) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 }
 
 // Status asks every member and puts their answers together.
-func (a *Agent) Status(ctx context.Context) Status {
-	cfg, v := a.cfg.Load(), a.ballot.view()
+func (c *commands) Status(ctx context.Context) Status {
+	cfg, v := c.cfg.Load(), c.driver.view()
 	s := Status{
 		Cluster: cfg.Cluster.Name, ClusterID: v.ClusterID, Seen: cfg.Node.Name, Term: uint64(v.HolderTerm),
-		Voters: len(v.Roster.Voters), Majority: v.Roster.Majority(), Paused: a.paused.Load(),
-		VIPs: []string{}, Problems: []string{}, Nodes: a.askAll(ctx),
+		Voters: len(v.Roster.Voters), Majority: v.Roster.Majority(), Paused: c.driver.paused().On,
+		VIPs: []string{}, Problems: []string{}, Nodes: c.askAll(ctx),
 	}
-	for _, vip := range a.vips.observed() {
+	for _, vip := range c.vips.observed() {
 		s.VIPs = append(s.VIPs, vip.Address)
 	}
 	var primary *NodeStatus
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		n.Voter = slices.ContainsFunc(v.Roster.Voters, func(w voter) bool { return string(w.ID) == n.ID })
-		n.Successor = 1 + slices.Index(v.Successors, nodeID(n.ID))
+		n.Voter = slices.ContainsFunc(v.Roster.Voters, func(w election.Voter) bool { return string(w.ID) == n.ID })
+		n.Successor = 1 + slices.Index(v.Successors, election.NodeID(n.ID))
 		if n.Lease && n.Role == "primary" {
 			primary = n
 		}
 	}
 	if primary != nil {
-		s.Primary = &Primary{Name: primary.Name, Address: netip.AddrPortFrom(netip.MustParseAddr(primary.Address), a.redisPort(primary.ID)).String()}
+		s.Primary = &Primary{Name: primary.Name, Address: netip.AddrPortFrom(netip.MustParseAddr(primary.Address), c.redisPort(primary.ID)).String()}
 		primary.Successor = 0
-		lags(s.Nodes, primary, a.redisPort)
+		lags(s.Nodes, primary, c.redisPort)
 	}
 	s.judge(primary, cfg.Cluster.Expect)
 	return s
 }
 
 // askAll returns the account of every member, in the order of their names.
-func (a *Agent) askAll(ctx context.Context) []NodeStatus {
+func (c *commands) askAll(ctx context.Context) []NodeStatus {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	members := a.gossip.Members()
+	members := c.gossip.Members()
 	nodes := make([]NodeStatus, len(members))
 	var wg sync.WaitGroup
 	for i, m := range members {
-		if m.ID == a.self {
-			nodes[i] = a.nodeStatus()
+		if m.ID == c.self {
+			nodes[i] = c.nodeStatus()
 			continue
 		}
 		wg.Go(func() {
@@ -248,7 +241,7 @@ func (a *Agent) askAll(ctx context.Context) []NodeStatus {
 				nodes[i] = silentNode(m, "left")
 				return
 			}
-			if err := a.ask(ctx, m.Addr, opStatus, nil, &nodes[i]); err != nil {
+			if err := c.talk.ask(ctx, m.Addr, opStatus, nil, &nodes[i]); err != nil {
 				nodes[i] = silentNode(m, "unreachable")
 			}
 		})
@@ -289,8 +282,8 @@ func lags(nodes []NodeStatus, primary *NodeStatus, port func(id string) uint16) 
 	}
 }
 
-func (a *Agent) redisPort(id string) uint16 {
-	for _, m := range a.gossip.Members() {
+func (c *commands) redisPort(id string) uint16 {
+	for _, m := range c.gossip.Members() {
 		if m.ID == id {
 			return m.RedisPort
 		}
@@ -305,16 +298,6 @@ type Plan struct {
 	Actions  []string           `json:"actions"`
 }
 
-// Plan returns what this node would do now. Nothing is done.
-func (a *Agent) Plan() Plan {
-	o, d := a.observe(), a.desired()
-	p := Plan{Observed: o, Desired: d, Actions: []string{}}
-	for _, action := range reconcile.Plan(o, d) {
-		p.Actions = append(p.Actions, action.String())
-	}
-	return p
-}
-
 // operations that agents ask of one another.
 const (
 	opStatus   = "status"
@@ -326,36 +309,36 @@ const (
 )
 
 // serve answers another agent's call.
-func (a *Agent) serve(ctx context.Context, op string, body json.RawMessage) (any, error) {
+func (c *commands) serve(ctx context.Context, op string, body json.RawMessage) (any, error) {
 	switch op {
 	case opStatus:
-		return a.nodeStatus(), nil
+		return c.nodeStatus(), nil
 	case opData:
-		return a.redisW.savedData(), nil
+		return c.driver.recorded(), nil
 	case opMove:
 		var req SwitchoverRequest
 		if err := json.Unmarshal(body, &req); err != nil {
 			return nil, err
 		}
-		return true, a.startMove(ctx, req)
+		return true, c.coordinator.startMove(ctx, req)
 	case opMoved:
 		var q progressQuery
 		if err := json.Unmarshal(body, &q); err != nil {
 			return nil, err
 		}
-		return a.progressOf(ctx, q)
+		return c.coordinator.progressOf(ctx, q)
 	case opFailover:
 		var req FailoverRequest
 		if err := json.Unmarshal(body, &req); err != nil {
 			return nil, err
 		}
-		return a.failoverHere(ctx, req)
+		return c.failoverHere(ctx, req)
 	case opPause:
 		var p Pause
 		if err := json.Unmarshal(body, &p); err != nil {
 			return nil, err
 		}
-		return true, a.adoptPause(p)
+		return true, c.adoptPause(ctx, p)
 	}
-	return nil, fmt.Errorf("this redisd (%s) does not know the operation %q", a.version, op)
+	return nil, fmt.Errorf("this redisd (%s) does not know the operation %q", c.version, op)
 }

@@ -7,14 +7,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/redis"
-)
-
-type (
-	voter  = election.Voter
-	nodeID = election.NodeID
 )
 
 const (
@@ -26,14 +21,14 @@ const (
 	// settleWithin bounds the wait for what follows when writes are accepted already: the
 	// VIP, and the old primary's link to the new one.
 	settleWithin = 5 * time.Second
-	// lookEvery is how often the new primary is asked, and so how much later than it
-	// came about the end of the stand-still is seen.
-	lookEvery = time.Millisecond
+	// pollAcceptingEvery is how often the new primary is asked, and so how much later than it
+	// came about the end of the write downtime is seen.
+	pollAcceptingEvery = time.Millisecond
 )
 
 // SwitchoverRequest asks for the primary to move; To is a node's name or ID,
 // empty for the standing successor. By is the node on which it was asked for, ID the
-// number that this node gave to the wish.
+// number that this node gave to the request.
 type SwitchoverRequest struct {
 	ID      string        `json:"id,omitempty"`
 	To      string        `json:"to"`
@@ -47,9 +42,9 @@ type Moved struct {
 	To   string `json:"to"`
 	// Error says why it did not work, and what state that left; empty: it did.
 	Error string `json:"error,omitempty"`
-	// TookMS is from the wish to the first write that the new primary would accept.
+	// TookMS is from the request to the first write that the new primary would accept.
 	TookMS float64 `json:"took_ms"`
-	// StandstillMS is how long writes stood still at most: from the order that stopped
+	// StandstillMS is how long no write was accepted, at most: from the order that stopped
 	// them to the moment in which the new primary was seen to accept them, both on the
 	// clock of the old primary's host. Null: it was not measured.
 	StandstillMS *float64 `json:"standstill_ms"`
@@ -67,191 +62,245 @@ type Moved struct {
 	Steps []Step `json:"steps"`
 }
 
-// startMove checks whether this node's primary can move, and begins to move it.
-// progressOf tells of it then.
-func (a *Agent) startMove(ctx context.Context, req SwitchoverRequest) error {
-	if err := a.wishes.busy(); err != nil {
+// coordinator carries switchovers through, on the node whose primary moves; asked on another
+// node, it has that one do it, and tells how it goes.
+type coordinator struct {
+	*site
+	driver   *driver
+	talk     *talk
+	requests *requests
+	vips     *vipSet
+	server   *redis.Server
+	todo     chan *request
+}
+
+// startMove checks whether this node's primary can move, and begins to move it. progressOf
+// tells of it then.
+func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) error {
+	if err := c.requests.busy(); err != nil {
 		return err
 	}
 	if req.Timeout <= 0 {
 		req.Timeout = handOverWithin
 	}
-	target, err := whyNot(a.observe(), req.To)
+	target, err := node.CheckSwitchover(c.driver.observe(), req.To)
 	if err != nil {
 		return err
 	}
-	behind, err := a.behind(ctx, target)
+	behind, err := c.behind(ctx, target)
 	if err != nil {
 		return err
 	}
-	w := newWish(req.ID, target.ID, target.Name, req.By, req.Timeout)
-	if err := a.wishes.make(w); err != nil {
+	r := newRequest(req.ID, target.ID, target.Name, req.By, req.Timeout)
+	if err := c.requests.make(r); err != nil {
 		return err
 	}
-	answering, voters := a.answering()
-	w.step("checked", "checked: %s is in sync (%d bytes behind), %d of %d voters answer", target.Name, behind, answering, voters)
-	a.conduct <- w // never blocks: there is one wish at a time
+	answering, voters := c.answering()
+	r.step("checked", "checked: %s is in sync (%d bytes behind), %d of %d voters answer", target.Name, behind, answering, voters)
+	c.todo <- r // never blocks: there is one request at a time
 	return nil
 }
 
-// conductor carries the wishes through, beside the rounds that do the work.
-func (a *Agent) conductor(ctx context.Context) error {
+// behind asks the target how many bytes it lacks, and refuses one that lacks too many to
+// have them in the time for which writes may wait.
+func (c *coordinator) behind(parent context.Context, m reconcile.Member) (int64, error) {
+	ctx, cancel := context.WithTimeout(parent, node.ActTimeout)
+	defer cancel()
+	own, err := c.server.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
+	}
+	s, err := c.serverOf(m)
+	if err != nil {
+		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
+	}
+	defer s.Close()
+	info, err := s.Info(ctx)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
+	case info.Role != redis.Replica || info.PrimaryAddr != c.redisAddr || !info.LinkUp:
+		return 0, fmt.Errorf("%s does not replicate from the primary: see `redisd status` and `journalctl -u redisd` on %s", m.Name, m.Name)
+	}
+	behind := max(0, own.Offset-info.Offset)
+	return behind, node.CheckBehind(m.Name, behind)
+}
+
+// answering is how many voters answer the renewals of this node, itself included.
+func (c *coordinator) answering() (n, voters int) {
+	v := c.driver.view()
+	n = 1
+	for _, id := range v.Answered {
+		if v.Roster.Has(id) && string(id) != c.self {
+			n++
+		}
+	}
+	return n, len(v.Roster.Voters)
+}
+
+// run carries the requests through, beside the rounds that do the work.
+func (c *coordinator) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case w := <-a.conduct:
-			m, err := a.carryThrough(ctx, w)
+		case r := <-c.todo:
+			m, err := c.carryThrough(ctx, r)
 			if err != nil {
-				a.log.Warn("switchover failed", "to", w.name, "error", err)
-				a.events.add("switchover", "to "+w.name+" failed: "+err.Error())
+				c.log.Warn("switchover failed", "to", r.name, "error", err)
+				c.events.add("switchover", "to "+r.name+" failed: "+err.Error())
 			}
-			w.finish(m, err)
+			r.finish(m, err)
 		}
 	}
 }
 
 // carryThrough has the rounds hand over, and watches the successor take over.
-func (a *Agent) carryThrough(ctx context.Context, w *wish) (Moved, error) {
-	m := Moved{From: a.cfg.Load().Node.Name}
-	a.wake()
-	if err := a.awaitHandover(ctx, w); err != nil {
+func (c *coordinator) carryThrough(ctx context.Context, r *request) (Moved, error) {
+	m := Moved{From: c.name()}
+	c.driver.step(node.RequestSwitchover{ID: r.id, To: r.to})
+	if err := c.awaitHandover(ctx, r); err != nil {
 		return m, err
 	}
-	t, err := a.awaitAccepting(ctx, w)
+	p, err := c.awaitAccepting(ctx, r)
 	if err != nil {
 		m.Unverified = "no other node took over"
 		return m, err
 	}
-	defer t.server.Close()
-	took, fence := now(), w.fence()
-	m.To, m.TookMS = a.nameOf(t.id), millis(took-w.asked)
-	still := millis(took - fence.Since)
-	m.StandstillMS = &still
-	w.step("promoted", "%s promoted, writes accepted", m.To)
-	m.verify(ctx, t.server, fence)
-	a.settle(ctx, w, t)
-	if a.overtaken(t) {
-		return m, fmt.Errorf("%s took over and was lost again; %s", m.To, a.whereWritesGo(ctx))
+	defer p.server.Close()
+	took, fence := now(), r.fence()
+	m.To, m.TookMS = c.nameOf(p.id), millis(took-r.asked)
+	downtime := millis(took - fence.Since)
+	m.StandstillMS = &downtime
+	r.step("promoted", "%s promoted, writes accepted", m.To)
+	m.verify(ctx, p.server, fence)
+	c.settle(ctx, r, p)
+	if c.overtaken(p) {
+		return m, fmt.Errorf("%s took over and was lost again; %s", m.To, c.whereWritesGo(ctx))
 	}
-	if t.id != w.to {
-		return m, fmt.Errorf("%s did not take over; %s did, and accepts writes; %s", w.name, m.To, m.losses())
+	if p.id != r.to {
+		return m, fmt.Errorf("%s did not take over; %s did, and accepts writes; %s", r.name, m.To, m.losses())
 	}
 	return m, nil
 }
 
-// awaitHandover waits until a round has handed over. What has not begun when the time
-// is over is taken back; what has begun ends soon, and how is told truly.
-func (a *Agent) awaitHandover(ctx context.Context, w *wish) error {
-	limit := time.NewTimer(w.timeout)
+// awaitHandover waits until a round has handed over. What has not begun when the time is
+// over is cancelled; what has begun ends soon, and how is told truly.
+func (c *coordinator) awaitHandover(ctx context.Context, r *request) error {
+	limit := time.NewTimer(r.timeout)
 	defer limit.Stop()
-	t := time.NewTicker(tick)
+	t := time.NewTicker(node.TickEvery)
 	defer t.Stop()
-	cancel := (<-chan struct{})(w.cancel)
+	cancel := (<-chan struct{})(r.cancel)
 	for {
 		why := ""
 		select {
 		case <-ctx.Done():
 			return errors.New("the agent of the primary ends; see `redisd status`")
-		case err := <-w.handed:
-			if err == nil {
-				return nil
-			}
-			if w.fence().Since == 0 {
-				return fmt.Errorf("%w; nothing was done, and %s", err, a.whereWritesGo(ctx))
-			}
-			where := a.whereWritesGo(ctx)
-			if a.drained.Load() != nil {
-				// Only the release did not get to the disk; it is sent as soon as it does.
-				return fmt.Errorf("%w; %s", err, where)
-			}
-			w.step("undone", "undone: %s", where)
-			return fmt.Errorf("%w; this was undone, and %s", err, where)
+		case e := <-r.handed:
+			return c.handed(ctx, r, e)
 		case <-limit.C:
-			why = fmt.Sprintf("it did not begin within %v (%s)", w.timeout, a.whyWaiting(w))
+			why = fmt.Sprintf("it did not begin within %v (%s)", r.timeout, c.whyWaiting(r))
 		case <-cancel:
 			why, cancel = "interrupted", nil
 		case <-t.C:
-			if a.ballot.view().Lease {
+			if c.driver.view().Lease {
 				continue
 			}
 			why = "this node is not the primary any more"
 		}
-		if w.withdraw() {
-			return fmt.Errorf("the switchover to %s was cancelled before anything was done: %s; %s", w.name, why, a.whereWritesGo(ctx))
+		if c.driver.cancelSwitchover(r.id) {
+			return fmt.Errorf("the switchover to %s was cancelled before anything was done: %s; %s", r.name, why, c.whereWritesGo(ctx))
 		}
 	}
 }
 
+// handed says how a handover went.
+func (c *coordinator) handed(ctx context.Context, r *request, e node.HandoverEnded) error {
+	if e.Err == nil {
+		return nil
+	}
+	where := c.whereWritesGo(ctx)
+	switch {
+	case !e.Stopped:
+		return fmt.Errorf("%w; nothing was done, and %s", e.Err, where)
+	case e.Drained:
+		// Only the release did not get to the disk; it is sent as soon as it does.
+		return fmt.Errorf("%w; %s", e.Err, where)
+	}
+	r.step("undone", "undone: %s", where)
+	return fmt.Errorf("%w; this was undone, and %s", e.Err, where)
+}
+
 // whyWaiting says what keeps a handover from beginning.
-func (a *Agent) whyWaiting(w *wish) string {
-	if _, err := whyNot(a.observe(), w.to); err != nil {
+func (c *coordinator) whyWaiting(r *request) string {
+	if _, err := node.CheckSwitchover(c.driver.observe(), r.to); err != nil {
 		return err.Error()
 	}
 	return "nothing is known to stand in its way: give it more time, or see `journalctl -u redisd`"
 }
 
-// taker is a node that accepts writes.
-type taker struct {
+// newPrimary is a node that accepts writes.
+type newPrimary struct {
 	id     string
 	server *redis.Server
 }
 
 // awaitAccepting waits, after the lease was given back, until a node accepts writes:
 // its redis-server says that it is a primary without a fence.
-func (a *Agent) awaitAccepting(ctx context.Context, w *wish) (taker, error) {
+func (c *coordinator) awaitAccepting(ctx context.Context, r *request) (newPrimary, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeOverWithin)
 	defer cancel()
-	t := time.NewTicker(lookEvery)
+	t := time.NewTicker(pollAcceptingEvery)
 	defer t.Stop()
-	var at taker
+	var at newPrimary
 	for {
-		id, addr := a.successor(w)
+		id, addr := c.successor(r)
 		if at.server == nil || id != at.id || at.server.Addr() != addr {
 			at.close()
-			at = taker{id: id, server: redis.NewServer(addr, a.agentCredentials())}
+			at = newPrimary{id: id, server: redis.NewServer(addr, c.agentCredentials())}
 		}
 		if accepts(ctx, at.server) {
 			return at, nil
 		}
-		if a.ballot.view().Lease {
+		if c.driver.view().Lease {
 			at.close()
-			w.step("undone", "lease taken back by %s: %s", a.cfg.Load().Node.Name, a.whereWritesGo(ctx))
-			return taker{}, fmt.Errorf("%s did not take over when the lease was released; %s", w.name, a.whereWritesGo(ctx))
+			r.step("undone", "lease taken back by %s: %s", c.name(), c.whereWritesGo(ctx))
+			return newPrimary{}, fmt.Errorf("%s did not take over when the lease was released; %s", r.name, c.whereWritesGo(ctx))
 		}
 		select {
 		case <-ctx.Done():
 			at.close()
-			return taker{}, fmt.Errorf("the lease was released with nothing lost, and nobody has taken it within %v: no writes are accepted now; see `redisd status`", takeOverWithin)
+			return newPrimary{}, fmt.Errorf("the lease was released with nothing lost, and nobody has taken it within %v: no writes are accepted now; see `redisd status`", takeOverWithin)
 		case <-t.C:
 		}
 	}
 }
 
-func (t taker) close() {
-	if t.server != nil {
-		t.server.Close()
+func (p newPrimary) close() {
+	if p.server != nil {
+		p.server.Close()
 	}
 }
 
-// successor is who is to accept writes next: the node wished for, or another one that
+// successor is who is to accept writes next: the node asked for, or another one that
 // has come before it.
-func (a *Agent) successor(w *wish) (string, netip.AddrPort) {
-	v := a.ballot.view()
-	if addr, err := netip.ParseAddrPort(v.Primary); err == nil && string(v.Holder) != a.self && !v.Released {
+func (c *coordinator) successor(r *request) (string, netip.AddrPort) {
+	v := c.driver.view()
+	if addr, err := netip.ParseAddrPort(v.Primary); err == nil && string(v.Holder) != c.self && !v.Released {
 		return string(v.Holder), addr
 	}
-	for _, m := range a.observedMembers(a.gossip.Members()) {
-		if addr, err := netip.ParseAddrPort(m.Redis); err == nil && m.ID == w.to {
+	for _, m := range c.members().List {
+		if addr, err := netip.ParseAddrPort(m.Redis); err == nil && m.ID == r.to {
 			return m.ID, addr
 		}
 	}
-	return w.to, netip.AddrPort{}
+	return r.to, netip.AddrPort{}
 }
 
 // accepts: the server is a primary that its agent lets accept writes.
 func accepts(ctx context.Context, s *redis.Server) bool {
-	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
 	defer cancel()
 	if r, err := s.Role(ctx); err != nil || r.Role != redis.Primary {
 		return false
@@ -264,7 +313,7 @@ func accepts(ctx context.Context, s *redis.Server) bool {
 // redis-server says from which history, and from which offset of it.
 func (m *Moved) verify(ctx context.Context, s *redis.Server, fence fencePoint) {
 	m.FencedAt = fence.Offset
-	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
 	defer cancel()
 	info, err := s.Info(ctx)
 	switch {
@@ -286,9 +335,9 @@ func (m *Moved) verify(ctx context.Context, s *redis.Server, fence fencePoint) {
 }
 
 // overtaken: somebody else has the lease by now.
-func (a *Agent) overtaken(t taker) bool {
-	v := a.ballot.view()
-	return v.Lease || string(v.Holder) != a.self && string(v.Holder) != t.id && string(v.Holder) != ""
+func (c *coordinator) overtaken(p newPrimary) bool {
+	v := c.driver.view()
+	return v.Lease || string(v.Holder) != c.self && string(v.Holder) != p.id && string(v.Holder) != ""
 }
 
 // losses says in words what verify saw.
@@ -301,50 +350,50 @@ func (m *Moved) losses() string {
 
 // settle tells what follows once writes are accepted again, as long as the primary does
 // not move on.
-func (a *Agent) settle(ctx context.Context, w *wish, t taker) {
+func (c *coordinator) settle(ctx context.Context, r *request, t newPrimary) {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
-	name, own := a.nameOf(t.id), a.cfg.Load().Node.Name
-	for _, address := range a.primaryVIPs() {
+	name, own := c.nameOf(t.id), c.name()
+	for _, address := range c.vips.ofPrimary() {
 		held := false
 		until(ctx, func() bool {
-			held = a.holdsVIP(ctx, t.id, address)
-			return held || a.overtaken(t)
+			held = c.holdsVIP(ctx, t.id, address)
+			return held || c.overtaken(t)
 		})
 		switch {
 		case held:
-			w.step("vip_held", "VIP %s held by %s", address, name)
-		case a.overtaken(t):
+			r.step("vip_held", "VIP %s held by %s", address, name)
+		case c.overtaken(t):
 			return
 		default:
-			w.step("vip_held", "VIP %s is not held by %s after %v: see `redisd status`", address, name, settleWithin)
+			r.step("vip_held", "VIP %s is not held by %s after %v: see `redisd status`", address, name, settleWithin)
 		}
 	}
 	follows := false
 	until(ctx, func() bool {
-		short, cancel := context.WithTimeout(ctx, actTimeout)
+		short, cancel := context.WithTimeout(ctx, node.ActTimeout)
 		defer cancel()
-		r, err := a.redisW.server.Role(short)
+		r, err := c.server.Role(short)
 		follows = err == nil && r.Role == redis.Replica && r.LinkUp && r.PrimaryAddr == t.server.Addr()
-		return follows || a.overtaken(t)
+		return follows || c.overtaken(t)
 	})
 	switch {
 	case follows:
-		w.step("follows", "%s follows %s", own, name)
-	case !a.overtaken(t):
-		w.step("follows", "%s does not follow %s after %v: see `redisd status`", own, name, settleWithin)
+		r.step("follows", "%s follows %s", own, name)
+	case !c.overtaken(t):
+		r.step("follows", "%s does not follow %s after %v: see `redisd status`", own, name, settleWithin)
 	}
 }
 
-func (a *Agent) holdsVIP(ctx context.Context, id, address string) bool {
-	addr, ok := a.address(id)
+func (c *coordinator) holdsVIP(ctx context.Context, id, address string) bool {
+	addr, ok := c.talk.address(id)
 	if !ok {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	var n NodeStatus
-	if err := a.ask(ctx, addr, opStatus, nil, &n); err != nil {
+	if err := c.talk.ask(ctx, addr, opStatus, nil, &n); err != nil {
 		return false
 	}
 	for _, held := range n.VIPs {
@@ -355,11 +404,11 @@ func (a *Agent) holdsVIP(ctx context.Context, id, address string) bool {
 	return false
 }
 
-// until repeats the look until it says yes, and reports whether it did.
-func until(ctx context.Context, look func() bool) bool {
-	t := time.NewTicker(5 * lookEvery)
+// until repeats the question until the answer is yes, and reports whether it was.
+func until(ctx context.Context, done func() bool) bool {
+	t := time.NewTicker(5 * pollAcceptingEvery)
 	defer t.Stop()
-	for !look() {
+	for !done() {
 		select {
 		case <-ctx.Done():
 			return false
@@ -371,17 +420,17 @@ func until(ctx context.Context, look func() bool) bool {
 
 // whereWritesGo says what became of the writes after a switchover that did not work,
 // once that is clear.
-func (a *Agent) whereWritesGo(ctx context.Context) string {
+func (c *coordinator) whereWritesGo(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	text := ""
 	done := until(ctx, func() bool {
-		v := a.ballot.view()
-		switch r := a.redisW.observed(); {
+		v := c.driver.view()
+		switch r := c.driver.observe().Redis; {
 		case v.Lease && r.Known && r.Role == reconcile.Primary && r.MinReplicas != reconcile.Fence && r.MinReplicas != reconcile.Unknown:
-			text = "writes go on at " + a.cfg.Load().Node.Name
-		case !v.Lease && a.primaryAddr() != "":
-			text = "the primary is " + a.nameOf(string(v.Holder))
+			text = "writes go on at " + c.name()
+		case !v.Lease && c.driver.primaryAddr() != "":
+			text = "the primary is " + c.nameOf(string(v.Holder))
 		}
 		return text != ""
 	})
@@ -391,17 +440,8 @@ func (a *Agent) whereWritesGo(ctx context.Context) string {
 	return text
 }
 
-func (a *Agent) nameOf(id string) string {
-	for _, m := range a.gossip.Members() {
-		if m.ID == id {
-			return m.Name
-		}
-	}
-	return id
-}
-
 // PrimaryAddress is where the primary is now, as far as this node knows.
-func (a *Agent) PrimaryAddress() (netip.AddrPort, bool) {
-	addr, err := netip.ParseAddrPort(a.primaryAddr())
+func (d *driver) PrimaryAddress() (netip.AddrPort, bool) {
+	addr, err := netip.ParseAddrPort(d.primaryAddr())
 	return addr, err == nil
 }

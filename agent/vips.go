@@ -26,7 +26,6 @@ type floating struct {
 	cfg     config.VIP
 	addr    *vip.Address
 	held    bool
-	renewed time.Duration
 	foreign error // somebody else configured the address on this host
 }
 
@@ -105,8 +104,8 @@ func (s *vipSet) close() {
 	s.list = nil
 }
 
-// watch has a round run when the kernel tells of a change.
-func (s *vipSet) watch(ctx context.Context, wake func()) error {
+// watch says when the kernel tells of a change.
+func (s *vipSet) watch(ctx context.Context, seen func(address string, held bool)) error {
 	for {
 		s.mu.Lock()
 		list, more := s.list, s.more
@@ -120,8 +119,9 @@ func (s *vipSet) watch(ctx context.Context, wake func()) error {
 					case <-inner.Done():
 						return
 					case <-f.addr.Changed():
-						s.look(f)
-						wake()
+						if held, ok := s.look(f); ok {
+							seen(f.cfg.Address.String(), held)
+						}
 					}
 				}
 			})
@@ -138,17 +138,16 @@ func (s *vipSet) watch(ctx context.Context, wake func()) error {
 	}
 }
 
-func (s *vipSet) look(f *floating) {
+// look asks the kernel for an address; ok is false when it did not say.
+func (s *vipSet) look(f *floating) (held, ok bool) {
 	held, err := f.addr.Held()
 	if err != nil {
-		return
+		return false, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.held = held && f.foreign == nil
-	if !held {
-		f.renewed = 0
-	}
+	return f.held, true
 }
 
 func (s *vipSet) byAddress(address string) *floating {
@@ -162,12 +161,6 @@ func (s *vipSet) byAddress(address string) *floating {
 	return nil
 }
 
-// replicas reports whether the address is that of the replicas.
-func (s *vipSet) replicas(address string) bool {
-	f := s.byAddress(address)
-	return f != nil && f.cfg.Role == config.RoleReplica
-}
-
 func (s *vipSet) hold(ctx context.Context, address string) (first bool, err error) {
 	f := s.byAddress(address)
 	if f == nil {
@@ -179,7 +172,7 @@ func (s *vipSet) hold(ctx context.Context, address string) (first bool, err erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first = !f.held
-	f.held, f.renewed, f.foreign = true, now(), nil
+	f.held, f.foreign = true, nil
 	return first, nil
 }
 
@@ -219,19 +212,20 @@ func (s *vipSet) drop(ctx context.Context, address string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.held, f.renewed = false, 0
+	f.held = false
 	f.foreign = err // a copy that is not redisd's must not keep a round from going on
 	return nil
 }
 
-func (s *vipSet) dropAll(ctx context.Context, replica bool) error {
-	var errs []error
+// ofPrimary are the addresses that go with the primary.
+func (s *vipSet) ofPrimary() []string {
+	var out []string
 	for _, v := range s.observed() {
-		if v.Replica == replica {
-			errs = append(errs, s.drop(ctx, v.Address))
+		if !v.Replica {
+			out = append(out, v.Address)
 		}
 	}
-	return errors.Join(errs...)
+	return out
 }
 
 func (s *vipSet) observed() []reconcile.VIP {
@@ -239,7 +233,7 @@ func (s *vipSet) observed() []reconcile.VIP {
 	defer s.mu.Unlock()
 	var out []reconcile.VIP
 	for _, f := range s.list {
-		out = append(out, reconcile.VIP{Address: f.cfg.Address.String(), Replica: f.cfg.Role == "replica", Held: f.held, RenewedAt: f.renewed})
+		out = append(out, reconcile.VIP{Address: f.cfg.Address.String(), Replica: f.cfg.Role == "replica", Held: f.held})
 	}
 	return out
 }

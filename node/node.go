@@ -337,3 +337,6 @@ func (n *Node) shareMeta(settled bool) {
 		n.out.Share = &next
 	}
 }
+
+// Meta is what this node last said about itself.
+func (n *Node) Meta() Meta { return n.share }

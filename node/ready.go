@@ -25,6 +25,8 @@ type Ready struct {
 	Share *Meta
 	// Events are for people: the driver logs them.
 	Events []Event
+	// Planned: a round has looked at everything and planned; a watchdog may know.
+	Planned bool
 	// Until is when Step(Tick) is due at the latest.
 	Until Time
 	// Stopped: a node that was to stop has nothing left to stop.

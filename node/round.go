@@ -122,6 +122,7 @@ func (n *Node) planRound() {
 		n.tell(OperatorRequired{Why: why})
 	}
 	r.queue = reconcile.Plan(r.o, r.d)
+	n.out.Planned = true
 }
 
 // keepLease notes when the lease comes and goes.

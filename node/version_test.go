@@ -1,41 +1,37 @@
-package agent
+package node
 
 import (
-	"context"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/redisd/redisd/reconcile"
-	"github.com/redisd/redisd/redis"
-	"github.com/redisd/redisd/supervisor"
 )
 
 // What reached a replica between the last look and the end of its primary counts,
 // although the holder, whose redis-server has ended, names no primary any more:
 // else who is elected hangs on who happened to look last.
-func TestWorthCountsTheLastWords(t *testing.T) {
-	primary := netip.MustParseAddrPort("10.0.0.1:6379")
-	replica := func(offset int64, up bool) redis.Info {
-		return redis.Info{Role: redis.Replica, RunID: "r", PrimaryAddr: primary, LinkUp: up, Offset: offset, Keys: 1}
+func TestVersionCountsTheLastWords(t *testing.T) {
+	primary := "10.0.0.1:6379"
+	replica := func(offset int64, up bool) RedisInfo {
+		return RedisInfo{Role: reconcile.Replica, RunID: "r", PrimaryAddr: primary, LinkUp: up, Offset: offset, Keys: 1}
 	}
 	w := &redisWatch{known: true, info: replica(1000, true)}
 	w.meet()
-	w.worth(lead{term: 7, primary: primary.String(), holder: primary})
+	w.update(lead{term: 7, primary: primary, holder: primary})
 	if w.rec.Term != 7 || w.rec.Offset != 1000 {
 		t.Fatalf("in sync with the primary of term 7 at 1000: %+v", w.rec)
 	}
 	w.info = replica(1600, false)
-	w.worth(lead{term: 7, holder: primary})
+	w.update(lead{term: 7, holder: primary})
 	if w.rec.Term != 7 || w.rec.Offset != 1600 {
 		t.Errorf("600 bytes came in before the link broke: %+v", w.rec)
 	}
 	w.info = replica(2000, false)
-	w.worth(lead{term: 8, holder: primary})
+	w.update(lead{term: 8, holder: primary})
 	if w.rec.Term != 7 || w.rec.Offset != 1600 {
 		t.Errorf("the dataset was never in sync with the holder of term 8: %+v", w.rec)
 	}
-	w.worth(lead{term: 7, holder: netip.MustParseAddrPort("10.0.0.2:6379")})
+	w.update(lead{term: 7, holder: "10.0.0.2:6379"})
 	if w.rec.Offset != 1600 {
 		t.Errorf("it follows somebody else than the holder: %+v", w.rec)
 	}
@@ -44,8 +40,8 @@ func TestWorthCountsTheLastWords(t *testing.T) {
 // A replica whose packets do not get through takes the link to a primary that lost power
 // for good, and that one may be primary again, at the same address, in a later term. What
 // the replica has is of that term only when it has its history.
-func TestWorthComparesHistories(t *testing.T) {
-	primary := netip.MustParseAddrPort("10.0.0.1:6379")
+func TestVersionComparesHistories(t *testing.T) {
+	primary := "10.0.0.1:6379"
 	for _, tt := range []struct {
 		name      string
 		said, own string
@@ -56,17 +52,17 @@ func TestWorthComparesHistories(t *testing.T) {
 		{"a link that was never closed", "h2", "h1", 5, 1000},
 		{"the holder's agent is older, and says no history", "", "h1", 7, 1600},
 	} {
-		w := &redisWatch{known: true, rec: record{Term: 5, Offset: 1000, Keys: 1}}
-		w.info = redis.Info{Role: redis.Replica, PrimaryAddr: primary, LinkUp: true, ReplID: tt.own, Offset: 1600, Keys: 1}
-		w.worth(lead{term: 7, primary: primary.String(), holder: primary, replID: tt.said})
+		w := &redisWatch{known: true, rec: Record{Term: 5, Offset: 1000, Keys: 1}}
+		w.info = RedisInfo{Role: reconcile.Replica, PrimaryAddr: primary, LinkUp: true, ReplID: tt.own, Offset: 1600, Keys: 1}
+		w.update(lead{term: 7, primary: primary, holder: primary, replID: tt.said})
 		if w.rec.Term != tt.term || w.rec.Offset != tt.offset {
 			t.Errorf("%s: %+v, want %d of term %d", tt.name, w.rec, tt.offset, tt.term)
 		}
 	}
 	// Nor does what another history counts on to count as this one's last words.
-	w := &redisWatch{known: true, rec: record{Term: 7, Offset: 1000, Keys: 1}}
-	w.info = redis.Info{Role: redis.Replica, PrimaryAddr: primary, ReplID: "h3", Offset: 1600, Keys: 1}
-	w.worth(lead{term: 7, holder: primary, replID: "h2"})
+	w := &redisWatch{known: true, rec: Record{Term: 7, Offset: 1000, Keys: 1}}
+	w.info = RedisInfo{Role: reconcile.Replica, PrimaryAddr: primary, ReplID: "h3", Offset: 1600, Keys: 1}
+	w.update(lead{term: 7, holder: primary, replID: "h2"})
 	if w.rec.Offset != 1000 {
 		t.Errorf("last words of another history: %+v", w.rec)
 	}
@@ -75,37 +71,41 @@ func TestWorthComparesHistories(t *testing.T) {
 // The last that a redis-server was known to have is written down also after its end: its
 // next process has forgotten its offset.
 func TestRecordOutlivesRedis(t *testing.T) {
-	w := &redisWatch{known: true, pid: 1, rec: record{Term: 7, Offset: 1600, Keys: 1}}
-	w.forget()
-	r, changed := w.unsavedRecord(false)
-	if !changed || r.Offset != 1600 {
-		t.Fatalf("unsaved after the end of redis-server: %v, %+v", changed, r)
+	n := newNode(t, Options{})
+	n.redis.known, n.redis.pid, n.redis.rec = true, 1, Record{Term: 7, Offset: 1600, Keys: 1}
+	n.procs[Redis].pid = 1
+	r := n.Step(n.at+RecordEvery, Exited{Process: Redis, PID: 1})
+	if r.Record == nil || r.Record.Record.Offset != 1600 {
+		t.Fatalf("after the end of redis-server: %+v", r.Record)
 	}
-	w.recordSaved(r, false)
-	if _, changed := w.unsavedRecord(false); changed {
+	sync := r.Record.Sync
+	n.Step(n.at, RecordSaved{})
+	if _, changed := n.Unrecorded(false); changed {
 		t.Error("saved, and unsaved still")
 	}
-	if _, changed := w.unsavedRecord(true); !changed {
-		t.Error("it is not synced yet")
+	if _, changed := n.Unrecorded(true); changed == sync {
+		t.Errorf("synced %v, and unsynced %v", sync, changed)
 	}
 }
 
 // The history that is announced is that of the process which is the primary now.
 func TestLeads(t *testing.T) {
-	w := &redisWatch{known: true, info: redis.Info{Role: redis.Replica, ReplID: "h1"}}
+	w := &redisWatch{known: true, info: RedisInfo{Role: reconcile.Replica, ReplID: "h1"}}
 	if got := w.leads(); got != "" {
 		t.Errorf("a replica leads %q", got)
 	}
-	w.info = redis.Info{Role: redis.Primary, ReplID: "h2", ReplID2: "h1"}
+	w.info = RedisInfo{Role: reconcile.Primary, ReplID: "h2"}
 	if got := w.leads(); got != "h2" {
 		t.Errorf("promoted, it leads %q", got)
 	}
-	w.forget()
+	w.ended(0)
 	if got := w.leads(); got != "" {
 		t.Errorf("after its end it leads %q", got)
 	}
-	began, st := time.Second, supervisor.State{Status: supervisor.Running, PID: 1}
-	if w.heard(began, st, redis.Info{ReplID: "h3"}, redis.Settings{}, nil); !w.heard(2*began, st, redis.Info{ReplID: "h4"}, redis.Settings{}, nil) {
+	heard := func(began Time, replID string) bool {
+		return w.answered(RedisPolled{Began: began, PID: 1, Info: &RedisInfo{ReplID: replID}}, began)
+	}
+	if heard(time.Second, "h3"); !heard(2*time.Second, "h4") {
 		t.Error("a new history is to be announced at once")
 	}
 }
@@ -113,24 +113,30 @@ func TestLeads(t *testing.T) {
 // The poll that comes round all the time may overlap with the look before a vote. What
 // it saw earlier must not replace what was seen later: a successor that claimed with it
 // lacked bytes that it had, and was refused.
-func TestWorthIsOfTheNewestLook(t *testing.T) {
+func TestVersionIsOfTheNewestPoll(t *testing.T) {
 	const primary = "10.0.0.1:6379"
-	w, st := &redisWatch{}, supervisor.State{Status: supervisor.Running, PID: 1}
-	look := func(began time.Duration, offset int64, err error) (now reconcile.Data) {
-		info := redis.Info{Role: redis.Replica, RunID: "r", PrimaryAddr: netip.MustParseAddrPort(primary), LinkUp: true, Offset: offset, Keys: 1}
-		w.heard(began, st, info, redis.Settings{}, err)
-		w.worth(lead{term: 7, primary: primary})
-		return reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys}
+	n := newNode(t, Options{RedisPID: 1})
+	w := &n.redis
+	poll := func(began Time, offset int64) int64 {
+		in := RedisPolled{Began: began, PID: 1}
+		if offset > 0 {
+			in.Info = &RedisInfo{Role: reconcile.Replica, RunID: "r", PrimaryAddr: primary, LinkUp: true, Offset: offset, Keys: 1}
+		} else {
+			in.Silent = Silence{Known: true, State: 'S', RanFor: time.Hour}
+		}
+		n.Step(n.at, in)
+		w.update(lead{term: 7, primary: primary})
+		return w.rec.Offset
 	}
-	look(2*time.Second, 1600, nil)
-	if d := look(1*time.Second, 1000, nil); d.Offset != 1600 {
-		t.Errorf("after an earlier look that ended later: offset %d, want 1600", d.Offset)
+	poll(2*time.Second, 1600)
+	if offset := poll(1*time.Second, 1000); offset != 1600 {
+		t.Errorf("after an earlier poll that ended later: offset %d, want 1600", offset)
 	}
-	if look(1*time.Second, 0, context.DeadlineExceeded); w.silentSince != 0 {
-		t.Error("an earlier look had no answer, a later one had: it is not silent")
+	if poll(1*time.Second, 0); w.silentSince != 0 {
+		t.Error("an earlier poll had no answer, a later one had: it is not silent")
 	}
-	if d := look(3*time.Second, 2000, nil); d.Offset != 2000 {
-		t.Errorf("after the next look: offset %d, want 2000", d.Offset)
+	if offset := poll(3*time.Second, 2000); offset != 2000 {
+		t.Errorf("after the next poll: offset %d, want 2000", offset)
 	}
 }
 
@@ -139,7 +145,7 @@ func TestDrainedCountsInItsTerm(t *testing.T) {
 	at := func(term uint64) reconcile.Observed {
 		return reconcile.Observed{Election: reconcile.Election{Term: term}, Redis: reconcile.Redis{Data: reconcile.Data{Term: term}}}
 	}
-	d := &drained{Term: 4, Offset: 1000}
+	d := &Drained{Term: 4, Offset: 1000}
 	if !d.counts(at(4)) {
 		t.Error("it handed over in term 4: that is what its successor must have")
 	}
@@ -210,20 +216,20 @@ func TestUsable(t *testing.T) {
 // What a replica had acknowledged when the primary ended is somewhere: its agent votes
 // for nobody who has less.
 func TestAckedAtEnd(t *testing.T) {
-	w := &redisWatch{known: true, pid: 7, info: redis.Info{Role: redis.Primary, Replicas: []redis.ReplicaLink{
+	w := &redisWatch{known: true, pid: 7, info: RedisInfo{Role: reconcile.Primary, Replicas: []reconcile.Link{
 		{Online: true, Offset: 500}, {Online: true, Offset: 900}, {Online: false, Offset: 1000},
 	}}}
-	if got := w.ackedAtEnd(); got != 0 {
+	if got := w.ackedAtEnd(0); got != 0 {
 		t.Errorf("%d before it ended", got)
 	}
-	w.forget()
-	w.forget() // and it stays away
-	if got := w.ackedAtEnd(); got != 900 {
+	w.ended(0)
+	w.ended(0) // and it stays away
+	if got := w.ackedAtEnd(0); got != 900 {
 		t.Errorf("%d, want the 900 of the replica that was in touch", got)
 	}
-	w.known, w.pid, w.info = true, 8, redis.Info{Role: redis.Replica} // it is started again,
-	w.forget()                                                        // and ends again
-	if got := w.ackedAtEnd(); got != 900 {
+	w.known, w.pid, w.info = true, 8, RedisInfo{Role: reconcile.Replica} // it is started again,
+	w.ended(0)                                                           // and ends again
+	if got := w.ackedAtEnd(0); got != 900 {
 		t.Errorf("%d after the end of a process that was no primary, want 900 still", got)
 	}
 }

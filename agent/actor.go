@@ -1,0 +1,235 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/redisd/redisd/node"
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
+)
+
+// actor carries actions out: on redis-server, redis-sentinel, their processes, and the
+// floating addresses. It decides nothing.
+type actor struct {
+	*site
+	files    *files
+	talk     *talk
+	requests *requests
+	server   *redis.Server
+	sentinel *redis.Sentinel
+	procs    [2]*supervised
+	vips     *vipSet
+	quorum   func() int // of the voters
+}
+
+// stopGrace is how long a process may take to stop: redis-server saves its data, and with
+// many GiB that takes minutes.
+const stopGrace = 5 * time.Minute
+
+// perform carries out one action, and says how that went.
+func (a *actor) perform(parent context.Context, do node.Do) node.Done {
+	ctx, cancel := bounded(parent, do.Until)
+	defer cancel()
+	done := node.Done{ID: do.ID}
+	if do.Until != 0 && now() >= do.Until {
+		done.Err = context.DeadlineExceeded // this agent stood still in between
+		return done
+	}
+	switch act := do.Action.(type) {
+	case node.Fence:
+		a.fence(ctx, act, &done)
+	case reconcile.StopWrites:
+		a.stopWrites(ctx, do, &done)
+	case reconcile.StartRedis:
+		done.PID, done.Err = a.startRedis(ctx, act.Primary, do.SetAside)
+	case reconcile.StartSentinel:
+		done.PID, done.Err = a.startSentinel(ctx, act.Primary)
+	case reconcile.CheckInSync, reconcile.CheckRecorded, reconcile.AwaitOffset:
+		done.Err = a.withSuccessor(ctx, do)
+	case reconcile.HoldVIP, reconcile.DropVIP:
+		done.Err = a.moveVIP(ctx, do)
+	case reconcile.StopRedis, reconcile.StopSentinel, reconcile.KillRedis:
+		done.Err = a.endProcess(parent, do.Action)
+	case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
+		done.Err = a.tellSentinel(ctx, do.Action)
+	case reconcile.FenceRemote:
+		done.Err = a.fenceRemote(ctx, act.Addr)
+	default:
+		done.Err = a.tellRedis(ctx, do.Action)
+	}
+	done.Answered = redis.AnswerOf(done.Err).Answered()
+	return done
+}
+
+// fence takes the right to write from redis-server. What the agent before this one asked for
+// must not lift it again.
+func (a *actor) fence(ctx context.Context, act node.Fence, done *node.Done) {
+	if act.CloseStale {
+		if done.Err = a.server.CloseOthers(ctx); done.Err != nil {
+			return
+		}
+		done.StaleClosed = true
+	}
+	if done.Err = a.server.SetFence(ctx); done.Err == nil {
+		a.log.Info("redis-server fenced: no writes", "why", act.Why)
+	}
+}
+
+func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
+	switch act := action.(type) {
+	case reconcile.CloseClients:
+		n, err := a.server.CloseClients(ctx)
+		a.log.Info("clients closed", "clients", n)
+		return err
+	case reconcile.SetMinReplicas:
+		if err := a.server.SetMinReplicas(ctx, act.N); err != nil {
+			return err
+		}
+		a.log.Info("writes accepted", "min_replicas_to_write", act.N)
+		return nil
+	case reconcile.SetPriority:
+		return a.server.SetPriority(ctx, act.N)
+	case reconcile.Promote:
+		if err := a.server.Promote(ctx, act.MinReplicas); err != nil {
+			return err
+		}
+		a.log.Info("redis-server promoted", "min_replicas_to_write", act.MinReplicas)
+		a.events.add("promoted", "this node's redis-server is primary")
+		return nil
+	case reconcile.Follow:
+		addr, err := netip.ParseAddrPort(act.Primary)
+		if err != nil {
+			return err
+		}
+		a.log.Info("redis-server follows another primary", "primary", act.Primary)
+		return a.server.Follow(ctx, addr, act.CloseClients)
+	}
+	return fmt.Errorf("action %T is not known", action)
+}
+
+// fenceRemote fences the holder's redis-server, whose own agent is silent.
+func (a *actor) fenceRemote(ctx context.Context, addr string) error {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return err
+	}
+	s := redis.NewServer(to, a.agentCredentials())
+	defer s.Close()
+	if err := s.SetFence(ctx); err != nil {
+		return err
+	}
+	if _, err := s.CloseClients(ctx); err != nil {
+		return err
+	}
+	a.log.Warn("fenced the primary from here: its agent is silent", "primary", addr)
+	a.events.add("remote_fence", addr)
+	return nil
+}
+
+// endProcess asks a process to end and returns at once: a redis-server that saves its data
+// must not hold up the rounds. Or it ends it for good.
+func (a *actor) endProcess(ctx context.Context, action fmt.Stringer) error {
+	switch act := action.(type) {
+	case reconcile.StopRedis:
+		a.procs[node.Redis].stop(ctx, stopGrace)
+	case reconcile.StopSentinel:
+		a.procs[node.Sentinel].stop(ctx, stopGrace)
+	case reconcile.KillRedis:
+		p := a.procs[node.Redis]
+		a.log.Warn("redis-server is killed", "why", act.Why)
+		a.events.add("redis_killed", act.Why)
+		if err := p.Kill(); err != nil && !errors.Is(err, supervisor.ErrNotRunning) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
+	switch act := do.Action.(type) {
+	case reconcile.DropVIP:
+		if err := a.vips.drop(ctx, act.Address); err != nil {
+			return err
+		}
+		a.log.Info("vip dropped", "vip", act.Address, "why", act.Why)
+		a.requests.step(do.Request, "vip_dropped", "VIP %s dropped by %s", act.Address, a.name())
+	case reconcile.HoldVIP:
+		first, err := a.vips.hold(ctx, act.Address)
+		if err == nil && first {
+			a.log.Info("vip held", "vip", act.Address)
+			a.events.add("vip_held", act.Address)
+			a.checkOwner(context.WithoutCancel(ctx), act.Address)
+		}
+		return err
+	}
+	return nil
+}
+
+// checkOwner looks, beside everything else, whether somebody else answers for an address
+// that was just taken: taking it must not wait, but an operator must know.
+func (a *actor) checkOwner(ctx context.Context, address string) {
+	a.talk.beside(func() {
+		other, err := a.vips.probe(ctx, address)
+		if err != nil || other == nil {
+			return
+		}
+		a.log.Warn("another host answers for the VIP", "vip", address, "hardware_address", other.String(), "cure", "find the host with that hardware address and take the VIP off it")
+		a.events.add("vip_conflict", address+" is also at "+other.String())
+	})
+}
+
+func (a *actor) tellSentinel(ctx context.Context, action fmt.Stringer) error {
+	s, name := a.sentinel, a.cfg.Load().Cluster.Name
+	switch act := action.(type) {
+	case reconcile.Monitor:
+		return a.monitor(ctx, act)
+	case reconcile.TuneSentinel:
+		err := s.Tune(ctx, sentinelTimers)
+		if errors.Is(err, redis.ErrUnsupported) {
+			a.log.Info("this redis-sentinel's timers cannot be set; it learns of changes more slowly")
+			return nil
+		}
+		return err
+	case reconcile.SetSentinel:
+		if err := s.Set(ctx, name, redis.Directive{Name: act.Option, Value: act.Value}); err != nil {
+			return err
+		}
+		a.log.Info("sentinel option set", "option", act.Option, "value", act.Value)
+	case reconcile.Publish:
+		if err := s.Failover(ctx, name); err != nil {
+			return err
+		}
+		a.log.Info("sentinels asked to publish this primary")
+	}
+	return nil
+}
+
+// monitor sets the local Sentinel up anew for a primary it does not know, or has wrong and
+// did not correct.
+func (a *actor) monitor(ctx context.Context, act reconcile.Monitor) error {
+	addr, err := netip.ParseAddrPort(act.Primary)
+	if err != nil {
+		return err
+	}
+	cfg := a.cfg.Load()
+	s, name := a.sentinel, cfg.Cluster.Name
+	if err := s.Remove(ctx, name); err != nil && !errors.Is(err, redis.ErrUnknownPrimary) {
+		return err
+	}
+	if err := s.Monitor(ctx, name, addr, act.Quorum); err != nil {
+		return err
+	}
+	a.log.Info("sentinel watches the primary", "primary", act.Primary, "quorum", act.Quorum)
+	return s.Set(ctx, name,
+		redis.Directive{Name: "auth-user", Value: "redisd-sentinel"},
+		redis.Directive{Name: "auth-pass", Value: a.secret.Password("redis sentinel")},
+		redis.Directive{Name: "down-after-milliseconds", Value: fmt.Sprint(time.Duration(cfg.Sentinel.DownAfter).Milliseconds())},
+		redis.Directive{Name: "failover-timeout", Value: fmt.Sprint(time.Duration(cfg.Sentinel.FailoverTimeout).Milliseconds())},
+		redis.Directive{Name: "parallel-syncs", Value: fmt.Sprint(parallelSyncs)},
+	)
+}

@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/redisd/redisd/node"
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/redis"
+	"github.com/redisd/redisd/supervisor"
+)
+
+// poller asks the local redis-server, the local redis-sentinel and the holder's
+// redis-server, and translates what they say. It keeps the last INFO for people.
+type poller struct {
+	*site
+	server       *redis.Server
+	sentinel     *redis.Sentinel
+	proc         *supervisor.Process
+	sentinelProc *supervisor.Process
+
+	mu     sync.Mutex
+	info   redis.Info
+	pid    int // the process that it is of; 0: nothing was learnt
+	holder *redis.Server
+}
+
+// poll answers one of the three polls; nil: there is nothing to answer.
+func (p *poller) poll(do node.Do) node.Input {
+	ctx, cancel := bounded(context.Background(), do.Until)
+	defer cancel()
+	switch a := do.Action.(type) {
+	case node.PollRedis:
+		return p.pollRedis(ctx, do.ID, a)
+	case node.PollSentinel:
+		return p.pollSentinel(ctx, do.ID, a)
+	case node.Probe:
+		return p.probe(ctx, do.ID, a)
+	}
+	return nil
+}
+
+// bounded ends when the node's clock shows until; 0: nothing bounds it.
+func bounded(ctx context.Context, until time.Duration) (context.Context, context.CancelFunc) {
+	if until == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, until-now())
+}
+
+func (p *poller) pollRedis(ctx context.Context, id uint64, a node.PollRedis) node.Input {
+	st := p.proc.State()
+	in := node.RedisPolled{ID: id, Began: now()}
+	if st.Status != supervisor.Running {
+		return in
+	}
+	in.PID = st.PID
+	var err error
+	if a.CloseStale {
+		err = p.server.CloseOthers(ctx)
+		in.StaleClosed = err == nil
+	}
+	var info redis.Info
+	var set redis.Settings
+	if err == nil {
+		info, set, err = p.server.Poll(ctx)
+	}
+	if err == nil {
+		p.keep(info, st.PID)
+		in.Info = redisInfo(info, set)
+		return in
+	}
+	in.Silent.RanFor = time.Since(st.StartedAt)
+	if proc, err := p.proc.Proc(); err == nil {
+		in.Silent.Known, in.Silent.State, in.Silent.CPU = true, proc.State, proc.MainCPU
+	}
+	return in
+}
+
+func redisInfo(i redis.Info, set redis.Settings) *node.RedisInfo {
+	out := &node.RedisInfo{
+		RunID: i.RunID, LinkUp: i.LinkUp, Syncing: i.SyncInProgress, Loading: i.Loading,
+		WriteError: !i.AOFWriteOK || !i.RDBOK, ReplID: i.ReplID, Offset: i.Offset, Keys: i.Keys,
+		MinReplicas: set.MinReplicas, MaxLag: set.MaxLag, Priority: set.Priority, Role: reconcile.Replica,
+	}
+	if i.Role == redis.Primary {
+		out.Role = reconcile.Primary
+	}
+	if i.PrimaryAddr.IsValid() {
+		out.PrimaryAddr = i.PrimaryAddr.String()
+	}
+	for _, l := range i.Replicas {
+		out.Replicas = append(out.Replicas, reconcile.Link{Addr: l.Addr.String(), Online: l.Online, Lag: l.Lag, Offset: l.Offset})
+	}
+	return out
+}
+
+func (p *poller) keep(info redis.Info, pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.info, p.pid = info, pid
+}
+
+// last is the last INFO of the process that runs.
+func (p *poller) last() (redis.Info, bool) {
+	st := p.proc.State()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.info, st.Status == supervisor.Running && p.pid == st.PID
+}
+
+func (p *poller) pollSentinel(ctx context.Context, id uint64, a node.PollSentinel) node.Input {
+	in := node.SentinelPolled{ID: id}
+	st := p.sentinelProc.State()
+	if st.Status != supervisor.Running {
+		return in
+	}
+	in.PID = st.PID
+	name := p.cfg.Load().Cluster.Name
+	view, err := p.sentinel.Primary(ctx, name)
+	switch {
+	case errors.Is(err, redis.ErrUnknownPrimary):
+		in.View = &node.SentinelView{}
+		return in
+	case err != nil:
+		return in
+	}
+	peers, err := p.sentinel.Peers(ctx, name)
+	if err != nil {
+		return in
+	}
+	v := &node.SentinelView{
+		Monitors: view.Addr.String(), Failover: view.Flags.FailoverInProgress, Quorum: view.Quorum, Peers: len(peers),
+		DownAfter: view.DownAfter, FailoverTimeout: view.FailoverTimeout,
+	}
+	if a.Want != "" && a.Want != v.Monitors {
+		v.Choice = p.choice(ctx, name)
+	}
+	in.View = v
+	return in
+}
+
+// choice is the replica that this Sentinel would promote.
+func (p *poller) choice(ctx context.Context, name string) string {
+	replicas, err := p.sentinel.Replicas(ctx, name)
+	if err != nil {
+		return ""
+	}
+	if choice, ok := redis.Successor(replicas); ok && choice.Addr.IsValid() {
+		return choice.Addr.String()
+	}
+	return ""
+}
+
+func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input {
+	s := p.follow(a.Addr)
+	if s == nil {
+		return nil
+	}
+	answer := s.Probe(ctx)
+	in := node.Probed{ID: id, Addr: a.Addr, Answered: answer.Answered()}
+	in.Connected = in.Answered || a.Connect && connects(s.Addr())
+	return in
+}
+
+// connects reports whether something takes connections at addr.
+func connects(addr netip.AddrPort) bool {
+	c, err := net.DialTimeout("tcp", addr.String(), node.ProbeTimeout)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// follow is the server at addr, and lets go of the one before.
+func (p *poller) follow(addr string) *redis.Server {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.holder != nil && p.holder.Addr().String() == addr {
+		return p.holder
+	}
+	if p.holder != nil {
+		p.holder.Close()
+		p.holder = nil
+	}
+	if to, err := netip.ParseAddrPort(addr); err == nil {
+		p.holder = redis.NewServer(to, p.agentCredentials())
+	}
+	return p.holder
+}
+
+func (p *poller) close() {
+	p.follow("")
+	p.server.Close()
+	p.sentinel.Close()
+}

@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/node"
+	"github.com/redisd/redisd/supervisor"
+)
+
+func (a *actor) startRedis(ctx context.Context, primary string, setAside bool) (pid int, err error) {
+	cfg := *a.cfg.Load()
+	if setAside {
+		if err := a.setAsideBroken(primary); err != nil {
+			return 0, err
+		}
+	}
+	if err := a.files.writeRedisFiles(cfg, primary); err != nil {
+		return 0, err
+	}
+	a.log.Info("starting redis-server", "replica_of", primary)
+	return a.run(ctx, a.procs[node.Redis], a.redisDir(), cfg.Redis.Binary, confgen.RedisConfName)
+}
+
+func (a *actor) startSentinel(ctx context.Context, primary string) (pid int, err error) {
+	cfg := *a.cfg.Load()
+	if err := a.files.writeSentinelFile(cfg, primary, a.quorum()); err != nil {
+		return 0, err
+	}
+	a.log.Info("starting redis-sentinel", "primary", primary)
+	return a.run(ctx, a.procs[node.Sentinel], a.sentinelDir(), cfg.Sentinel.Binary, confgen.SentinelConfName)
+}
+
+// run starts a program with its configuration. It gets an ordinary place in the queue for
+// the processor, behind the agent, which must not wait when it has to act, and an ordinary
+// place when memory runs out.
+func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string) (pid int, err error) {
+	ordinary := 0
+	err = p.Start(ctx, supervisor.Spec{Argv: []string{binary, filepath.Join(dir, conf)}, Dir: dir, OOMScoreAdj: &ordinary})
+	if err != nil {
+		return 0, err
+	}
+	pid = p.State().PID
+	if err := unix.Setpriority(unix.PRIO_PROCESS, pid, ordinary); err != nil {
+		a.log.Debug("priority not set", "program", binary, "error", err)
+	}
+	return pid, nil
+}
+
+// datasetNames are what redis-server loads when it starts.
+var datasetNames = []string{"appendonlydir", "dump.rdb"}
+
+// setAsideBroken moves a dataset out of the way that redis-server cannot load (an
+// append-only file that a full disk has cut, for example), so that this node gets it anew
+// from the primary. Nothing is deleted, and nothing is done while no other node is known to
+// have the data.
+func (a *actor) setAsideBroken(primary string) error {
+	aside := filepath.Join(a.redisDir(), "set-aside-"+time.Now().UTC().Format("20060102-150405"))
+	moved := false
+	for _, name := range datasetNames {
+		from := filepath.Join(a.redisDir(), name)
+		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.MkdirAll(aside, 0o750); err != nil {
+			return fmt.Errorf("set a broken dataset aside: %w", err)
+		}
+		if err := os.Rename(from, filepath.Join(aside, name)); err != nil {
+			return fmt.Errorf("set a broken dataset aside: %w", err)
+		}
+		moved = true
+	}
+	if moved {
+		a.log.Warn("redis-server cannot load its dataset: it is set aside, and this node gets it from the primary",
+			"set_aside", aside, "primary", primary, "cure", "remove the directory once it is of no use")
+		a.events.add("set_aside", "a dataset that could not be loaded: "+aside)
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// TestTiming holds what the timings require of one another.
+func TestTiming(t *testing.T) {
+	if reconcile.Lapse != election.Lapse {
+		t.Errorf("reconcile.Lapse is %v, election.Lapse %v", reconcile.Lapse, election.Lapse)
+	}
+	if reconcile.Ample != election.Lease-reconcile.Quiet {
+		t.Errorf("Ample is %v, a lease of %v has %v left after Quiet", reconcile.Ample, election.Lease, election.Lease-reconcile.Quiet)
+	}
+	if ProbeCalm+ProbeEvery >= reconcile.SilentRedis {
+		t.Errorf("with a probe every %v there is not always word of the last %v", ProbeCalm+ProbeEvery, reconcile.SilentRedis)
+	}
+	if reconcile.TakeMargin <= ActTimeout || reconcile.TakeMargin > election.Lease-2*election.RenewEvery {
+		t.Errorf("TakeMargin %v must outlast an action (%v), and leave room in a lease of %v", reconcile.TakeMargin, ActTimeout, election.Lease)
+	}
+	if room := election.Lapse - election.Lease; GuardMargin+FenceTimeout > room || WakeMargin >= GuardMargin {
+		t.Errorf("the guard comes %v after the end of a lease and may need %v, the rounds %v: the next lease begins after %v", GuardMargin, FenceTimeout, WakeMargin, room)
+	}
+	if reconcile.RankStep <= election.ClaimFor {
+		t.Errorf("RankStep %v: the second candidate comes before the claim of the first is over (%v)", reconcile.RankStep, election.ClaimFor)
+	}
+	// Between two actions renewals are sent; no single one may outlast half a lease.
+	for _, bound := range []Time{ActTimeout, SentinelTimeout, PollTimeout, CatchUp, RecordedWithin, FenceTimeout, FreshTimeout} {
+		if bound > election.Lease/2 {
+			t.Errorf("an action may take %v: a lease is %v", bound, election.Lease)
+		}
+	}
+}
