@@ -12,7 +12,7 @@ import (
 func (s *Status) judge(primary *NodeStatus, expect int) {
 	switch {
 	case s.ClusterID == "":
-		s.problem("not founded yet: %d of %d expected members are here", len(s.Nodes), expect)
+		s.problem("not bootstrapped yet: %d of %d expected members are here", len(s.Nodes), expect)
 	case primary == nil:
 		s.problem("there is no primary: nothing can be written")
 	case primary.State == "fenced":

@@ -30,7 +30,7 @@ func TestJudge(t *testing.T) {
 		says   string // in a problem; empty: no problem at all
 	}{
 		{"well", func(*Status) {}, "healthy", ""},
-		{"not founded", func(s *Status) { s.ClusterID, s.Primary = "", nil }, "down", "not founded yet: 3 of 3"},
+		{"not bootstrapped", func(s *Status) { s.ClusterID, s.Primary = "", nil }, "down", "not bootstrapped yet: 3 of 3"},
 		{"no primary", func(s *Status) { s.Primary = nil }, "down", "no primary"},
 		{"fenced", func(s *Status) { s.Nodes[0].State = "fenced" }, "down", "accepts no writes"},
 		{"replica away", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "c (10.0.0.3) is unreachable"},

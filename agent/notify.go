@@ -78,7 +78,7 @@ func describe(o reconcile.Observed) string {
 	case o.Election.Lease:
 		return "primary"
 	case o.Election.ClusterID == "":
-		return "waiting for the expected members to found the cluster"
+		return "waiting for the expected members to bootstrap the cluster"
 	case o.Redis.Running && o.Redis.Role == reconcile.Replica && o.Redis.LinkUp:
 		return "replica of " + o.Redis.PrimaryAddr
 	case o.Redis.Running:

@@ -12,6 +12,7 @@ import (
 	"github.com/redisd/redisd/confgen"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/internal/atomicfile"
+	"github.com/redisd/redisd/internal/directive"
 	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/redis"
 )
@@ -163,6 +164,6 @@ func directiveOf(key string, cfg config.Config) (name, value string, ok bool) {
 	if v, set := cfg.Redis.Directives[name]; set {
 		return name, confgen.SetValue(v), true
 	}
-	v, known := confgen.Default(name) // taken out of the file
+	v, known := directive.Default(name) // taken out of the file
 	return name, confgen.SetValue(v), known
 }

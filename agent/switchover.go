@@ -44,10 +44,10 @@ type Moved struct {
 	Error string `json:"error,omitempty"`
 	// TookMS is from the request to the first write that the new primary would accept.
 	TookMS float64 `json:"took_ms"`
-	// StandstillMS is how long no write was accepted, at most: from the order that stopped
+	// DowntimeMS is how long no write was accepted, at most: from the order that stopped
 	// them to the moment in which the new primary was seen to accept them, both on the
 	// clock of the old primary's host. Null: it was not measured.
-	StandstillMS *float64 `json:"standstill_ms"`
+	DowntimeMS *float64 `json:"write_downtime_ms"`
 	// Lost is 0 when the new primary was seen to have gone on from the offset at which
 	// writes were stopped, or a later one of the same history. Null: that could not be
 	// seen, and Unverified says why.
@@ -171,7 +171,7 @@ func (c *coordinator) carryThrough(ctx context.Context, r *request) (Moved, erro
 	took, fence := now(), r.fence()
 	m.To, m.TookMS = c.nameOf(p.id), millis(took-r.asked)
 	downtime := millis(took - fence.Since)
-	m.StandstillMS = &downtime
+	m.DowntimeMS = &downtime
 	r.step("promoted", "%s promoted, writes accepted", m.To)
 	m.verify(ctx, p.server, fence)
 	c.settle(ctx, r, p)

@@ -146,10 +146,6 @@ func defaultPart(w *confWriter, f RedisFacts) {
 	}
 }
 
-// Default is the value that RedisConf gives a directive if nobody else does; ok is
-// false where it leaves that to redis-server.
-func Default(name string) (value string, ok bool) { return directive.Default(name) }
-
 func directivePart(w *confWriter, f RedisFacts) {
 	lines := userLines(f.MaxMemory, f.Directives)
 	if len(lines) == 0 {

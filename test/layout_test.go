@@ -20,7 +20,8 @@ const module = "github.com/redisd/redisd/"
 // internal/..., which everybody may. A package that is not here fails the test.
 var allowed = map[string][]string{
 	"cmd/redisd": {"agent", "config", "confgen", "redis", "supervisor", "vip"},
-	"agent":      {"config", "confgen", "election", "gossip", "reconcile", "redis", "supervisor", "vip"},
+	"agent":      {"config", "confgen", "election", "gossip", "node", "reconcile", "redis", "supervisor", "vip"},
+	"node":       {"election", "reconcile"},
 
 	"config": {}, "confgen": {}, "election": {}, "gossip": {}, "reconcile": {}, "redis": {}, "supervisor": {}, "vip": {},
 	"internal/atomicfile": {}, "internal/directive": {}, "internal/secret": {}, "internal/slotfile": {},

@@ -110,8 +110,8 @@ func writeMoved(w io.Writer, m agent.Moved) error {
 		fmt.Fprintf(w, "note            %s\n", m.Note)
 	}
 	downtime := "not measured"
-	if m.StandstillMS != nil {
-		downtime = fmt.Sprintf("%.1f ms at most", *m.StandstillMS)
+	if m.DowntimeMS != nil {
+		downtime = fmt.Sprintf("%.1f ms at most", *m.DowntimeMS)
 	}
 	lost := "not verified: " + m.Unverified
 	if m.Lost != nil {

@@ -50,7 +50,7 @@ var pictures = map[string]func(*agent.Status){
 	},
 	"not-bootstrapped": func(s *agent.Status) {
 		s.Health, s.ClusterID, s.Primary = "down", "", nil
-		s.Problems = []string{"not founded yet: 1 of 3 expected members are here"}
+		s.Problems = []string{"not bootstrapped yet: 1 of 3 expected members are here"}
 		s.Nodes = []agent.NodeStatus{{Name: "a", Address: "10.0.0.1", Role: "unknown", State: "starting",
 			Sentinel: agent.SentinelStatus{State: "stopped"}, Versions: agent.Versions{Redisd: "0.1.0"}}}
 	},

@@ -130,10 +130,10 @@ func plainSwitchover(t *testing.T, c *cluster.Cluster) {
 	if m.Lost == nil || *m.Lost != 0 || m.PromotedFrom < m.FencedAt {
 		t.Errorf("losses not verified: %+v", m)
 	}
-	if m.StandstillMS == nil {
+	if m.DowntimeMS == nil {
 		t.Fatalf("write downtime not measured: %+v", m)
 	}
-	t.Logf("said %.1f ms at most, a client on the VIP saw %v", *m.StandstillMS, r.Downtime().Length())
+	t.Logf("said %.1f ms at most, a client on the VIP saw %v", *m.DowntimeMS, r.Downtime().Length())
 }
 
 // timeouts are too short, or just not: what the command says is what happened, also a
