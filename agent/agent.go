@@ -198,6 +198,7 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d := a.driver
 	d.step(node.VIPsConfigured{VIPs: a.vips.observed()})
 	d.tellMembers()
+	d.tellExits() // before a process of the same number is started
 	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range []func(context.Context) error{
 		a.talk.receive, d.saver, d.recorder, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,

@@ -158,11 +158,14 @@ func (p *poller) choice(ctx context.Context, name string) string {
 
 func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input {
 	s := p.follow(a.Addr)
-	if s == nil {
+	in := node.Probed{ID: id, Addr: a.Addr}
+	switch {
+	case a.Addr == "":
 		return nil
+	case s == nil:
+		return in // what gossip has for an address is none
 	}
-	answer := s.Probe(ctx)
-	in := node.Probed{ID: id, Addr: a.Addr, Answered: answer.Answered()}
+	in.Answered = s.Probe(ctx).Answered()
 	in.Connected = in.Answered || a.Connect && connects(s.Addr())
 	return in
 }

@@ -54,7 +54,6 @@ func (p *supervised) pid() int {
 
 // watchProcesses tells the node of every exit.
 func (d *driver) watchProcesses(ctx context.Context) error {
-	d.tellExits()
 	for {
 		select {
 		case <-ctx.Done():

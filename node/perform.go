@@ -178,6 +178,7 @@ func (n *Node) runProcess(l Lane, action reconcile.Action, then func(error)) {
 	case reconcile.StartRedis:
 		do.SetAside = a.Primary != "" && p.failed >= brokenAfter
 	}
+	n.starting(which)
 	n.do(l, do, func(d Done) {
 		switch {
 		case d.Err != nil:

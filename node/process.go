@@ -19,6 +19,17 @@ func (p *process) started(pid int) {
 	}
 }
 
+// starting forgets what was said of processes by their number: after a boot, or in a
+// container, the next one may well have the same.
+func (n *Node) starting(which Process) {
+	n.procs[which].ended, n.procs[which].stopOf = 0, 0
+	if which == Redis {
+		n.redis.killed, n.unanswered = 0, 0
+		return
+	}
+	n.sentinel.tunedPID = 0
+}
+
 // answered takes note that the process got as far as to answer.
 func (p *process) answered(pid int) { p.answeredBy, p.failed = pid, 0 }
 

@@ -1,0 +1,86 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
+)
+
+// start has the node start redis-server, which gets that process number.
+func (b *bench) start(pid int) {
+	b.t.Helper()
+	b.do = nil
+	for range 200 {
+		b.tick(50 * ms)
+		b.answerPolls(nil)
+		if d := b.take("start redis-server"); d.ID != 0 {
+			b.step(Done{ID: d.ID, PID: pid})
+			return
+		}
+		do := b.do
+		b.do = nil
+		for _, d := range do {
+			b.step(Done{ID: d.ID})
+		}
+		b.settleElection()
+	}
+	b.t.Fatal("redis-server is not started")
+}
+
+// After a boot, and in containers, a process may get the number that an earlier one had.
+// A node that took it for that one thought it dead for ever.
+func TestProcessOfTheSameNumber(t *testing.T) {
+	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
+	b.step(Exited{Process: Redis, PID: 62, Code: -1}) // while no agent ran
+	b.start(62)
+	if !b.n.Observe(b.now).Redis.Running {
+		t.Fatal("the new process 62 is taken for the old one")
+	}
+	b.n.kill(Guard, "test", func(error) {})
+	b.step(Done{ID: b.n.nextID})
+	if !b.n.Observe(b.now).Redis.Dying {
+		t.Fatal("not dying after SIGKILL")
+	}
+	b.step(Exited{Process: Redis, PID: 62, Code: -1})
+	b.start(62)
+	if r := b.n.Observe(b.now).Redis; !r.Running || r.Dying {
+		t.Errorf("the third process 62: %+v", r)
+	}
+	b.step(Exited{Process: Redis, PID: 62, Code: 1, RanFor: time.Second})
+	if b.n.Observe(b.now).Redis.Running {
+		t.Error("its end is not seen")
+	}
+}
+
+// An exit that is faster than the word of the start counts.
+func TestExitBeforeStarted(t *testing.T) {
+	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
+	b.tick(100 * ms)
+	d := b.must("start redis-server")
+	b.step(Exited{Process: Redis, PID: 7, Code: 1})
+	b.step(Done{ID: d.ID, PID: 7})
+	if b.n.Observe(b.now).Redis.Running {
+		t.Error("it runs, although it has ended")
+	}
+}
+
+// A dataset is set aside only when redis-server has ended three times before it ever
+// answered, and another node has the data.
+func TestSetAside(t *testing.T) {
+	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
+	for i := range brokenAfter {
+		b.start(10 + i)
+		b.step(Exited{Process: Redis, PID: 10 + i, Code: 1})
+	}
+	var aside bool
+	b.n.runProcess(Guard, reconcile.StartRedis{}, func(error) {})
+	aside = b.n.out.Do[len(b.n.out.Do)-1].SetAside
+	if aside {
+		t.Error("set aside although nobody else is known to have the data")
+	}
+	b.n.runProcess(Guard, reconcile.StartRedis{Primary: "10.0.0.2:6379"}, func(error) {})
+	if !b.n.out.Do[len(b.n.out.Do)-1].SetAside {
+		t.Error("not set aside")
+	}
+}
