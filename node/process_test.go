@@ -10,7 +10,6 @@ import (
 // start has the node start redis-server, which gets that process number.
 func (b *bench) start(pid int) {
 	b.t.Helper()
-	b.do = nil
 	for range 200 {
 		b.tick(50 * ms)
 		b.answerPolls(nil)
