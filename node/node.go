@@ -59,6 +59,7 @@ type Node struct {
 	clusterID  func() string
 	desired    reconcile.Desired
 	at         Time // of the Step that runs
+	begun      bool // the first Tick has come
 	out        Ready
 
 	ballot   ballot
@@ -144,6 +145,7 @@ func (n *Node) Step(at Time, in Input) Ready {
 func (n *Node) take(in Input) {
 	switch in := in.(type) {
 	case Tick:
+		n.begun = true
 	case Wake:
 		n.wake()
 	case Configured:
@@ -187,8 +189,12 @@ func (n *Node) take(in Input) {
 	}
 }
 
-// advance does whatever can be done now.
+// advance does whatever can be done now. Before the first Tick that is nothing: the driver
+// says first what it found.
 func (n *Node) advance() {
+	if !n.begun {
+		return
+	}
 	n.guardStep()
 	for {
 		moved := n.readInbox()
@@ -206,6 +212,9 @@ func (n *Node) advance() {
 
 // next is when Step(Tick) is due.
 func (n *Node) next() Time {
+	if !n.begun {
+		return n.at
+	}
 	next := never
 	if !n.ballot.saving && !n.lanes[Rounds].busy { // else its end is what the round waits for
 		next = n.round.next()

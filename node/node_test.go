@@ -31,6 +31,7 @@ func newBench(t *testing.T, o Options) *bench {
 	t.Helper()
 	b := &bench{t: t, n: newNode(t, o)}
 	b.now = b.n.at
+	b.last.Until = b.now
 	return b
 }
 
@@ -420,6 +421,7 @@ func TestObserveChangesNothing(t *testing.T) {
 // A pause that an operator asked for counts once it is on disk, and the later one wins.
 func TestPause(t *testing.T) {
 	b := newBench(t, Options{})
+	b.step(Tick{})
 	b.step(SetPause{Pause: Pause{Version: 1, On: true}})
 	if b.n.Paused().On || len(b.saves) != 1 || !b.saves[0].Pause.On {
 		t.Fatalf("paused %v before it is on disk, saves %+v", b.n.Paused(), b.saves)

@@ -83,3 +83,18 @@ func TestSetAside(t *testing.T) {
 		t.Error("not set aside")
 	}
 }
+
+// What the driver found is known before anything is begun: a process that ended before this
+// agent was there must not be taken for the one that it starts.
+func TestNothingBeforeTheFirstTick(t *testing.T) {
+	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
+	b.step(VIPsConfigured{})
+	b.step(Members{})
+	if b.step(Exited{Process: Redis, PID: 42, Code: -1}); len(b.do) > 0 {
+		t.Fatalf("begun: %v", b.do)
+	}
+	b.start(42)
+	if !b.n.Observe(b.now).Redis.Running {
+		t.Error("the process that it started is taken for the one that had ended")
+	}
+}

@@ -74,8 +74,11 @@ func TestRecordOutlivesRedis(t *testing.T) {
 	n := newNode(t, Options{})
 	n.redis.known, n.redis.pid, n.redis.rec = true, 1, Record{Term: 7, Offset: 1600, Keys: 1}
 	n.procs[Redis].pid = 1
+	n.Step(n.at, Tick{})
+	n.Step(n.at, RecordSaved{})
+	n.redis.rec.Offset = 1700
 	r := n.Step(n.at+RecordEvery, Exited{Process: Redis, PID: 1})
-	if r.Record == nil || r.Record.Record.Offset != 1600 {
+	if r.Record == nil || r.Record.Record.Offset != 1700 {
 		t.Fatalf("after the end of redis-server: %+v", r.Record)
 	}
 	sync := r.Record.Sync
