@@ -222,3 +222,7 @@ func (n *Node) observeRedis() reconcile.Redis {
 	}
 	return r
 }
+
+// RedisInfo is the newest answer of the local redis-server; ok is false when it has given
+// none since it was started.
+func (n *Node) RedisInfo() (info RedisInfo, ok bool) { return n.redis.info, n.redis.known }
