@@ -2,10 +2,12 @@ package nodes
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
 
@@ -26,7 +28,6 @@ type checker struct {
 	spoilt int
 	// votes is whom each voted for last: to be asked again changes nothing.
 	votes [most]vote
-	voter dataset
 }
 
 // history is what was acknowledged in a segment.
@@ -106,7 +107,7 @@ func (c *checker) writers() {
 // it, or just had not been able to: no election can help there.
 func (c *checker) exempt(h *host) {
 	w, r := c.w, &h.redis
-	if h.alive() && w.now > h.thawedAt+settling && !h.agent.redisW.raw {
+	if h.alive() && w.now > h.thawedAt+settling && !h.agent.raw {
 		r.exempt = false // its agent has looked, and let go if it had to
 		return
 	}
@@ -144,14 +145,45 @@ func (c *checker) tookVIP(h *host) {
 	}
 }
 
+// saving is called when a node has decided something and is about to put it on disk: that
+// it gives the lease back, or whom it votes for.
+func (c *checker) saving(a *agent, st *node.State, events []node.Event) {
+	e := &st.Election
+	term := uint64(e.HolderTerm)
+	if string(e.Holder) == a.h.id && e.Released && !a.released(e.HolderTerm) {
+		d := st.Drained
+		switch {
+		case d != nil && d.Term == term:
+			// A successor whose agent has not seen the link yet cannot show what it has.
+			rec := node.Record{}
+			if t := a.target.agent; t != nil {
+				rec, _ = t.n.Unrecorded(false)
+			}
+			c.released(a.h, term, rec.Term == term, true, d)
+		case slices.ContainsFunc(events, func(e node.Event) bool { _, ok := e.(node.LeaseReleased); return ok }):
+			c.released(a.h, term, false, st.Whole == term, nil)
+		}
+	}
+	if t := c.w.host(string(e.Vote)); t != nil && t != a.h && e.Term > e.HolderTerm {
+		if m := a.claims[t.i]; m.Term == e.Term {
+			c.voted(a, t, m)
+		}
+	}
+}
+
+// released: this node had given the lease of that term back before.
+func (a *agent) released(term election.Term) bool {
+	e := &a.h.disk.state.Election
+	return string(e.Holder) == a.h.id && e.HolderTerm == term && e.Released
+}
+
 // released is called before the lease is given back.
-func (c *checker) released(h *host, handedOver, whole bool) {
-	r, a := &h.redis, h.agent
-	term := uint64(a.e.View(h.local()).HolderTerm)
+func (c *checker) released(h *host, term uint64, handedOver, whole bool, drained *node.Drained) {
+	r := &h.redis
 	if whole && r.up {
 		k := kept{term: term, data: dataset{true, r.hist, r.pos}}
-		if a.drained.term == term {
-			k.drained, k.data.pos = true, a.drained.offset+r.shift
+		if drained != nil {
+			k.drained, k.data.pos = true, drained.Offset+r.shift
 		}
 		h.keeps = k
 	}
@@ -165,26 +197,32 @@ func (c *checker) released(h *host, handedOver, whole bool) {
 // for what it saw a replica acknowledge.
 func (c *checker) ended(h *host) {
 	r, a := &h.redis, h.agent
-	if !h.alive() || !r.primary || a.redisW.info.run != r.run || !a.redisW.known || a.redisW.info.acked() == 0 {
+	if !h.alive() || !r.primary {
 		return
 	}
-	term := uint64(a.e.View(h.local()).HolderTerm)
-	if h.keeps.drained && h.keeps.term == term || a.redisW.rec.term != term {
+	o, acked := a.n.Observe(h.local()), int64(0)
+	for _, l := range o.Redis.Replicas {
+		if l.Online {
+			acked = max(acked, l.Offset)
+		}
+	}
+	term := o.Election.Term
+	if !o.Redis.Known || acked == 0 || h.keeps.drained && h.keeps.term == term || o.Redis.Data.Term != term {
 		return
 	}
 	h.keeps = kept{
-		term: term, data: dataset{true, r.hist, a.redisW.info.acked() + r.shift}, gen: a.gen, from: h.local(), until: c.w.now + ackedCounts*99/100,
+		term: term, data: dataset{true, r.hist, acked + r.shift}, gen: a.gen, from: h.local(), until: c.w.now + node.AckedCounts*99/100,
 	}
 }
 
 // answersFor is what a host answers for, having given the lease back.
-func (c *checker) answersFor(h *host) dataset {
-	k, a, rw := &h.keeps, h.agent, &h.agent.redisW
-	v := a.e.View(h.local())
+func (c *checker) answersFor(h *host, o reconcile.Observed) dataset {
+	k, a := &h.keeps, h.agent
+	e := &o.Election
 	switch {
-	case h.doubt, k.term == 0, v.Holder != a.self, !v.Released, uint64(v.HolderTerm) != k.term, rw.rec.term != k.term:
+	case h.doubt, k.term == 0, e.Holder != h.id, !e.Released, e.Term != k.term, o.Redis.Data.Term != k.term:
 	case k.until > 0 && (c.w.now > k.until || k.gen != a.gen || a.exitedAt < k.from): // or it does not know yet
-	case !k.drained && k.until == 0 && (!h.redis.up || h.redis.loading || !rw.known || rw.pid != h.redis.run || rw.silentSince > 0 || h.redis.link == linkSyncing):
+	case !k.drained && k.until == 0 && (!h.redis.up || h.redis.loading || !o.Redis.Known || o.Redis.SilentSince > 0 || h.redis.link == linkSyncing):
 	default:
 		return k.data
 	}
@@ -238,60 +276,50 @@ func (c *checker) letIn(h *host, term uint64) {
 	c.handed = false
 }
 
-// asked is called when a voter has looked at its dataset and is about to answer.
-func (c *checker) asked(a *agent, m election.Claim, local election.Local) {
-	r, rw := &a.h.redis, &a.redisW
+// voted: S2. A voter that knows its data votes for nobody who lacks some of it. It is
+// called when a vote has been decided on, after a poll of the dataset, and before it is on
+// disk.
+func (c *checker) voted(a *agent, t *host, m election.Claim) {
+	w, v := c.w, vote{m.Term, m.Candidate}
+	again := c.votes[a.h.i] == v
+	c.votes[a.h.i] = v
+	mine := c.known(a, m)
+	if again || !mine.valid || t.doubt {
+		return
+	}
+	w.flow()
+	for _, s := range mine.hist {
+		need := min(has(mine.hist, mine.pos, s.id), c.segments[s.id].acked)
+		if need > s.start && has(t.redis.hist, t.redis.pos, s.id) < need {
+			c.failf("%s votes for %s, which lacks %d bytes of segment %d", a.h.id, t.id, need-max(s.start, has(t.redis.hist, t.redis.pos, s.id)), s.id)
+		}
+	}
+}
+
+// known is the data that a voter knows it has.
+func (c *checker) known(a *agent, m election.Claim) dataset {
+	h, r := a.h, &a.h.redis
+	o := a.n.Observe(h.local())
+	info, _ := a.n.RedisInfo()
 	if c.w.trace != nil {
-		c.w.logf("%s is asked by %s with %v, has %+v (at %d of %d)", a.h.id, m.Candidate, m.Data, local, rw.info.offset+r.shift, r.pos)
+		c.w.logf("%s votes for %s with %v, has %+v (at %d of %d)", h.id, m.Candidate, m.Data, a.n.Local(), info.Offset+r.shift, r.pos)
 	}
-	c.voter = dataset{}
 	if m.Holding || m.Founding || m.Forced {
-		return
+		return dataset{}
 	}
-	if c.voter = c.answersFor(a.h); c.voter.valid {
-		return
+	if d := c.answersFor(h, o); d.valid {
+		return d
 	}
-	if !local.Candidate && c.w.wrong != VoteAnyData || a.h.doubt || !r.up || r.loading || r.link == linkSyncing || !rw.known || rw.pid != r.run {
-		return
+	// Who could be primary itself, whatever the node makes of that.
+	candidate := h.d.Redis && !a.stopping && o.Election.Holder != h.id || a.n.Local().Candidate
+	if !candidate || h.doubt || !r.up || r.loading || r.link == linkSyncing || !o.Redis.Known {
+		return dataset{}
 	}
-	if !r.whole || len(r.hist) == 0 || rw.rec.term < c.segments[r.hist[len(r.hist)-1].id].term || rw.rec.term < uint64(a.e.View(a.h.local()).HolderTerm) {
-		return // it does not know all that it has: see doc.go
+	term := o.Redis.Data.Term
+	if !r.whole || len(r.hist) == 0 || term < c.segments[r.hist[len(r.hist)-1].id].term || term < o.Election.Term {
+		return dataset{} // it does not know all that it has: see doc.go
 	}
-	c.voter = dataset{true, r.hist, rw.info.offset + r.shift}
-}
-
-// answered: S2. A voter that knows its data votes for nobody who lacks some of it.
-func (c *checker) answered(a *agent, m election.Claim, out []election.Envelope) {
-	w := c.w
-	for _, env := range out {
-		reply, ok := env.Message.(election.ClaimReply)
-		if !ok {
-			continue
-		}
-		if w.trace != nil {
-			w.logf("%s answers %s in term %d: %v %s", a.h.id, m.Candidate, m.Term, reply.Granted, reply.Denied)
-		}
-		t, v := w.host(string(m.Candidate)), vote{m.Term, m.Candidate}
-		again := c.votes[a.h.i] == v
-		if reply.Granted {
-			c.votes[a.h.i] = v
-		}
-		if !reply.Granted || again || !c.voter.valid || t.doubt {
-			continue
-		}
-		w.flow()
-		for _, s := range c.voter.hist {
-			need := min(has(c.voter.hist, c.voter.pos, s.id), c.segments[s.id].acked)
-			if need > s.start && has(t.redis.hist, t.redis.pos, s.id) < need {
-				c.failf("%s votes for %s, which lacks %d bytes of segment %d", a.h.id, t.id, need-max(s.start, has(t.redis.hist, t.redis.pos, s.id)), s.id)
-			}
-		}
-	}
-}
-
-func (c *checker) claimed(a *agent) {
-	v := a.e.View(a.h.local())
-	c.w.logf("%s claims; it knows %s of term %d, released %v", a.h.id, v.Holder, v.HolderTerm, v.Released)
+	return dataset{true, r.hist, info.Offset + r.shift}
 }
 
 // healthy says what is wrong; "" when nothing is.
@@ -316,7 +344,7 @@ func (c *checker) healthy() string {
 	if w.trace != nil {
 		w.flow()
 	}
-	if _, ok := p.agent.leased(); !ok {
+	if !p.agent.n.View(p.local()).Lease {
 		return "the primary has no lease"
 	}
 	for _, h := range w.hosts {
@@ -333,7 +361,7 @@ func (c *checker) healthy() string {
 			return h.id + " is not in sync"
 		case !s.up || s.monitors != p.i:
 			return "the sentinel on " + h.id + " does not name the primary"
-		case w.now < h.agent.actedAt+3*tick:
+		case w.now < h.agent.actedAt+3*node.TickEvery:
 			return h.id + " still has plans"
 		}
 	}
@@ -371,7 +399,7 @@ func (w *world) settle() {
 			c.failf("%v after the last fault: %s", Bound, why)
 			return
 		}
-		w.run(w.now + tick)
+		w.run(w.now + node.TickEvery)
 	}
 }
 
@@ -379,8 +407,10 @@ func (w *world) settle() {
 // has that, or the last primary any data.
 func (w *world) waits() bool {
 	for _, h := range w.hosts {
-		if h.d.FailoverLag == 0 || !h.alive() || h.redis.accepts() ||
-			h.d.Redis && h.agent.o.Redis.Data.Term > 0 && !reconcile.TooFarBehind(h.agent.o, h.d) {
+		if h.d.FailoverLag == 0 || !h.alive() || h.redis.accepts() {
+			return false
+		}
+		if o := h.agent.n.Observe(h.local()); h.d.Redis && o.Redis.Data.Term > 0 && !reconcile.TooFarBehind(o, h.d) {
 			return false
 		}
 	}
@@ -391,8 +421,8 @@ func (w *world) waits() bool {
 func (w *world) barren() bool {
 	founded := false
 	for _, h := range w.hosts {
-		founded = founded || h.disk.election.HolderTerm > 0 && h.disk.election.Released
-		if h.disk.record.term > 0 {
+		founded = founded || h.disk.state.Election.HolderTerm > 0 && h.disk.state.Election.Released
+		if h.disk.record.Term > 0 {
 			return false
 		}
 	}

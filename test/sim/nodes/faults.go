@@ -1,7 +1,10 @@
 package nodes
 
 import (
+	"strconv"
 	"time"
+
+	"github.com/redisd/redisd/node"
 )
 
 // profile is how bad a schedule is; each seed draws its own.
@@ -216,7 +219,7 @@ func (a *agent) stuckPromotion() {
 	}
 	t.what = tripNone
 	back := w.soon(t.lasts)
-	h.stand(back + firstRenewal + w.upTo(fenceTimeout+5*ms))
+	h.stand(back + node.FirstRenewal + w.upTo(node.FenceTimeout+5*ms))
 	w.after(w.upTo(ms), func() {
 		if h.agent == a {
 			h.killAgent("while its redis-server stands still", back)
@@ -236,12 +239,11 @@ func (w *world) handOverAndDie(d time.Duration) {
 	w.isolate(lags, true, true, 150*ms+w.upTo(300*ms))
 	w.after(w.upTo(200*ms), func() {
 		a := p.agent
-		if w.quiet || a == nil || a.frozen || a.wish.active {
+		if w.quiet || a == nil || a.frozen || a.requested() {
 			return
 		}
 		was := w.res.HandOvers
-		a.wish = wish{active: true, to: to.id, until: a.h.local() + handOverWithin}
-		a.wake()
+		a.request(to.id)
 		var look func()
 		look = func() {
 			switch {
@@ -298,25 +300,36 @@ func (w *world) sentinelFault(h *host, d time.Duration) {
 func (w *world) switchover() {
 	for _, h := range w.hosts {
 		a := h.agent
-		if a == nil || a.frozen || a.wish.active || h.disk.pause.on {
+		if a == nil || a.frozen || h.disk.state.Pause.On || a.requested() {
 			continue
 		}
-		if _, ok := a.leased(); !ok {
+		v := a.n.View(h.local())
+		if !v.Lease || len(v.Successors) == 0 {
 			continue
 		}
-		v := a.e.View(h.local())
-		if len(v.Successors) == 0 {
-			continue
-		}
-		to := ""
+		to := v.Successors[0]
 		if w.one(0.5) {
-			to = string(v.Successors[w.rng.IntN(len(v.Successors))])
+			to = v.Successors[w.rng.IntN(len(v.Successors))]
 		}
-		w.logf("%s is asked to hand over to %q", h.id, to)
-		a.wish = wish{active: true, to: to, until: h.local() + handOverWithin}
-		a.wake()
+		a.request(string(to))
 		return
 	}
+}
+
+// handOverWithin is how long an operator's request holds.
+const handOverWithin = 10 * time.Second
+
+// requested: an operator's request to move the primary waits here.
+func (a *agent) requested() bool { return a.n.Observe(a.h.local()).Handover }
+
+// request asks for the primary to move, for a while.
+func (a *agent) request(to string) {
+	w := a.h.w
+	w.requests++
+	id := strconv.Itoa(w.requests)
+	w.logf("%s is asked to hand over to %q", a.h.id, to)
+	a.later(handOverWithin, func() { a.n.CancelSwitchover(id) })
+	a.step(node.RequestSwitchover{ID: id, To: to})
 }
 
 // stop is systemctl stop; the node is started again some time after it stopped.
@@ -326,9 +339,8 @@ func (w *world) stop(h *host) {
 		return
 	}
 	w.logf("%s is to stop", h.id)
-	a.wish.failures = 0
 	a.stopping = true
-	a.wake()
+	a.step(node.Stop{})
 }
 
 // pause is an operator's, made at one agent, which tells the others, also when it knows
@@ -337,12 +349,13 @@ func (w *world) pause(h *host, on bool) {
 	if !h.alive() {
 		return
 	}
-	if p := h.disk.pause; p.on != on {
-		h.adoptPause(pause{p.version + 1, on})
+	p := h.agent.n.Paused()
+	if p.On != on {
+		p = node.Pause{Version: p.Version + 1, On: on}
 	}
 	for _, o := range w.hosts {
-		if o != h && w.linked(h, o) && o.alive() {
-			o.adoptPause(h.disk.pause)
+		if w.linked(h, o) && o.alive() {
+			o.agent.step(node.SetPause{Pause: p})
 		}
 	}
 }
@@ -350,7 +363,7 @@ func (w *world) pause(h *host, on bool) {
 // resume is an operator who repeats it until nobody is paused.
 func (w *world) resume() {
 	for _, h := range w.hosts {
-		if h.disk.pause.on {
+		if h.disk.state.Pause.On {
 			w.pause(h, false)
 			w.after(200*ms, w.resume)
 			return

@@ -3,7 +3,7 @@ package nodes
 import (
 	"time"
 
-	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
 
@@ -42,48 +42,16 @@ type host struct {
 // disk is what survives the agent; lease does not survive a power loss, and of
 // record only what was synced.
 type disk struct {
-	election       election.State
-	record, synced record
-	syncedAt       time.Duration
+	state          node.State
+	record, synced node.Record
 	lease          time.Duration
-	pause          pause
-	drained        drained
-	whole          uint64
-}
-
-// drained is agent.drained.
-type drained struct {
-	term   uint64
-	offset int64
-}
-
-type pause struct {
-	version byte
-	on      bool
-}
-
-// record is agent.record.
-type record struct {
-	term    uint64
-	offset  int64
-	keys    int64
-	run     int
-	primary bool
 }
 
 // member is what a host knows of another through gossip.
 type member struct {
 	known, left bool
 	heard       time.Duration
-	meta        meta
-}
-
-// meta is what an agent says about itself.
-type meta struct {
-	clusterID string
-	ready     bool
-	data      reconcile.Data
-	priority  int
+	meta        node.Meta
 }
 
 const (
@@ -229,7 +197,7 @@ func (h *host) release(then func()) {
 // another primary.
 func (w *world) mayGoOn(h *host) bool {
 	w.flow()
-	n, voters := 1, len(h.disk.election.Roster.Voters)
+	n, voters := 1, len(h.disk.state.Election.Roster.Voters)
 	for _, o := range w.hosts {
 		if r := &o.redis; w.follows(o, h) && r.link == linkUp && w.now-r.ackAt < 2*time.Second {
 			n++

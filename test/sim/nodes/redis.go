@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
 
@@ -264,7 +265,8 @@ func (h *host) endRedis(why string) {
 	}
 	w.changed()
 	if a := h.agent; a != nil {
-		a.later(w.between(100*us, 500*us), a.exited)
+		run, ranFor := r.run, w.now-r.startedAt
+		a.later(w.between(100*us, 500*us), func() { a.exited(node.Redis, run, why, ranFor) })
 	}
 }
 

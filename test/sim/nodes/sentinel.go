@@ -1,10 +1,9 @@
 package nodes
 
 import (
-	"strconv"
 	"time"
 
-	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/node"
 )
 
 // sentinel is a redis-sentinel whose user may not change any redis-server: it
@@ -12,6 +11,7 @@ import (
 type sentinel struct {
 	up, hung              bool
 	run                   int
+	startedAt             time.Duration
 	configured, tuned     bool
 	monitors              int // the host it names; -1: none
 	epoch                 int
@@ -40,8 +40,7 @@ type sighting struct {
 }
 
 const (
-	sentinelTick    = 500 * ms
-	sentinelTimeout = 300 * ms
+	sentinelTick = 500 * ms
 	// assumed is the priority of a server of which it has seen no INFO as a replica.
 	assumed = 100
 )
@@ -58,7 +57,7 @@ func (h *host) startSentinel(primary *host) {
 		s.configured = true
 	}
 	s.run++
-	s.up, s.hung, s.tuned, s.failover, s.infoAt, s.downSince = true, false, false, false, 0, 0
+	s.up, s.hung, s.tuned, s.failover, s.infoAt, s.downSince, s.startedAt = true, false, false, false, 0, 0, h.w.now
 	s.forget()
 	h.w.logf("%s sentinel starts", h.id)
 	h.tickSentinel()
@@ -94,11 +93,8 @@ func (h *host) endSentinel(why string) {
 	h.w.logf("%s sentinel ends: %s", h.id, why)
 	s.up, s.hung = false, false
 	if a := h.agent; a != nil {
-		a.later(300*us, func() {
-			a.sentStartAfter = h.local() + min(100*ms<<min(a.sentExits, 6), 5*time.Second)
-			a.sentExits++
-			a.wake()
-		})
+		run, ranFor := s.run, h.w.now-s.startedAt
+		a.later(300*us, func() { a.exited(node.Sentinel, run, why, ranFor) })
 	}
 }
 
@@ -246,147 +242,4 @@ func (h *host) sentinelFails() {
 			s.failover, s.done, s.failUntil = true, true, w.now+time.Second
 		}
 	}
-}
-
-// sentinelWatch is agent.sentinelWatch.
-type sentinelWatch struct {
-	pid, tunedPID                     int
-	known, monitors                   bool
-	view                              sentinel
-	choice                            int
-	wrongSince, publishedAt, failedAt time.Duration
-}
-
-const leaveAlone = 2 * time.Second
-
-func (sw *sentinelWatch) acted(now time.Duration, failed bool) {
-	sw.failedAt = 0
-	if failed {
-		sw.failedAt = now
-	}
-}
-
-// pollSentinel is the loop of the looks.
-func (a *agent) pollSentinel() {
-	a.pollSentinelOnce()
-	d := time.Second
-	if a.sentW.wrongSince > 0 || !a.sentW.known {
-		d = 100 * ms
-	}
-	a.later(d, a.pollSentinel)
-}
-
-func (a *agent) pollSentinelOnce() {
-	h, sw, s := a.h, &a.sentW, &a.h.sentinel
-	if !s.up {
-		if sw.known {
-			a.wake()
-		}
-		sw.known, sw.pid, sw.wrongSince = false, 0, 0
-		return
-	}
-	if s.hung || a.saving {
-		return // no answer; or the look waits for the ballot
-	}
-	now := h.local()
-	monitors := s.monitors >= 0
-	want := a.wanted(now)
-	wrong := monitors && want != "" && h.w.hosts[s.monitors].redisAt != want
-	choice := -1
-	if wrong {
-		choice = h.chooses()
-	}
-	v := &sw.view
-	changed := !sw.known || sw.pid != s.run || monitors != sw.monitors || s.monitors != v.monitors || s.quorum != v.quorum ||
-		s.peers != v.peers || wrong || choice != sw.choice
-	sw.pid, sw.known, sw.monitors, sw.choice = s.run, true, monitors, choice
-	v.monitors, v.quorum, v.peers, v.failover, v.downAfter, v.failoverTo = s.monitors, s.quorum, s.peers, s.failover, s.downAfter, s.failoverTo
-	switch {
-	case !wrong:
-		sw.wrongSince = 0
-	case sw.wrongSince == 0:
-		sw.wrongSince = now
-	}
-	if changed {
-		a.wake()
-	}
-}
-
-// wanted is agent.primaryAddr.
-func (a *agent) wanted(now time.Duration) string {
-	if _, ok := a.leased(); ok {
-		return a.h.redisAt
-	}
-	v := a.e.View(now)
-	if v.Holder != "" && v.Holder != a.self && !v.Released && v.EverHeard && now < v.HeardAt+reconcile.Lapse {
-		return v.Primary
-	}
-	return ""
-}
-
-func (a *agent) observeSentinel() {
-	w, sw := a.h.w, &a.sentW
-	real := &a.h.sentinel
-	s := &a.o.Sentinel
-	*s = reconcile.Sentinel{
-		Running: real.up, PublishedAt: sw.publishedAt, StartAfter: a.sentStartAfter, Configured: real.up || real.configured,
-	}
-	if !s.Running || !sw.known || sw.pid != real.run || sw.failedAt > 0 && a.o.At < sw.failedAt+leaveAlone {
-		return
-	}
-	s.Known, s.Tuned, s.WrongSince = true, sw.tunedPID == real.run, sw.wrongSince
-	for i := range w.hosts {
-		s.Peers += int(sw.view.peers >> i & 1)
-	}
-	if sw.monitors {
-		s.Monitors, s.Failover = w.hosts[sw.view.monitors].redisAt, sw.view.failover
-		s.Quorum, s.DownAfter, s.FailoverTimeout = sw.view.quorum, sw.view.downAfter, sw.view.failoverTo
-	}
-	if sw.choice >= 0 {
-		s.Choice = w.hosts[sw.choice].redisAt
-	}
-}
-
-func (a *agent) applySentinel(action reconcile.Action, then func(failed bool)) {
-	h := a.h
-	w, s, sw := h.w, &h.sentinel, &a.sentW
-	run := s.run
-	if _, publish := action.(reconcile.Publish); publish {
-		sw.publishedAt = h.local()
-	}
-	if !s.up || s.hung {
-		a.later(sentinelTimeout, func() { then(true) })
-		return
-	}
-	d := h.diskTime()
-	a.later(min(d, sentinelTimeout), func() {
-		if !s.up || s.run != run || d > sentinelTimeout {
-			then(true)
-			return
-		}
-		ok := true
-		switch act := action.(type) {
-		case reconcile.Monitor:
-			s.monitors, s.epoch, s.quorum, s.peers, s.failover, s.downSince = w.host(act.Primary).i, 0, act.Quorum, 0, false, 0
-			s.downAfter, s.failoverTo, s.infoAt, s.notBefore = h.d.DownAfter, h.d.FailoverTimeout, 0, 0
-			s.forget()
-			w.logf("%s sentinel is set up anew for %s", h.id, act.Primary)
-		case reconcile.TuneSentinel:
-			s.tuned, sw.tunedPID = true, run
-		case reconcile.SetSentinel:
-			n, _ := strconv.Atoi(act.Value)
-			switch act.Option {
-			case "quorum":
-				s.quorum = n
-			case "down-after-milliseconds":
-				s.downAfter = time.Duration(n) * ms
-			case "failover-timeout":
-				s.failoverTo = time.Duration(n) * ms
-			}
-		case reconcile.Publish:
-			ok = !s.failover && s.monitors >= 0 && h.beginFailover()
-		}
-		a.pollSentinelOnce()
-		then(!ok)
-	})
 }

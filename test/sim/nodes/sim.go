@@ -6,54 +6,19 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
 
 // Bound is how long after the last fault all must be well again.
 const Bound = 60 * time.Second
 
-// Mutant is something done wrong on purpose, to see that the checker sees it.
-type Mutant int
-
-// The mutants; Right is none.
-const (
-	Right           Mutant = iota
-	NoFence                // a fence is said to be done and is not
-	NoFenceAtLapse         // nobody watches the end of a lease while the agent is stuck
-	PromoteUnleased        // lets writes in whatever the lease
-	VoteAnyData            // voters do not look at their data
-	VoteUnseen             // voters do not look whether the holder's redis-server answers
-	VoteUnsaved            // votes are not on disk
-	HandOverHasty          // does not wait for the successor to catch up
-	KeepVIP                // does not drop the VIP
-	StaleRecord            // what came in after the last look does not count once the primary has ended
-	StaleDrain             // what a handover of an earlier term found still counts
-	GuardLate              // nobody watches the lease that a new agent has taken over
-	NoCloseOthers          // what a dead agent asked for may be carried out late
-	DrainUnsaved           // a new agent does not know what a handover found
-	WholeIgnored           // who gave the lease back because it was alone votes for anybody
-	WholeUnsaved           // so does its next agent
-	VoteAfterCrash         // so does who has just crashed
-	AnyHistory             // whoever has a link to the primary is taken to have its history
-	StopFreely             // who gave the lease back because it was alone, and is to stop, votes for anybody
-	mutants
-)
-
-var mutantNames = [...]string{
-	"right", "no fence", "no fence at lapse", "promote unleased", "vote for any data", "vote unseen", "vote unsaved",
-	"hand over hastily", "keep the VIP", "count a stale record", "count a stale handover", "guard late",
-	"leave commands of the dead", "forget a handover", "ignore whole data", "forget whole data", "vote freely after a crash",
-	"compare no histories", "vote freely in a stop",
-}
-
-func (m Mutant) String() string { return mutantNames[m] }
-
 // Result is what a schedule saw.
 type Result struct {
 	Seed  uint64
 	Steps int
-	// Rounds were run, Claims made, Promotions done, of which Losses lost writes.
-	Rounds, Claims, Promotions, Losses int
+	// Inputs were told to nodes, Claims made, Promotions done, of which Losses lost writes.
+	Inputs, Claims, Promotions, Losses int
 	// WideLosses lost what a majority had.
 	WideLosses                     int
 	Crashes, Freezes, PowerLosses  int
@@ -74,13 +39,12 @@ type Result struct {
 
 // Options say what to play.
 type Options struct {
-	Wrong Mutant
 	Trace io.Writer
 }
 
 // Run plays one seed.
 func Run(seed uint64, o Options) Result {
-	w := &world{wrong: o.Wrong, trace: o.Trace}
+	w := &world{trace: o.Trace}
 	w.src.Seed(seed, 0x5eed)
 	w.rng = rand.New(&w.src)
 	w.check.w = w
@@ -110,7 +74,8 @@ func (w *world) newHosts(n int, witness bool) {
 	extreme := w.one(0.5)
 	for i := range n {
 		id := string(rune('a' + i))
-		h := &host{w: w, i: i, id: id, redisAt: id + ":6379", gossipAt: id + ":7946", sentinelAt: id + ":26379"}
+		ip := "[" + id + "::1]"
+		h := &host{w: w, i: i, id: id, redisAt: ip + ":6379", gossipAt: ip + ":7946", sentinelAt: ip + ":26379"}
 		h.ppm = w.rng.Int64N(2*w.p.drift+1) - w.p.drift
 		if extreme {
 			h.ppm = w.p.drift * (w.rng.Int64N(2)*2 - 1)
@@ -155,17 +120,19 @@ func (w *world) formed() {
 	holder := election.NodeID(w.hosts[p].id)
 	for _, h := range w.hosts {
 		h.power = true
-		h.disk.election = election.State{ClusterID: "c", Term: term, Vote: holder, Holder: holder, HolderTerm: term, Roster: roster}
-		h.disk.pause.version = 1
+		h.disk.state = node.State{
+			Election: election.State{ClusterID: "c", Term: term, Vote: holder, Holder: holder, HolderTerm: term, Roster: roster},
+			Pause:    node.Pause{Version: 1},
+		}
 		s := &h.sentinel
 		*s = sentinel{
-			up: true, run: 1, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(w.hosts)/2 + 1,
+			up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(w.hosts)/2 + 1,
 			downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(w.hosts) - 1 - 1<<h.i,
 		}
 		s.forget()
 		h.tickSentinel()
 		for _, o := range w.hosts {
-			h.gossip[o.i] = member{known: true, meta: meta{clusterID: "c", ready: true, priority: 100, data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}}
+			h.gossip[o.i] = member{known: true, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}}
 		}
 		if !h.d.Redis {
 			continue
@@ -175,10 +142,10 @@ func (w *world) formed() {
 			up: true, run: 1, startedAt: -time.Hour, of: p, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
 			hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
 		}
-		h.disk.record = record{term: term, offset: pos, keys: pos, run: 1}
+		h.disk.record = node.Record{Term: term, Offset: pos, Keys: pos, RunID: "1"}
 		if h.i == p {
 			r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
-			h.disk.record.primary = true
+			h.disk.record.Primary = true
 			h.disk.lease = h.local() + election.Lease
 			h.vip[0] = kernelVIP{true, vipLifetime}
 		}

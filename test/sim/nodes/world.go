@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/node"
 )
 
 const (
@@ -29,12 +31,13 @@ type world struct {
 	blocked [most]bool
 	late    []lateCommand
 	p       profile
-	wrong   Mutant
 	quiet   bool // the faults are over
 	gens    uint32
-	check   checker
-	res     Result
-	trace   io.Writer
+	// requests counts the operators' to move the primary.
+	requests int
+	check    checker
+	res      Result
+	trace    io.Writer
 }
 
 // event is something that happens at a time: to the agent gen of a host, or to
@@ -55,12 +58,8 @@ type kind uint8
 const (
 	evWorld   kind = iota // do, whoever lives
 	evAgent               // do, for an agent
-	evRound               // the ticker of the rounds
-	evWake                // a round, now
-	evPoll                // the ticker of the look at the local redis-server
-	evProbe               // the ticker of the look at the holder's
+	evTimer               // an agent's
 	evMessage             // from another agent
-	evGuard
 )
 
 // queue is a binary heap of events.
@@ -139,7 +138,7 @@ func (w *world) deliver(e event) {
 	switch {
 	case a == nil, e.kind != evMessage && a.gen != e.gen:
 	case a.frozen:
-		if e.kind != evMessage || len(a.held) < 200 {
+		if e.kind != evMessage || len(a.held) < inboxMost {
 			a.held = append(a.held, e)
 		}
 	default:
@@ -175,9 +174,9 @@ func (w *world) linked(a, b *host) bool {
 func (w *world) reaches(a, b *host) bool { return a == b || w.linked(a, b) && !w.blocked[b.i] }
 
 // send carries a message between agents: a packet, and for what must not be lost
-// a second time over TCP, as agent.sendElection does.
-func (w *world) send(from *host, env election.Envelope, overTCP, silent bool) {
-	to := w.host(string(env.To))
+// a second time over TCP.
+func (w *world) send(from *host, s node.Send) {
+	to := w.host(string(s.To))
 	if to == nil || to == from {
 		return
 	}
@@ -186,24 +185,17 @@ func (w *world) send(from *host, env election.Envelope, overTCP, silent bool) {
 		if w.one(w.p.lateness) {
 			d += w.upTo(800 * ms)
 		}
-		w.post(to, env.Message, d, false)
+		w.post(to, s.Message, d, false)
 		if w.one(w.p.double) {
-			w.post(to, env.Message, d+w.upTo(300*ms), false)
+			w.post(to, s.Message, d+w.upTo(300*ms), false)
 		}
 	}
-	reliable := true
-	switch env.Message.(type) {
-	case election.Renew:
-		reliable = silent
-	case election.RenewReply:
-		reliable = overTCP
-	}
-	if reliable && w.linked(from, to) {
+	if s.Reliable && w.linked(from, to) {
 		d := w.p.delay + w.upTo(2*w.p.delay)
 		if w.one(w.p.loss) {
 			d += 200 * ms // the kernel sends it again
 		}
-		w.post(to, env.Message, d, true)
+		w.post(to, s.Message, d, true)
 	}
 }
 
@@ -211,8 +203,10 @@ func (w *world) post(to *host, m election.Message, d time.Duration, tcp bool) {
 	w.queue.push(event{at: w.now + d, kind: evMessage, host: uint8(to.i), msg: m, tcp: tcp})
 }
 
-// host is the host of an ID or an address, both of which begin with its letter.
+// host is the host of an ID or an address, both of which begin with its letter, but for a
+// bracket.
 func (w *world) host(name string) *host {
+	name = strings.TrimPrefix(name, "[")
 	if name == "" {
 		return nil
 	}

@@ -1,0 +1,509 @@
+package nodes
+
+import (
+	"errors"
+	"math/bits"
+	"strconv"
+	"time"
+
+	"github.com/redisd/redisd/node"
+	"github.com/redisd/redisd/reconcile"
+)
+
+var (
+	errFailed  = errors.New("it did not work")
+	errTooLate = errors.New("there is no time left for it")
+)
+
+// errOf says that something failed when it did.
+func errOf(ok bool) error {
+	if ok {
+		return nil
+	}
+	return errFailed
+}
+
+// How often a successor is asked for how far it is, and its agent for its record.
+const (
+	offsetAgain = 2 * ms
+	recordAgain = 20 * ms
+)
+
+// left is how long there is until a time of this host's clock.
+func (a *agent) left(until node.Time) time.Duration { return a.h.wait(until) }
+
+// done answers an action after d.
+func (a *agent) done(d time.Duration, answer node.Done) {
+	a.later(d, func() { a.finish(answer) })
+}
+
+// finish answers an action now.
+func (a *agent) finish(answer node.Done) {
+	if a.trip() {
+		a.tell(answer)
+	}
+}
+
+// command is an action that is one command to a redis-server.
+func (a *agent) command(d node.Do, to *host, do func(*server) bool) {
+	a.call(to, a.left(d.Until), do, func(ok, answered bool) {
+		a.finish(node.Done{ID: d.ID, Err: errOf(ok), Answered: answered})
+	})
+}
+
+// carryOut does one thing on the models, and has the node told what came of it.
+func (a *agent) carryOut(d node.Do) {
+	h, w := a.h, a.h.w
+	switch act := d.Action.(type) {
+	case node.PollRedis:
+		a.pollRedis(d, act)
+		return
+	case node.PollSentinel:
+		a.pollSentinel(d, act)
+		return
+	case node.Probe:
+		a.probe(d, act)
+		return
+	}
+	if d.Until != 0 && h.local() >= d.Until {
+		a.done(0, node.Done{ID: d.ID, Err: errTooLate})
+		return
+	}
+	switch act := d.Action.(type) {
+	case node.Fence:
+		a.fence(d, act)
+	case reconcile.CloseClients:
+		a.command(d, h, func(*server) bool { return true })
+	case reconcile.SetMinReplicas:
+		a.letIn(d, func() { h.setMin(act.N, d.Term) })
+	case reconcile.Promote:
+		a.letIn(d, func() { h.promote(act.MinReplicas, d.Term) })
+	case reconcile.SetPriority:
+		a.command(d, h, func(r *server) bool { r.priority = act.N; return true })
+	case reconcile.Follow:
+		of := w.host(act.Primary)
+		a.command(d, h, func(r *server) bool {
+			if r.loading {
+				return false
+			}
+			h.follow(of.i)
+			return true
+		})
+	case reconcile.FenceRemote:
+		to := w.host(act.Addr)
+		a.command(d, to, func(*server) bool { w.res.RemoteFences++; to.setMin(reconcile.Fence, 0); return true })
+	case reconcile.KillRedis:
+		a.kill()
+		a.done(0, node.Done{ID: d.ID})
+	case reconcile.StartRedis, reconcile.StopRedis, reconcile.StartSentinel, reconcile.StopSentinel:
+		a.process(d)
+	case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
+		a.sentinel(d)
+	case reconcile.DropVIP:
+		a.dropVIP(vipOf(act.Address))
+		a.done(100*us, node.Done{ID: d.ID})
+	case reconcile.HoldVIP:
+		a.holdVIP(vipOf(act.Address))
+		a.done(100*us, node.Done{ID: d.ID})
+	case reconcile.CheckInSync:
+		a.command(d, w.host(act.To), func(r *server) bool {
+			return !r.primary && r.of == h.i && r.link == linkUp && !r.loading
+		})
+	case reconcile.CheckRecorded:
+		a.checkRecorded(d, w.host(act.To), false)
+	case reconcile.StopWrites:
+		a.stopWrites(d, w.host(act.To))
+	case reconcile.AwaitOffset:
+		a.awaitOffset(d, w.host(act.To), act.Offset)
+	default:
+		panic("unknown action: " + d.Action.String())
+	}
+}
+
+// pollRedis looks at the local redis-server.
+func (a *agent) pollRedis(d node.Do, act node.PollRedis) {
+	h, r := a.h, &a.h.redis
+	answer := node.RedisPolled{ID: d.ID, Began: h.local()}
+	if !r.up {
+		a.later(us, func() { a.step(answer) })
+		return
+	}
+	answer.PID = r.run
+	if !act.CloseStale {
+		a.readInfo(answer, a.left(d.Until))
+		return
+	}
+	a.closeStale(a.left(d.Until), func(ok bool) {
+		if answer.StaleClosed = ok; ok {
+			a.readInfo(answer, a.left(d.Until))
+			return
+		}
+		a.polled(answer)
+	})
+}
+
+func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
+	w, r := a.h.w, &a.h.redis
+	d := w.between(100*us, 600*us)
+	if !r.responds(w.now) || d > timeout {
+		a.later(timeout, func() { a.polled(answer) })
+		return
+	}
+	// As of a moment between the question and its arrival here.
+	w.after(d/2, func() {
+		if r.responds(w.now) && r.run == answer.PID {
+			answer.Info = a.h.info()
+		}
+	})
+	a.later(d, func() { a.polled(answer) })
+}
+
+// polled has the node told of a poll, and of the process when that did not answer.
+func (a *agent) polled(answer node.RedisPolled) {
+	h, r := a.h, &a.h.redis
+	if answer.StaleClosed {
+		a.raw = false
+	}
+	if answer.Info == nil {
+		state := byte('R')
+		if r.hung {
+			state = 'T'
+		}
+		answer.Silent = node.Silence{Known: r.up, State: state, RanFor: h.w.now - r.startedAt}
+	} else if h.w.now >= h.slowUntil {
+		r.fsync(h.w.now)
+	}
+	a.step(answer)
+}
+
+// info is what INFO and CONFIG GET say now.
+func (h *host) info() *node.RedisInfo {
+	w, r := h.w, &h.redis
+	w.lookAtLink(h)
+	w.flow()
+	i := &node.RedisInfo{
+		RunID: strconv.Itoa(r.run), Role: reconcile.Replica, Loading: r.loading, LinkUp: r.link == linkUp, Syncing: r.link == linkSyncing,
+		ReplID: strconv.Itoa(int(r.replID())), Offset: r.pos - r.shift, Keys: r.pos,
+		MinReplicas: r.min, MaxLag: reconcile.MaxLag, Priority: r.priority,
+	}
+	if r.of >= 0 {
+		i.PrimaryAddr = w.hosts[r.of].redisAt
+	}
+	if r.primary {
+		i.Role = reconcile.Primary
+		for _, o := range w.hosts {
+			if w.follows(o, h) {
+				i.Replicas = append(i.Replicas, reconcile.Link{
+					Addr: o.redisAt, Online: o.redis.link == linkUp, Lag: (w.now - o.redis.ackAt).Truncate(time.Second),
+					Offset: max(0, o.redis.ackPos-r.shift),
+				})
+			}
+		}
+	}
+	return i
+}
+
+// closeStale: nothing that the agent before this one asked for is carried out any more.
+func (a *agent) closeStale(timeout time.Duration, then func(ok bool)) {
+	a.call(a.h, timeout, func(r *server) bool {
+		r.outlived = a.gen
+		for _, c := range r.pending {
+			if c.closed != nil {
+				c.closed()
+			}
+		}
+		r.pending = nil
+		return true
+	}, func(ok, _ bool) { then(ok) })
+}
+
+// fence takes the right to write.
+func (a *agent) fence(d node.Do, act node.Fence) {
+	set := func(closed bool) {
+		a.call(a.h, a.left(d.Until), func(*server) bool { a.h.setMin(reconcile.Fence, 0); return true }, func(ok, answered bool) {
+			if closed {
+				a.raw = false
+			}
+			a.finish(node.Done{ID: d.ID, Err: errOf(ok), Answered: answered, StaleClosed: closed})
+		})
+	}
+	if !act.CloseStale {
+		set(false)
+		return
+	}
+	a.closeStale(a.left(d.Until), func(ok bool) {
+		if ok {
+			set(true)
+			return
+		}
+		a.finish(node.Done{ID: d.ID, Err: errFailed})
+	})
+}
+
+// letIn has redis-server accept writes.
+func (a *agent) letIn(d node.Do, do func()) {
+	h := a.h
+	a.stuckPromotion()
+	a.command(d, h, func(r *server) bool {
+		if r.loading {
+			return false
+		}
+		// Its agent may have died or frozen while it stood still: then nobody knows of
+		// this before the next one has made sure that no more such comes.
+		r.late = a.frozen || a.dead() && (!h.alive() || h.agent.raw)
+		do()
+		r.late = false
+		return true
+	})
+}
+
+// kill sends SIGKILL.
+func (a *agent) kill() {
+	h := a.h
+	if !h.redis.up {
+		return
+	}
+	h.w.res.Kills++
+	run := h.redis.run
+	h.w.flow()
+	h.redis.dying = true
+	h.w.changed()
+	h.w.after(h.w.upTo(ms), func() {
+		if h.redis.run == run {
+			h.endRedis("killed by its agent")
+		}
+	})
+}
+
+// process starts or stops one.
+func (a *agent) process(d node.Do) {
+	h, w := a.h, a.h.w
+	switch act := d.Action.(type) {
+	case reconcile.StartRedis:
+		of := -1
+		if t := w.host(act.Primary); t != nil {
+			of = t.i
+		}
+		a.later(h.diskTime()+5*ms, func() {
+			if !h.redis.up {
+				h.startRedis(of)
+			}
+			a.finish(node.Done{ID: d.ID, PID: h.redis.run})
+		})
+	case reconcile.StopRedis:
+		run := h.redis.run
+		w.after(10*ms+w.upTo(w.p.load), func() {
+			switch {
+			case h.redis.run != run || !h.redis.up:
+			case h.redis.hung:
+				if !a.dead() {
+					a.later(0, func() { a.step(node.StopFailed{Process: node.Redis}) })
+				}
+			default:
+				h.endRedis("stopped")
+			}
+		})
+		a.done(0, node.Done{ID: d.ID})
+	case reconcile.StartSentinel:
+		a.later(h.diskTime()+5*ms, func() {
+			if !h.sentinel.up {
+				h.startSentinel(w.host(act.Primary))
+			}
+			a.finish(node.Done{ID: d.ID, PID: h.sentinel.run})
+		})
+	case reconcile.StopSentinel:
+		w.after(5*ms, func() { h.endSentinel("stopped") })
+		a.done(0, node.Done{ID: d.ID})
+	}
+}
+
+func vipOf(address string) int {
+	if address == vipNames[1] {
+		return 1
+	}
+	return 0
+}
+
+func (a *agent) dropVIP(v int) {
+	if a.h.holds(v) {
+		a.h.w.logf("%s drops vip %d", a.h.id, v)
+	}
+	a.h.vip[v] = kernelVIP{}
+	a.vipHeld[v] = false
+}
+
+func (a *agent) holdVIP(v int) {
+	h := a.h
+	if !h.holds(v) {
+		h.w.logf("%s holds vip %d", h.id, v)
+	}
+	h.vip[v] = kernelVIP{held: true, until: h.w.now + vipLifetime}
+	a.vipHeld[v] = true
+	if v == 0 {
+		h.w.check.tookVIP(h)
+	}
+}
+
+// checkRecorded asks the successor's agent what its disk says of its data, again and again.
+// One that does not answer at all is given the benefit of the doubt.
+func (a *agent) checkRecorded(d node.Do, to *host, asked bool) {
+	w := a.h.w
+	switch left := a.left(d.Until); {
+	case left == 0:
+		a.finish(node.Done{ID: d.ID, Err: errFailed})
+	case !to.alive() || !w.linked(a.h, to):
+		a.done(left, node.Done{ID: d.ID, Err: errOf(!asked)})
+	default:
+		a.later(min(left, w.p.delay), func() {
+			if to.agent != nil && to.agent.n.Recorded().Term == d.Term {
+				a.finish(node.Done{ID: d.ID})
+				return
+			}
+			a.later(min(a.left(d.Until), recordAgain), func() { a.checkRecorded(d, to, true) })
+		})
+	}
+}
+
+// stopWrites fences, and reads how far the history went.
+func (a *agent) stopWrites(d node.Do, to *host) {
+	h, w := a.h, a.h.w
+	a.target = to
+	w.check.spoilt = w.res.PowerLosses + w.res.Ends
+	failed := node.Done{ID: d.ID, Err: errFailed}
+	a.call(h, a.left(d.Until), func(*server) bool { h.setMin(reconcile.Fence, 0); return true }, func(ok, _ bool) {
+		if !a.trip() {
+			return
+		}
+		if !ok {
+			a.tell(failed)
+			return
+		}
+		answer := node.Done{ID: d.ID, Answered: true}
+		a.call(h, a.left(d.Until), func(r *server) bool {
+			w.flow()
+			answer.ReplID, answer.Offset = strconv.Itoa(int(r.replID())), r.pos-r.shift
+			return true
+		}, func(ok, _ bool) {
+			if !ok {
+				answer = failed
+			}
+			a.finish(answer)
+		})
+	})
+}
+
+// awaitOffset asks the successor again and again how far it is.
+func (a *agent) awaitOffset(d node.Do, to *host, want int64) {
+	w := a.h.w
+	var offset int64
+	var up bool
+	a.call(to, max(us, a.left(d.Until)), func(r *server) bool {
+		w.flow()
+		offset, up = r.pos-r.shift, r.link == linkUp
+		return true
+	}, func(ok, _ bool) {
+		switch {
+		case ok && offset >= want && up:
+			a.finish(node.Done{ID: d.ID})
+		case a.h.local() >= d.Until, !ok && !to.redis.up && w.reaches(a.h, to):
+			a.finish(node.Done{ID: d.ID, Err: errFailed})
+		default:
+			a.later(offsetAgain, func() { a.awaitOffset(d, to, want) })
+		}
+	})
+}
+
+// probe asks the holder's redis-server for a sign of life.
+func (a *agent) probe(d node.Do, act node.Probe) {
+	w := a.h.w
+	to := w.host(act.Addr)
+	if to == nil {
+		return
+	}
+	took, answer := w.p.delay+300*us, node.Probed{ID: d.ID, Addr: act.Addr, Answered: true, Connected: true}
+	switch r := &to.redis; {
+	case !to.d.Redis || w.reaches(a.h, to) && !r.up:
+		answer.Answered, answer.Connected = false, false
+	case !w.reaches(a.h, to):
+		took, answer.Answered, answer.Connected = a.left(d.Until), false, false
+	case !r.responds(w.now):
+		took, answer.Answered, answer.Connected = a.left(d.Until), false, act.Connect
+	}
+	a.later(took, func() { a.step(answer) })
+}
+
+// pollSentinel asks the local redis-sentinel for its view.
+func (a *agent) pollSentinel(d node.Do, act node.PollSentinel) {
+	h, w, s := a.h, a.h.w, &a.h.sentinel
+	answer := node.SentinelPolled{ID: d.ID}
+	took := a.left(d.Until)
+	if s.up {
+		answer.PID = s.run
+	}
+	if !s.up || !s.hung {
+		took = min(took, w.between(100*us, 600*us))
+	}
+	a.later(took, func() {
+		if s.up && !s.hung && s.run == answer.PID {
+			answer.View = h.sentinelView(act.Want)
+		}
+		a.step(answer)
+	})
+}
+
+func (h *host) sentinelView(want string) *node.SentinelView {
+	w, s := h.w, &h.sentinel
+	v := &node.SentinelView{
+		Failover: s.failover, Quorum: s.quorum, Peers: bits.OnesCount(s.peers), DownAfter: s.downAfter, FailoverTimeout: s.failoverTo,
+	}
+	if s.monitors < 0 {
+		return v
+	}
+	v.Monitors = w.hosts[s.monitors].redisAt
+	if want != "" && v.Monitors != want {
+		if c := h.chooses(); c >= 0 {
+			v.Choice = w.hosts[c].redisAt
+		}
+	}
+	return v
+}
+
+// sentinel tells the local redis-sentinel something.
+func (a *agent) sentinel(d node.Do) {
+	h, w, s := a.h, a.h.w, &a.h.sentinel
+	run, left := s.run, a.left(d.Until)
+	took := h.diskTime()
+	if !s.up || s.hung || took > left {
+		a.done(left, node.Done{ID: d.ID, Err: errFailed})
+		return
+	}
+	a.later(took, func() {
+		if !s.up || s.run != run {
+			a.finish(node.Done{ID: d.ID, Err: errFailed})
+			return
+		}
+		ok := true
+		switch act := d.Action.(type) {
+		case reconcile.Monitor:
+			s.monitors, s.epoch, s.quorum, s.peers, s.failover, s.downSince = w.host(act.Primary).i, 0, act.Quorum, 0, false, 0
+			s.downAfter, s.failoverTo, s.infoAt, s.notBefore = h.d.DownAfter, h.d.FailoverTimeout, 0, 0
+			s.forget()
+			w.logf("%s sentinel is set up anew for %s", h.id, act.Primary)
+		case reconcile.TuneSentinel:
+			s.tuned = true
+		case reconcile.SetSentinel:
+			n, _ := strconv.Atoi(act.Value)
+			switch act.Option {
+			case "quorum":
+				s.quorum = n
+			case "down-after-milliseconds":
+				s.downAfter = time.Duration(n) * ms
+			case "failover-timeout":
+				s.failoverTo = time.Duration(n) * ms
+			}
+		case reconcile.Publish:
+			ok = !s.failover && s.monitors >= 0 && h.beginFailover()
+		}
+		a.finish(node.Done{ID: d.ID, Err: errOf(ok), Answered: true})
+	})
+}
