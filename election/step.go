@@ -1,5 +1,7 @@
 package election
 
+import "maps"
+
 // Step takes a message in and returns the answers. What Unsaved returns
 // afterwards must be on disk before they are sent.
 func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
@@ -331,11 +333,23 @@ func (e *Elector) onClaimReply(now Time, m ClaimReply) []Envelope {
 	}
 	if m.Granted {
 		c.granted[m.From] = true
-		delete(c.denied, m.From)
+		e.deny(m.From, "")
 	} else if !c.granted[m.From] {
-		c.denied[m.From] = m.Denied
+		e.deny(m.From, m.Denied)
 	}
 	return e.count(now)
+}
+
+// deny notes who denied the claim under way; why empty: it did not after all. Whoever was
+// shown the denials before keeps what he has.
+func (e *Elector) deny(id NodeID, why Denied) {
+	next := maps.Clone(e.claim.denied)
+	if why == "" {
+		delete(next, id)
+	} else {
+		next[id] = why
+	}
+	e.claim.denied, e.denials = next, next
 }
 
 // count ends the claim once it is decided.

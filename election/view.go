@@ -1,9 +1,6 @@
 package election
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // View is what the rest of the agent may know of the election.
 type View struct {
@@ -45,7 +42,7 @@ type View struct {
 	// time, at random, else three candidates can go round for ever. 0 once that one
 	// has given its lease back: it had its turn.
 	VotedAt Time
-	// Denials of the claim under way, or of the last one.
+	// Denials of the claim under way, or of the last one; not to be changed.
 	Denials map[NodeID]Denied
 	// Nudged: this node has more data than a candidate it denied. ByHolder: that one
 	// was the last holder, so nobody has more.
@@ -70,12 +67,13 @@ func (e *Elector) View(now Time) View {
 	if e.heard.Term == e.st.HolderTerm && e.heard.Holder == e.st.Holder {
 		v.Primary, v.Note = e.heard.Primary, e.heard.Note
 	}
-	v.Denials = maps.Clone(e.denials)
+	v.Denials = e.denials
 	v.LeaseUntil, v.Lease = e.LeaseUntil(now)
 	if e.holding() {
 		v.Successors = e.info.Successors
 		v.Primary, v.Note = e.info.Primary, e.info.Note
 		v.Overtaken = max(e.ahead, e.st.Term) > e.st.HolderTerm
+		v.Answered = make([]NodeID, 0, len(e.acks))
 		for id, t := range e.acks {
 			if t+Lease > now {
 				v.Answered = append(v.Answered, id)
