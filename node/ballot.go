@@ -25,7 +25,9 @@ type ballot struct {
 // goes on; then may be nil. When the state cannot be saved nothing is sent, which to the
 // others is a lost message. It is not to be called while a save is under way.
 func (n *Node) elect(tcp bool, f func(e *election.Elector) []election.Envelope, then func(error)) {
-	out := n.address(f(n.ballot.e), tcp)
+	envelopes := f(n.ballot.e)
+	n.lookAgain()
+	out := n.address(envelopes, tcp)
 	n.learn()
 	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
 		n.save(out, then)
@@ -64,6 +66,7 @@ func (n *Node) ballotSaved(err error) {
 	}
 	if err == nil {
 		b.e.Saved()
+		n.lookAgain()
 		n.out.Send = append(n.out.Send, out...)
 		n.learn()
 	} else {
@@ -111,15 +114,14 @@ func (n *Node) address(out []election.Envelope, tcp bool) []Send {
 
 // learn takes in what may have changed in the election.
 func (n *Node) learn() {
-	v := n.View(n.at)
-	n.heard.hear(v)
-	n.redrawJitter()
+	v := n.look()
+	n.heard.hear(*v)
+	n.redrawJitter(v)
 	n.updateVersion(v)
 }
 
 // redrawJitter draws anew after each claim, and each vote for another.
-func (n *Node) redrawJitter() {
-	v := n.ballot.e.View(n.at)
+func (n *Node) redrawJitter(v *election.View) {
 	if at := max(v.ClaimedAt, v.VotedAt); at != n.ballot.jitterAt || n.ballot.jitterFor == 0 {
 		n.ballot.jitterAt, n.ballot.jitterFor = at, n.jitter(ClaimJitter)
 	}
@@ -127,7 +129,9 @@ func (n *Node) redrawJitter() {
 
 // backoff is when the last claim ended, or this node last voted for another, and a little
 // more, by chance.
-func (n *Node) backoff(v election.View) Time { return max(v.ClaimedAt, v.VotedAt) + n.ballot.jitterFor }
+func (n *Node) backoff(v *election.View) Time {
+	return max(v.ClaimedAt, v.VotedAt) + n.ballot.jitterFor
+}
 
 // inbox are the messages that wait until the elector is free, one after the other.
 type inbox struct {
@@ -184,7 +188,7 @@ type brief struct {
 }
 
 func (n *Node) brief() brief {
-	v := n.View(n.at)
+	v := n.look()
 	return brief{
 		holder: v.Holder, term: v.HolderTerm, primary: v.Primary, released: v.Released, lease: v.Lease,
 		nudged: v.Nudged, claiming: v.Claiming, overtaken: v.Overtaken, everHeard: v.EverHeard,
@@ -271,7 +275,7 @@ func (n *Node) forceStep() bool {
 // votersLeft are the voters, without those that are away if they are left out.
 func (n *Node) votersLeft(leaveOut bool) []election.Voter {
 	var left []election.Voter
-	for _, v := range n.View(n.at).Roster.Voters {
+	for _, v := range n.look().Roster.Voters {
 		here := !leaveOut
 		for _, m := range n.members {
 			here = here || m.Alive && m.ID == string(v.ID)

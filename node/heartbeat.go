@@ -91,6 +91,7 @@ func (n *Node) announce(o reconcile.Observed) {
 	i.Primary, i.Note = primary, beat.encode()
 	if !atOnce {
 		n.ballot.e.SetInfo(i) // the offset goes with the next renewal
+		n.lookAgain()
 		return
 	}
 	n.elect(false, func(e *election.Elector) []election.Envelope { return e.Announce(n.at, i, n.learners()) }, nil)

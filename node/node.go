@@ -60,6 +60,7 @@ type Node struct {
 	desired    reconcile.Desired
 	at         Time // of the Step that runs
 	begun      bool // the first Tick has come
+	seen       seen
 	out        Ready
 
 	ballot   ballot
@@ -125,7 +126,7 @@ func New(o Options) *Node {
 		}
 	}
 	n.round.due = o.Now
-	n.redrawJitter()
+	n.redrawJitter(n.look())
 	n.share = n.meta()
 	return n
 }
@@ -246,6 +247,30 @@ func (n *Node) View(at Time) election.View {
 	return v
 }
 
+// seen is the state of the election as a Step saw it last.
+type seen struct {
+	view election.View
+	at   Time
+	ok   bool
+}
+
+// look is View now, for a Step: it is the same until time passes or the elector changes.
+func (n *Node) look() *election.View {
+	if s := &n.seen; !s.ok || s.at != n.at {
+		s.view, s.at, s.ok = n.View(n.at), n.at, true
+	}
+	return &n.seen.view
+}
+
+// lookAgain: the elector has been told something.
+func (n *Node) lookAgain() { n.seen.ok = false }
+
+// state is what the election has to remember, saved or not.
+func (n *Node) state() election.State {
+	st, _ := n.ballot.e.Unsaved()
+	return st
+}
+
 // lease is until when this node may accept writes; ok is false when it may not.
 func (n *Node) lease() (until Time, ok bool) {
 	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
@@ -272,7 +297,7 @@ func (n *Node) tell(e Event) { n.out.Events = append(n.out.Events, e) }
 // call begins something, and has then told of what came of it.
 func (n *Node) call(l Lane, action Do, then func(Input)) uint64 {
 	n.nextID++
-	action.ID, action.Lane, action.Term = n.nextID, l, uint64(n.ballot.e.View(n.at).HolderTerm)
+	action.ID, action.Lane, action.Term = n.nextID, l, uint64(n.state().HolderTerm)
 	if then != nil {
 		n.calls[action.ID] = then
 	}
@@ -322,7 +347,7 @@ func (n *Node) setVIP(v reconcile.VIP) {
 
 // meta is what this node says about itself now.
 func (n *Node) meta() Meta {
-	m := Meta{ClusterID: n.ballot.e.View(n.at).ClusterID, Ready: true, Priority: n.desired.Priority}
+	m := Meta{ClusterID: n.state().ClusterID, Ready: true, Priority: n.desired.Priority}
 	if n.desired.Redis {
 		r := n.observeRedis()
 		m.Ready, m.Data = r.Known && !r.Loading, r.Data

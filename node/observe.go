@@ -10,6 +10,10 @@ import (
 // Observe is all that this node knows, as reconcile reads it. It changes nothing.
 func (n *Node) Observe(at Time) reconcile.Observed {
 	v := n.View(at)
+	return n.observe(&v, at)
+}
+
+func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 	o := reconcile.Observed{
 		At: at, Self: n.self, Started: n.started, FenceAfter: n.fenceAfter,
 		Stopping: n.stopping, Paused: n.paused.On || n.conflict,
@@ -27,7 +31,7 @@ func (n *Node) Observe(at Time) reconcile.Observed {
 	return o
 }
 
-func observeElection(v election.View) reconcile.Election {
+func observeElection(v *election.View) reconcile.Election {
 	e := reconcile.Election{
 		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
 		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,

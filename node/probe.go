@@ -37,7 +37,7 @@ func (n *Node) probeStep() {
 		return
 	}
 	p.due = Multiple(n.at, ProbeEvery)
-	v := n.View(n.at)
+	v := n.look()
 	n.follow(n.holderAddr(v))
 	heard := v.EverHeard && !v.Released && n.at < v.HeardAt+reconcile.Quiet
 	if p.addr == "" || heard && p.seen == p.tried && n.at < p.tried+ProbeCalm {
@@ -97,7 +97,7 @@ func (p *probe) fencedLately(at, age Time) election.Term {
 }
 
 // holderAddr is the holder's redis-server, empty when that is this node or nobody knows.
-func (n *Node) holderAddr(v election.View) string {
+func (n *Node) holderAddr(v *election.View) string {
 	if v.Holder == "" || string(v.Holder) == n.self {
 		return ""
 	}
@@ -135,6 +135,10 @@ func sameHost(host, port string) string {
 // PrimaryAddr is where the primary is; empty when nobody is known to hold the lease.
 func (n *Node) PrimaryAddr(at Time) string {
 	v := n.View(at)
+	return n.primaryAddr(&v, at)
+}
+
+func (n *Node) primaryAddr(v *election.View, at Time) string {
 	switch {
 	case v.Lease:
 		return n.redisAddr

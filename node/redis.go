@@ -96,7 +96,7 @@ func (n *Node) redisPolled(in RedisPolled) {
 		if !in.Info.Loading {
 			n.procs[Redis].answered(pid)
 		}
-		n.updateVersion(n.View(n.at))
+		n.updateVersion(n.look())
 	}
 	n.answer(in.ID, in)
 }

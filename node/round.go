@@ -112,7 +112,7 @@ func (n *Node) planRound() {
 	r := &n.round
 	r.planned = true
 	n.keepLease()
-	r.o, r.d = n.Observe(n.at), n.desired
+	r.o, r.d = n.observe(n.look(), n.at), n.desired
 	if !r.o.Election.Lease && n.heard.last.Pause.Version > n.paused.Version {
 		n.setPause(n.heard.last.Pause)
 	}
@@ -127,7 +127,7 @@ func (n *Node) planRound() {
 
 // keepLease notes when the lease comes and goes.
 func (n *Node) keepLease() {
-	v := n.View(n.at)
+	v := n.look()
 	switch asking := string(v.Holder) == n.self && !v.Released && !v.Lease; {
 	case !asking:
 		n.lapsedAt = 0
@@ -202,7 +202,7 @@ func (n *Node) endRound() {
 	}
 	e := r.o.Election
 	n.shareMeta(e.Lease || e.EverHeard && r.o.At < e.HeardAt+reconcile.Lapse)
-	if n.stopping && reconcile.Stopped(n.Observe(n.at)) {
+	if n.stopping && reconcile.Stopped(n.observe(n.look(), n.at)) {
 		n.stopped = true
 		r.running = false
 		return

@@ -54,13 +54,13 @@ func (n *Node) sentinelStep() {
 }
 
 func (n *Node) pollSentinel(l Lane, then func()) {
-	n.call(l, Do{Action: PollSentinel{Want: n.PrimaryAddr(n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
+	n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.look(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
 }
 
 func (n *Node) sentinelPolled(in SentinelPolled) {
 	w := &n.sentinel
 	if in.View != nil && in.PID != 0 && in.PID == n.procs[Sentinel].pid {
-		want := n.PrimaryAddr(n.at)
+		want := n.primaryAddr(n.look(), n.at)
 		wrong := in.View.Monitors != "" && want != "" && in.View.Monitors != want
 		old := w.view
 		changed := !w.known || w.pid != in.PID || in.View.Monitors != old.Monitors || in.View.Quorum != old.Quorum ||

@@ -45,7 +45,7 @@ type lead struct {
 	replID string
 }
 
-func (n *Node) updateVersion(v election.View) {
+func (n *Node) updateVersion(v *election.View) {
 	n.redis.update(lead{
 		term: uint64(v.HolderTerm), leased: v.Lease, primary: v.Primary, holder: n.holderAddr(v), replID: n.heard.replID,
 	})
