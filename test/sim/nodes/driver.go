@@ -173,21 +173,22 @@ func (a *agent) tick() {
 
 // gossip is all members as gossip knows them, and whether anything has changed.
 func (a *agent) gossip() (list []reconcile.Member, changed bool) {
-	var view [most]reconcile.Member
-	list = view[:0]
+	n := 0
 	for _, o := range a.h.w.hosts {
-		m, known := a.member(o)
-		if !known {
-			continue
+		if m, known := a.member(o); known {
+			changed = changed || n >= len(a.members) || a.members[n] != m
+			n++
 		}
-		i := len(list)
-		list = append(list, m)
-		changed = changed || i >= len(a.members) || a.members[i] != m
 	}
-	if !changed && len(list) == len(a.members) {
+	if !changed && n == len(a.members) {
 		return nil, false
 	}
-	a.members = append([]reconcile.Member(nil), list...) // the node keeps the one that it has
+	a.members = make([]reconcile.Member, 0, n) // the node keeps the one that it has
+	for _, o := range a.h.w.hosts {
+		if m, known := a.member(o); known {
+			a.members = append(a.members, m)
+		}
+	}
 	return a.members, true
 }
 
