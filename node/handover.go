@@ -71,9 +71,13 @@ func (n *Node) beginHandover(to string) bool {
 	return true
 }
 
-// stopWrites fences redis-server; how far its history went by then is what the successor
-// must have.
+// stopWrites fences redis-server, for good; how far its history went by then is what the
+// successor must have.
 func (n *Node) stopWrites(l Lane, a reconcile.StopWrites, then func(error)) {
+	if n.mayComeLate() {
+		then(errUnanswered)
+		return
+	}
 	h, term := n.handover, n.round.o.Election.Term
 	h.limit, h.stopped = n.at+CatchUp, true
 	n.do(l, Do{Action: a, Until: h.limit}, func(d Done) {

@@ -100,8 +100,9 @@ type Node struct {
 	syncDue    Time
 	syncWanted bool
 	// unanswered is the redis-server process that may yet carry out a command that lets
-	// writes in.
-	unanswered int
+	// writes in, and since when.
+	unanswered   int
+	unansweredAt Time
 }
 
 // New returns a node that has done nothing yet. A lease that an earlier agent of this node
@@ -247,6 +248,14 @@ func (n *Node) View(at Time) election.View {
 	return v
 }
 
+// lease is until when this node may accept writes; ok is false when it may not.
+func (n *Node) lease() (until Time, ok bool) {
+	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
+		return 0, false
+	}
+	return n.ballot.e.LeaseUntil(n.at)
+}
+
 // seen is the state of the election as a Step saw it last.
 type seen struct {
 	view election.View
@@ -269,14 +278,6 @@ func (n *Node) lookAgain() { n.seen.ok = false }
 func (n *Node) state() election.State {
 	st, _ := n.ballot.e.Unsaved()
 	return st
-}
-
-// lease is until when this node may accept writes; ok is false when it may not.
-func (n *Node) lease() (until Time, ok bool) {
-	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
-		return 0, false
-	}
-	return n.ballot.e.LeaseUntil(n.at)
 }
 
 // noteLease tells the next agent, and the guard, how long the lease runs.

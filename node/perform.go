@@ -98,8 +98,8 @@ func (n *Node) kill(l Lane, why string, then func(error)) {
 }
 
 // allowWrites has redis-server accept writes, as long as the lease runs and no longer. A
-// command that was sent and not answered may still be carried out, after a fence even: from
-// then on only killing the process is a fence.
+// command that was sent and not answered may still be carried out, after a fence even: until
+// its connection is closed only killing the process is a fence.
 func (n *Node) allowWrites(l Lane, action reconcile.Action, then func(error)) {
 	until, ok := n.lease()
 	if !ok {
@@ -111,7 +111,7 @@ func (n *Node) allowWrites(l Lane, action reconcile.Action, then func(error)) {
 	pid := n.procs[Redis].pid
 	n.do(l, Do{Action: action, Until: min(until, n.at+ActTimeout)}, func(d Done) {
 		if d.Err != nil && !d.Answered {
-			n.unanswered = pid
+			n.unanswered, n.unansweredAt = pid, n.at
 		}
 		if _, promoted := action.(reconcile.Promote); promoted && d.Err == nil {
 			n.sentinel.poke(n.at)

@@ -82,8 +82,8 @@ type Do struct {
 }
 
 // PollRedis asks the local redis-server for its state; answered by RedisPolled. CloseStale:
-// the connections of the agent before this one are closed first, so that nothing which that
-// one asked for is carried out any more.
+// all other connections of this agent and of the one before it are closed first, so that
+// nothing which was asked for on them is carried out any more.
 type PollRedis struct{ CloseStale bool }
 
 // PollSentinel asks the local redis-sentinel for its view; answered by SentinelPolled. When

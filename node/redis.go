@@ -60,8 +60,12 @@ func (n *Node) pollsStep() {
 
 // pollRedis asks the local redis-server, and goes on when it has answered, or not.
 func (n *Node) pollRedis(l Lane, timeout Time, then func(Input)) {
-	n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale}, Until: n.at + timeout}, then)
+	n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.mayComeLate()}, Until: n.at + timeout}, then)
 }
+
+// mayComeLate: redis-server has not answered a command that lets writes in, and may carry it
+// out yet, also after one that stops them.
+func (n *Node) mayComeLate() bool { return n.unanswered != 0 && n.unanswered == n.procs[Redis].pid }
 
 // freshPoll is pollRedis where there is a process to ask, bounded for a vote.
 func (n *Node) freshPoll(l Lane, then func()) {
@@ -77,6 +81,9 @@ func (n *Node) redisPolled(in RedisPolled) {
 	w := &n.redis
 	if in.StaleClosed {
 		w.stale = false
+		if in.PID == n.unanswered && in.Began >= n.unansweredAt {
+			n.unanswered = 0
+		}
 	}
 	switch pid := n.procs[Redis].pid; {
 	case in.PID == 0 || in.PID != pid:
