@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -149,19 +148,13 @@ func (c *checker) tookVIP(h *host) {
 // it gives the lease back, or whom it votes for.
 func (c *checker) saving(a *agent, st *node.State, events []node.Event) {
 	e := &st.Election
-	term := uint64(e.HolderTerm)
 	if string(e.Holder) == a.h.id && e.Released && !a.released(e.HolderTerm) {
-		d := st.Drained
-		switch {
-		case d != nil && d.Term == term:
-			// A successor whose agent has not seen the link yet cannot show what it has.
-			rec := node.Record{}
-			if t := a.target.agent; t != nil {
-				rec, _ = t.n.Unrecorded(false)
+		for _, said := range events {
+			if p, ok := said.(node.ActionPlanned); ok {
+				if r, ok := p.Action.(reconcile.Release); ok {
+					c.released(a, uint64(e.HolderTerm), r)
+				}
 			}
-			c.released(a.h, term, rec.Term == term, true, d)
-		case slices.ContainsFunc(events, func(e node.Event) bool { _, ok := e.(node.LeaseReleased); return ok }):
-			c.released(a.h, term, false, st.Whole == term, nil)
 		}
 	}
 	if t := c.w.host(string(e.Vote)); t != nil && t != a.h && e.Term > e.HolderTerm {
@@ -178,19 +171,23 @@ func (a *agent) released(term election.Term) bool {
 }
 
 // released is called before the lease is given back.
-func (c *checker) released(h *host, term uint64, handedOver, whole bool, drained *node.Drained) {
-	r := &h.redis
-	if whole && r.up {
-		k := kept{term: term, data: dataset{true, r.hist, r.pos}}
-		if drained != nil {
-			k.drained, k.data.pos = true, drained.Offset+r.shift
+func (c *checker) released(a *agent, term uint64, act reconcile.Release) {
+	h, r := a.h, &a.h.redis
+	c.handed = false
+	switch {
+	case act.To != "":
+		h.keeps = kept{term: term, data: dataset{true, r.hist, a.drained + r.shift}, drained: true}
+		// A successor whose agent has not seen the link yet cannot show what it has.
+		if t := c.w.host(act.To); t.agent != nil {
+			rec, _ := t.agent.n.Unrecorded(false)
+			c.handed = rec.Term == term
 		}
-		h.keeps = k
+	case act.Whole && r.up:
+		h.keeps = kept{term: term, data: dataset{true, r.hist, r.pos}}
 	}
-	if h.redis.accepts() {
+	if r.accepts() {
 		c.failf("%s gives the lease back and accepts writes", h.id)
 	}
-	c.handed = handedOver
 }
 
 // ended is called when a redis-server is about to end: for a second its agent answers
@@ -218,9 +215,8 @@ func (c *checker) ended(h *host) {
 // answersFor is what a host answers for, having given the lease back.
 func (c *checker) answersFor(h *host, o reconcile.Observed) dataset {
 	k, a := &h.keeps, h.agent
-	e := &o.Election
 	switch {
-	case h.doubt, k.term == 0, e.Holder != h.id, !e.Released, e.Term != k.term, o.Redis.Data.Term != k.term:
+	case h.doubt, k.term == 0, !a.released(election.Term(k.term)), o.Election.Term != k.term, o.Redis.Data.Term != k.term:
 	case k.until > 0 && (c.w.now > k.until || k.gen != a.gen || a.exitedAt < k.from): // or it does not know yet
 	case !k.drained && k.until == 0 && (!h.redis.up || h.redis.loading || !o.Redis.Known || o.Redis.SilentSince > 0 || h.redis.link == linkSyncing):
 	default:
@@ -310,8 +306,17 @@ func (c *checker) known(a *agent, m election.Claim) dataset {
 	if d := c.answersFor(h, o); d.valid {
 		return d
 	}
-	// Who could be primary itself, whatever the node makes of that.
-	candidate := h.d.Redis && !a.stopping && o.Election.Holder != h.id || a.n.Local().Candidate
+	// Could it be primary itself, whatever the node makes of that? The vote has given the
+	// lease of a holder back, so that does not count.
+	var candidate bool
+	switch {
+	case o.Election.Holder == h.id && a.released(election.Term(o.Election.Term)):
+		candidate = a.n.Local().Candidate
+	case o.Election.Holder == h.id:
+		candidate = h.d.Redis && !a.stopping && o.Redis.SilentSince == 0
+	default:
+		candidate = h.d.Redis && !a.stopping
+	}
 	if !candidate || h.doubt || !r.up || r.loading || r.link == linkSyncing || !o.Redis.Known {
 		return dataset{}
 	}

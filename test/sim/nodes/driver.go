@@ -28,11 +28,11 @@ type agent struct {
 
 	// For the checker.
 	stopping bool
-	raw      bool          // what the agent before asked for may yet be carried out
+	raw      bool          // it was not answered yet: what the agent before asked for may yet be carried out
 	exitedAt time.Duration // on its own clock: when it was told of the end of redis-server
 	actedAt  time.Duration // when it last planned more than a renewal
 	claims   [most]election.Claim
-	target   *host // of the handover under way
+	drained  int64 // the offset at which it stopped writes last, to hand over
 }
 
 // inboxMost bounds what waits for an agent that is frozen, as a socket's buffer does.

@@ -112,7 +112,7 @@ func (a *agent) carryOut(d node.Do) {
 	case reconcile.CheckRecorded:
 		a.checkRecorded(d, w.host(act.To), false)
 	case reconcile.StopWrites:
-		a.stopWrites(d, w.host(act.To))
+		a.stopWrites(d)
 	case reconcile.AwaitOffset:
 		a.awaitOffset(d, w.host(act.To), act.Offset)
 	default:
@@ -161,8 +161,8 @@ func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
 // polled has the node told of a poll, and of the process when that did not answer.
 func (a *agent) polled(answer node.RedisPolled) {
 	h, r := a.h, &a.h.redis
-	if answer.StaleClosed {
-		a.raw = false
+	if answer.Info != nil {
+		a.raw = false // it has had its chance to close what the one before it left
 	}
 	if answer.Info == nil {
 		state := byte('R')
@@ -221,9 +221,7 @@ func (a *agent) closeStale(timeout time.Duration, then func(ok bool)) {
 func (a *agent) fence(d node.Do, act node.Fence) {
 	set := func(closed bool) {
 		a.call(a.h, a.left(d.Until), func(*server) bool { a.h.setMin(reconcile.Fence, 0); return true }, func(ok, answered bool) {
-			if closed {
-				a.raw = false
-			}
+			a.raw = a.raw && !ok
 			a.finish(node.Done{ID: d.ID, Err: errOf(ok), Answered: answered, StaleClosed: closed})
 		})
 	}
@@ -365,9 +363,8 @@ func (a *agent) checkRecorded(d node.Do, to *host, asked bool) {
 }
 
 // stopWrites fences, and reads how far the history went.
-func (a *agent) stopWrites(d node.Do, to *host) {
+func (a *agent) stopWrites(d node.Do) {
 	h, w := a.h, a.h.w
-	a.target = to
 	w.check.spoilt = w.res.PowerLosses + w.res.Ends
 	failed := node.Done{ID: d.ID, Err: errFailed}
 	a.call(h, a.left(d.Until), func(*server) bool { h.setMin(reconcile.Fence, 0); return true }, func(ok, _ bool) {
@@ -381,7 +378,8 @@ func (a *agent) stopWrites(d node.Do, to *host) {
 		answer := node.Done{ID: d.ID, Answered: true}
 		a.call(h, a.left(d.Until), func(r *server) bool {
 			w.flow()
-			answer.ReplID, answer.Offset = strconv.Itoa(int(r.replID())), r.pos-r.shift
+			a.drained = r.pos - r.shift
+			answer.ReplID, answer.Offset = strconv.Itoa(int(r.replID())), a.drained
 			return true
 		}, func(ok, _ bool) {
 			if !ok {

@@ -14,6 +14,7 @@ import (
 type Flags struct {
 	seed, from, count uint64
 	lasts             time.Duration
+	first             bool
 	trace             string
 }
 
@@ -26,6 +27,7 @@ func NewFlags(count uint64) *Flags {
 	flag.Uint64Var(&f.count, "sim.seeds", count, "play so many seeds")
 	flag.Uint64Var(&f.from, "sim.from", 1, "the first seed")
 	flag.DurationVar(&f.lasts, "sim.for", 0, "play seeds for so long instead")
+	flag.BoolVar(&f.first, "sim.first", false, "stop at the first that fails")
 	return f
 }
 
@@ -51,7 +53,7 @@ func Test[R any](t *testing.T, f *Flags, file string, s Simulation[R]) (report R
 			t.Errorf("seed %d, which failed once: %v (%s=%[1]d)", seed, err, again)
 		}
 	}
-	report = s.Play(Span{From: f.from, Count: f.count, For: f.lasts})
+	report = s.Play(Span{From: f.from, Count: f.count, For: f.lasts, UntilFailed: f.first})
 	for _, failed := range report.Failed[:min(failuresShown, len(report.Failed))] {
 		t.Errorf("seed %d: %v (%s=%[1]d)", failed.Seed, failed.Err, again)
 	}
