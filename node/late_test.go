@@ -1,0 +1,43 @@
+package node
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
+)
+
+// TestHandoverWaitsForLateCommand: a redis-server that did not answer a command that lets
+// writes in may carry it out after the one that stops them. No handover stops writes before
+// the connection of that command is closed.
+func TestHandoverWaitsForLateCommand(t *testing.T) {
+	n := New(Options{Self: "a", Now: time.Hour, RedisPID: 7, Jitter: func(Time) Time { return time.Millisecond }})
+	n.redis.stale = false
+	n.unanswered, n.unansweredAt = 7, n.at
+	stop := func() (begun bool, err error) {
+		n.handover, n.out = &handover{to: "b"}, Ready{}
+		n.stopWrites(Rounds, reconcile.StopWrites{To: "b"}, func(e error) { err = e })
+		return len(n.out.Do) > 0, err
+	}
+	if begun, err := stop(); begun || !errors.Is(err, errUnanswered) || n.handover.stopped {
+		t.Errorf("writes are stopped (%v) and may go on later: %v", begun, err)
+	}
+	polled := func(began Time, closed bool) {
+		n.redisPolled(RedisPolled{PID: 7, Began: began, StaleClosed: closed, Info: &RedisInfo{Role: reconcile.Primary}})
+	}
+	n.out = Ready{}
+	n.pollRedis(Polls, PollTimeout, nil)
+	if a, ok := n.out.Do[0].Action.(PollRedis); !ok || !a.CloseStale {
+		t.Errorf("%+v does not close the connection", n.out.Do[0].Action)
+	}
+	polled(n.at, false)
+	polled(n.at-1, true) // asked before the command was given up
+	if begun, _ := stop(); begun {
+		t.Error("writes are stopped before the connection is closed")
+	}
+	polled(n.at, true)
+	if begun, err := stop(); !begun || err != nil {
+		t.Errorf("no handover although nothing may come late any more: %v", err)
+	}
+}
