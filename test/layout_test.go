@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"test/cluster":       {"agent", "test/lab", "test/lab/writer"},
 	"test/e2e":           {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/sim/elections": {"election", "test/sim/seeds"},
-	"test/sim/nodes":     {"election", "reconcile", "test/sim/seeds"},
+	"test/sim/nodes":     {"election", "node", "reconcile", "test/sim/seeds"},
 	"test/sim/seeds":     {},
 	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 
 // onlyStandard are the packages that use nothing but the standard library: what
 // they decide depends on nobody's release.
-var onlyStandard = []string{"election", "reconcile", "confgen", "internal/directive"}
+var onlyStandard = []string{"election", "reconcile", "node", "confgen", "internal/directive"}
 
 type goPackage struct {
 	ImportPath string

@@ -1,13 +1,20 @@
-// Package nodes plays whole clusters in virtual time: the real election.Elector and
-// the real reconcile.Plan of every node, in an agent that does in small what package
-// agent does, against models of redis-server, redis-sentinel, gossip, the network, the
-// VIP, the disks and the clocks. Messages are lost, late, doubled and re-ordered,
-// links are cut in one direction or both, agents die and freeze between any two steps,
-// hosts lose power, processes die, hang and are busy, disks are slow, and operators
-// ask for switchovers, stops and pauses meanwhile. After every step that matters it
-// checks what docs/GUARANTEES.md promises (S1 to S4), and after the last fault that all
-// is well again: one primary that accepts writes, all others in sync with it, the
-// VIPs where they belong, every Sentinel naming it, and no plans left.
+// Package nodes plays whole clusters in virtual time: the node.Node of every host, which is
+// all that ships of what a node decides, against models of redis-server, redis-sentinel,
+// gossip, the network, the VIP, the disks and the clocks. The driver of a host (driver.go,
+// perform.go) is what package agent is on a real one: it tells the node what happens, and
+// carries out on the models what the node asks for. It decides nothing, so there is no second
+// agent here that could differ from the one that ships.
+//
+// Messages are lost, late, doubled and re-ordered, links are cut in one direction or both,
+// agents die and freeze before and after everything that they save or do, hosts lose power,
+// processes die, hang and are busy, disks are slow, and operators ask for switchovers, stops
+// and pauses meanwhile. After every step that matters it checks what docs/GUARANTEES.md
+// promises (S1 to S4), and after the last fault that all is well again: one primary that
+// accepts writes, all others in sync with it, the VIPs where they belong, every Sentinel
+// naming it, and no plans left.
+//
+// What is done wrong on purpose, to see that the checker sees it, are edits of the source
+// that ships: test/sim/mutants/testdata.
 //
 // Everything follows from a seed, so a failure is repeated by its number. The package
 // does no input or output and reads no clock; only tests use it. Package elections plays the
@@ -41,7 +48,9 @@
 //
 // # What is not modelled
 //
-// Writes by single clients (a primary that accepts writes has some all the time);
+// A disk that fails (what is saved is late at worst); a redis-server whose disk fails;
+// what package agent does with a Ready on a real host, which its own tests and those on
+// real hosts try. Writes by single clients (a primary that accepts writes has some all the time);
 // chained replicas; a dataset that does not load; full disks; IP addresses that change;
 // changes of the roster after the founding; forced failovers; a host that sleeps as a
 // whole; clocks more than 0.5 % off. A person who repeats what he asks for is: he

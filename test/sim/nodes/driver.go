@@ -28,7 +28,7 @@ type agent struct {
 
 	// For the checker.
 	stopping bool
-	raw      bool          // it was not answered yet: what the agent before asked for may yet be carried out
+	raw      bool          // it has asked redis-server for nothing yet: what the agent before asked for may be carried out
 	exitedAt time.Duration // on its own clock: when it was told of the end of redis-server
 	actedAt  time.Duration // when it last planned more than a renewal
 	claims   [most]election.Claim

@@ -144,6 +144,7 @@ func (a *agent) pollRedis(d node.Do, act node.PollRedis) {
 
 func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
 	w, r := a.h.w, &a.h.redis
+	a.raw = false // what the agent before it left is closed, or it did not care to
 	d := w.between(100*us, 600*us)
 	if !r.responds(w.now) || d > timeout {
 		a.later(timeout, func() { a.polled(answer) })
@@ -161,9 +162,6 @@ func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
 // polled has the node told of a poll, and of the process when that did not answer.
 func (a *agent) polled(answer node.RedisPolled) {
 	h, r := a.h, &a.h.redis
-	if answer.Info != nil {
-		a.raw = false // it has had its chance to close what the one before it left
-	}
 	if answer.Info == nil {
 		state := byte('R')
 		if r.hung {
@@ -220,8 +218,8 @@ func (a *agent) closeStale(timeout time.Duration, then func(ok bool)) {
 // fence takes the right to write.
 func (a *agent) fence(d node.Do, act node.Fence) {
 	set := func(closed bool) {
+		a.raw = false
 		a.call(a.h, a.left(d.Until), func(*server) bool { a.h.setMin(reconcile.Fence, 0); return true }, func(ok, answered bool) {
-			a.raw = a.raw && !ok
 			a.finish(node.Done{ID: d.ID, Err: errOf(ok), Answered: answered, StaleClosed: closed})
 		})
 	}
