@@ -89,6 +89,7 @@ func (n *Node) announce(o reconcile.Observed) {
 	n.said = beat
 	i := n.ballot.e.Announced()
 	i.Primary, i.Note = primary, beat.encode()
+	n.heard.last, n.heard.text = beat, string(i.Note) // it hears itself, too
 	if !atOnce {
 		n.ballot.e.SetInfo(i) // the offset goes with the next renewal
 		n.lookAgain()

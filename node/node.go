@@ -369,7 +369,8 @@ func (n *Node) shareMeta(settled bool) {
 	}
 	if next != n.share {
 		n.share = next
-		n.out.Share = &next
+		n.out.Share = &Meta{}
+		*n.out.Share = next
 	}
 }
 
