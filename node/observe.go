@@ -66,8 +66,8 @@ func (n *Node) NeedsOperator(o reconcile.Observed) string {
 	if o.Election.Released {
 		since = max(o.Election.OpenedAt, o.Started)
 	}
-	if n.PrimaryAddr(o.At) != "" || o.At < since+NeedsOperatorAfter || !o.Redis.Running || o.Redis.Data.Term == 0 ||
-		!reconcile.TooFarBehind(o, n.desired) {
+	if o.At < since+NeedsOperatorAfter || !o.Redis.Running || o.Redis.Data.Term == 0 ||
+		!reconcile.TooFarBehind(o, n.desired) || n.PrimaryAddr(o.At) != "" {
 		return ""
 	}
 	lacks := "may lack more than max_lag_on_failover of what the last primary had"
