@@ -33,6 +33,8 @@ var allowed = map[string][]string{
 	"test/sim/elections": {"election", "test/sim/seeds"},
 	"test/sim/nodes":     {"election", "node", "reconcile", "test/sim/seeds"},
 	"test/sim/seeds":     {},
+	"test/sim/search":    {"election"},
+	"test/sim/mutants":   {},
 	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 }

@@ -1,0 +1,80 @@
+package search
+
+import (
+	"flag"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	only   = flag.String("search.only", "", "the scenarios whose names contain this")
+	nodes  = flag.Int("search.nodes", 0, "the scenarios of so many nodes")
+	depth  = flag.Int("search.depth", 0, "so many steps at most")
+	terms  = flag.Int("search.terms", 0, "so many terms, instead of each scenario's")
+	claims = flag.Int("search.claims", 0, "so many claims, instead of each scenario's")
+	lasts  = flag.Duration("search.for", 0, "so long for each scenario")
+	walks  = flag.Uint64("search.walks", 400, "so many walks at random in each scenario")
+	from   = flag.Uint64("search.from", 1, "the seed of the first walk")
+)
+
+func chosen() []*Scenario {
+	var out []*Scenario
+	for _, s := range Scenarios() {
+		if !strings.Contains(s.Name, *only) || *nodes != 0 && s.Nodes != *nodes {
+			continue
+		}
+		if *terms != 0 {
+			s.Terms = min(*terms, mostTerms-1)
+		}
+		if *claims != 0 {
+			s.Budget.Claims = int8(*claims)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func report(t *testing.T, r Result) {
+	t.Helper()
+	if r.Err != nil {
+		t.Fatalf("%s: %v\n%s", r.Scenario, r.Err, strings.Join(r.Trace, "\n"))
+	}
+}
+
+// TestSearch visits every state of each scenario, within its bounds.
+func TestSearch(t *testing.T) {
+	for _, s := range chosen() {
+		t.Run(s.Name, func(t *testing.T) {
+			l := s.Limits
+			if *depth != 0 {
+				l.Depth = *depth
+			}
+			if *lasts != 0 {
+				l.For, l.States, l.Depth = *lasts, 0, *depth
+			}
+			r := Run(s, l)
+			t.Log(r)
+			report(t, r)
+		})
+	}
+}
+
+// TestWalks goes far where the search cannot see everything.
+func TestWalks(t *testing.T) {
+	for _, s := range chosen() {
+		t.Run(s.Name, func(t *testing.T) {
+			steps, began := 0, time.Now()
+			roaming := s.Roaming()
+			for i := range *walks {
+				r := Walk(roaming, *from+i, 300)
+				steps += r.Transitions
+				if r.Err != nil {
+					t.Logf("seed %d, after %d steps", *from+i, steps)
+				}
+				report(t, r)
+			}
+			t.Logf("%d walks, %d steps in %v", *walks, steps, time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
