@@ -265,9 +265,13 @@ func (s *Scenario) event(c *world, n *node, a action) (*world, error) {
 	now := c.clock(s, a.node)
 	n.obey(now)
 	local := s.local(c, a.node)
+	_, leased := n.e.LeaseUntil(now)
 	out, ok := s.ask(c, n, a, now, local)
 	if !ok {
 		return nil, nil
+	}
+	if err := n.bound(s, a, out, now, leased); err != nil {
+		return c, err
 	}
 	st, dirty := n.e.Unsaved()
 	if int(st.Term) > s.Terms {
@@ -278,6 +282,7 @@ func (s *Scenario) event(c *world, n *node, a action) (*world, error) {
 			return nil, nil
 		}
 		n.e = nil
+		n.voteTo = "" // and has not said so
 		return c, nil
 	}
 	if dirty {

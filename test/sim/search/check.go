@@ -38,6 +38,33 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 // founding: of term 1 each cluster that is founded has its own.
 func (s *Scenario) founding(t election.Term) bool { return len(s.Founders) > 0 && t == 1 }
 
+// bound: who has a lease votes for nobody, and who voted for one does not vote for another
+// within Lapse unless the vote was given back.
+func (n *node) bound(s *Scenario, a action, out []election.Envelope, now election.Time, leased bool) error {
+	if a.letter == nil {
+		return nil
+	}
+	switch m := a.letter.m.(type) {
+	case election.Release:
+		if m.Holder == n.voteTo && m.Term == n.voteTerm {
+			n.voteTo = ""
+		}
+	case election.Claim:
+		if len(out) == 0 || m.Founding || !out[0].Message.(election.ClaimReply).Granted {
+			return nil
+		}
+		if leased {
+			return fmt.Errorf("%s votes for %s while it has a lease", s.ids[a.node], m.Candidate)
+		}
+		back := m.Released && m.HolderTerm == n.voteTerm
+		if n.voteTo != "" && n.voteTo != m.Candidate && now < n.voteAt+election.Lapse && !back {
+			return fmt.Errorf("%s votes for %s %v after it voted for %s", s.ids[a.node], m.Candidate, now-n.voteAt, n.voteTo)
+		}
+		n.voteTo, n.voteTerm, n.voteAt = m.Candidate, m.Term, now
+	}
+	return nil
+}
+
 // voted: a node votes once in a term, whatever happens to its agent.
 func (s *Scenario) voted(c *world, i int, t election.Term, to election.NodeID) error {
 	was := &c.ghost.vote[t][i]

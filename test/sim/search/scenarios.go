@@ -17,6 +17,7 @@ func Scenarios() []*Scenario {
 		{Name: "freeze", Nodes: 3, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2, Freezes: 1, Waits: 1}},
 		{Name: "release", Nodes: 3, Terms: 2, Letters: 3, Deaf: true, Budget: Budget{Claims: 1, Releases: 1, Beats: 1, Doubles: 1}},
 		{Name: "fence", Nodes: 3, Terms: 3, Letters: 2, Budget: Budget{Claims: 2, Fences: 1, Crashes: 1, Beats: 1, Waits: 1}},
+		{Name: "writer without an agent", Nodes: 3, Terms: 3, Letters: 2, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1}},
 		{Name: "dead redis-server", Nodes: 3, Terms: 3, Letters: 2, Budget: Budget{Claims: 2, Crashes: 1, Deaths: 1, Releases: 1, Beats: 1}},
 		{Name: "data", Nodes: 3, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2, Writes: 1},
 			Starts: map[election.NodeID]Start{"a": {Data: more}, "b": {Data: more}, "c": {Data: some}}},

@@ -46,9 +46,15 @@ type node struct {
 	fenced   election.Term
 	fencedAt election.Time
 
+	// The last vote it gave to another, 0 for none or one that was given back, and when.
+	voteTo   election.NodeID
+	voteTerm election.Term
+	voteAt   election.Time
+
 	sums []uint64 // one for each renaming of the nodes
 }
 
+// letter is a message under way.
 type letter struct {
 	from, to int
 	m        election.Message
@@ -210,6 +216,9 @@ func (n *node) append(b []byte, c election.Canon, now election.Time) []byte {
 	b = append(b, f, byte(n.primaryOf), byte(n.data.Term), byte(n.data.Offset))
 	if n.fenced != 0 && now <= n.fencedAt+election.FenceAge {
 		b = binary.AppendVarint(append(b, byte(n.fenced)), int64(now-n.fencedAt))
+	}
+	if n.voteTo != "" && now < n.voteAt+election.Lapse {
+		b = binary.AppendVarint(append(b, 0xfe, byte(place(c, n.voteTo)), byte(n.voteTerm)), int64(now-n.voteAt))
 	}
 	b = c.State(append(b, 0xff), n.disk)
 	if n.e != nil {
