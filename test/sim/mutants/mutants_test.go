@@ -141,7 +141,8 @@ func markdown(list []Mutant) string {
 	b.WriteString("# Mutants: what notices when a rule is missing\n\n" +
 		"Written by `go test ./test/sim/mutants -update -timeout 0`. Each line is the shipped code with one rule taken away\n" +
 		"(`mutants/testdata`), and how soon each judge failed: the tests and scripts beside the code, the search of all states within\n" +
-		"some 50 000 each scenario, random walks in the same scenarios, random schedules. A dash: not within the time given.\n")
+		"some 10 000 each scenario, random walks in the same scenarios, random schedules. A dash: not within the time\n" +
+		"given; a question mark: not asked.\n")
 	var dir string
 	for _, m := range list {
 		if d := filepath.Dir(m.File); d != dir {
@@ -160,7 +161,10 @@ func markdown(list []Mutant) string {
 		for _, j := range judges {
 			if j.judges(m) {
 				cell, _, _ := strings.Cut(strings.TrimPrefix(m.Said[j.name], "caught in "), ":")
-				if !caught(m.Said[j.name]) {
+				switch {
+				case m.Said[j.name] == "":
+					cell = "?"
+				case !caught(m.Said[j.name]):
 					cell = "–"
 				}
 				fmt.Fprintf(&b, " %s |", cell)

@@ -1,12 +1,30 @@
 package search
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
 
 	"github.com/redisd/redisd/election"
 )
+
+// Untold is known, and not right: the first lease of a cluster can begin before a majority
+// has been told that all have it. An answer to a renewal that was sent before all had it,
+// and comes after, counts (election/testdata/known_untold.txt). Who was not told votes for
+// a node without data. Searches count it and go on; -search.known makes it fail them.
+var Untold = errors.New("a lease ran while a majority had not been told that the cluster is born")
+
+// untold: less than a majority of r's voters knows that all have the cluster.
+func (s *Scenario) untold(c *world, r election.Roster) bool {
+	n := 0
+	for i, id := range s.ids {
+		if d := c.nodes[i].disk; r.Has(id) && !d.Founding && d.HolderTerm > 0 {
+			n++
+		}
+	}
+	return n < r.Majority()
+}
 
 // said is called for each message that leaves: what it says of a vote is for ever.
 func (s *Scenario) said(c *world, a action, env election.Envelope, local election.Local) error {
@@ -56,7 +74,8 @@ func (n *node) bound(s *Scenario, a action, out []election.Envelope, now electio
 		if leased {
 			return fmt.Errorf("%s votes for %s while it has a lease", s.ids[a.node], m.Candidate)
 		}
-		back := m.Released && m.HolderTerm == n.voteTerm
+		// A later term has a holder: what was voted before is that one's business.
+		back := m.Released && m.HolderTerm == n.voteTerm || n.disk.HolderTerm > n.voteTerm
 		if n.voteTo != "" && n.voteTo != m.Candidate && now < n.voteAt+election.Lapse && !back {
 			return fmt.Errorf("%s votes for %s %v after it voted for %s", s.ids[a.node], m.Candidate, now-n.voteAt, n.voteTo)
 		}
@@ -115,6 +134,9 @@ func (s *Scenario) leases(c *world) error {
 		case t < election.Term(c.ghost.lease):
 			return fmt.Errorf("%s has a lease of term %d after one of term %d ran", s.ids[i], t, c.ghost.lease)
 		}
+		if c.ghost.lease == 0 && s.untold(c, n.disk.Roster) {
+			c.ghost.untold = true
+		}
 		holder = i
 		c.ghost.lease = int8(t)
 	}
@@ -145,6 +167,9 @@ func (s *Scenario) won(c *world, i int) error {
 	g.enough[st.HolderTerm] = 0
 	if had < st.Roster.Majority() {
 		return fmt.Errorf("%s won term %d though only %d of %d voters have no more data", s.ids[i], st.HolderTerm, had, len(st.Roster.Voters))
+	}
+	if n.data.Term == 0 && g.lease > 0 && g.untold {
+		return fmt.Errorf("%w: %s won term %d without any data", Untold, s.ids[i], st.HolderTerm)
 	}
 	if n.data.Term == 0 && g.lease > 0 {
 		return fmt.Errorf("%s won term %d without any data", s.ids[i], st.HolderTerm)

@@ -26,8 +26,6 @@ type Scenario struct {
 	Budget Budget
 	// Starts are what nodes have and are, where it is not the same for all.
 	Starts map[election.NodeID]Start
-	// Limits are those of the default run.
-	Limits Limits
 
 	ids       []election.NodeID
 	renamings []renaming

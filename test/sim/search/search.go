@@ -1,6 +1,7 @@
 package search
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -15,6 +16,7 @@ type Limits struct {
 	Depth  int           // steps from the start
 	States int           // that have been seen
 	For    time.Duration // by the clock on the wall
+	Known  bool          // violations that are known are violations
 }
 
 // Result is what a search saw.
@@ -25,15 +27,20 @@ type Result struct {
 	Depth int
 	// Complete: there was nothing left to visit.
 	Complete bool
-	Took     time.Duration
-	Err      error    // what is violated
-	Trace    []string // and how, as short as could be found
+	// Known is how often a violation was met that is known; see Untold.
+	Known int
+	Took  time.Duration
+	Err   error    // what is violated
+	Trace []string // and how, as short as could be found
 }
 
 func (r Result) String() string {
 	how := fmt.Sprintf("complete to depth %d only: a limit was met", r.Depth)
 	if r.Complete {
 		how = fmt.Sprintf("complete, depth %d", r.Depth)
+	}
+	if r.Known > 0 {
+		how += fmt.Sprintf(", %d times what is known", r.Known)
 	}
 	return fmt.Sprintf("%s: %d states, %d transitions in %v (%.0f states/s), %s", r.Scenario, r.States, r.Transitions,
 		r.Took.Round(time.Millisecond), float64(r.States)/r.Took.Seconds(), how)
@@ -65,6 +72,7 @@ type search struct {
 	seen        visited
 	states      atomic.Int64
 	transitions atomic.Int64
+	known       atomic.Int64
 	stopped     atomic.Bool // by a limit
 	mu          sync.Mutex
 	failed      *world
@@ -94,6 +102,7 @@ func Run(s *Scenario, limits Limits) Result {
 	}
 	res.Complete = len(level) == 0 && r.err == nil && !r.stopped.Load()
 	res.States, res.Transitions, res.Took = int(r.states.Load()), int(r.transitions.Load()), time.Since(began)
+	res.Known = int(r.known.Load())
 	if r.err != nil {
 		res.Trace, res.Err = s.shorten(r.failed.path)
 	}
@@ -134,6 +143,10 @@ func (r *search) visit(w *world, next []*world) []*world {
 			continue
 		}
 		r.transitions.Add(1)
+		if errors.Is(err, Untold) && !r.limits.Known {
+			r.known.Add(1)
+			continue
+		}
 		if err != nil {
 			r.mu.Lock()
 			if r.err == nil {
@@ -156,19 +169,23 @@ func (r *search) visit(w *world, next []*world) []*world {
 var weights = [len(kinds)]int{deliver: 24, double: 2, drop: 4, advance: 6, wait: 3, tick: 8, claim: 6, withdraw: 2, fence: 3, release: 1, handOver: 1,
 	propose: 4, crash: 1, restart: 6, freeze: 1, thaw: 3, die: 1, write: 2, found: 6}
 
-// Walk goes on from the start at random, for so many steps at most.
-func Walk(s *Scenario, seed uint64, steps int) Result {
+// Walk goes on from the start at random, within the limit of depth.
+func Walk(s *Scenario, seed uint64, limits Limits) Result {
 	began := time.Now()
 	rng := rand.New(rand.NewPCG(seed, 0x3a11))
 	w := s.start()
 	res := Result{Scenario: s.Name}
-	for res.Depth < steps {
+	for res.Depth < limits.Depth {
 		c, err := s.stride(w, rng)
 		if c == nil {
 			break
 		}
 		res.Depth++
 		res.Transitions++
+		if errors.Is(err, Untold) && !limits.Known {
+			res.Known++
+			break
+		}
 		if err != nil {
 			res.Trace, res.Err = s.shorten(c.path)
 			break
