@@ -9,11 +9,11 @@ import (
 	"github.com/redisd/redisd/election"
 )
 
-// Untold is known, and not right: the first lease of a cluster can begin before a majority
+// ErrUntold is known, and not right: the first lease of a cluster can begin before a majority
 // has been told that all have it. An answer to a renewal that was sent before all had it,
 // and comes after, counts (election/testdata/known_untold.txt). Who was not told votes for
 // a node without data. Searches count it and go on; -search.known makes it fail them.
-var Untold = errors.New("a lease ran while a majority had not been told that the cluster is born")
+var ErrUntold = errors.New("a lease ran while a majority had not been told that the cluster is born")
 
 // untold: less than a majority of r's voters knows that all have the cluster.
 func (s *Scenario) untold(c *world, r election.Roster) bool {
@@ -169,7 +169,7 @@ func (s *Scenario) won(c *world, i int) error {
 		return fmt.Errorf("%s won term %d though only %d of %d voters have no more data", s.ids[i], st.HolderTerm, had, len(st.Roster.Voters))
 	}
 	if n.data.Term == 0 && g.lease > 0 && g.untold {
-		return fmt.Errorf("%w: %s won term %d without any data", Untold, s.ids[i], st.HolderTerm)
+		return fmt.Errorf("%w: %s won term %d without any data", ErrUntold, s.ids[i], st.HolderTerm)
 	}
 	if n.data.Term == 0 && g.lease > 0 {
 		return fmt.Errorf("%s won term %d without any data", s.ids[i], st.HolderTerm)

@@ -2,15 +2,49 @@ package search
 
 import "github.com/redisd/redisd/election"
 
-// Scenarios are what is searched: each lets few things happen, so that all orders of
+// Scenarios are what is searched: each lets few things happen, so that the orders of
 // them can be visited, and together they let everything happen.
 func Scenarios() []*Scenario {
+	all := append(few(), more()...)
+	for _, s := range all {
+		if s.Voters == 0 {
+			s.Voters = s.Nodes
+		}
+		s.prepare()
+	}
+	return all
+}
+
+// few are scenarios of a fault or two, small enough that every state of them can be
+// visited: of most in each run, of all with more time (-search.for=5m).
+func few() []*Scenario {
+	return []*Scenario{
+		{Name: "few: a claim", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
+		{Name: "few: a claim, clocks apart", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Rates: []int{950, 1050, 1050}, Budget: Budget{Claims: 1}},
+		{Name: "few: two claims", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 2}},
+		{Name: "few: a crash", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Crashes: 1}},
+		{Name: "few: a freeze", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Freezes: 1}},
+		{Name: "few: a double", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Doubles: 1}},
+		{Name: "few: a release", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Releases: 1}},
+		{Name: "few: a fence and a crash", Nodes: 3, Terms: 2, Letters: 2, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1}},
+		{Name: "few: a change of two", Nodes: 3, Voters: 2, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 1}},
+		{Name: "few: a change of three", Nodes: 4, Voters: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 1}},
+		{Name: "few: two founders", Nodes: 3, Terms: 1, Letters: 2, Deaf: true, Budget: Budget{Foundings: 2},
+			Founders: []Founding{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
+		{Name: "few: two nodes, a crash", Nodes: 2, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Crashes: 1, Beats: 1}},
+		{Name: "few: four nodes", Nodes: 4, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
+	}
+}
+
+// more are scenarios of several faults at once: visited as far as a limit goes, and the
+// ones in which walks go further.
+func more() []*Scenario {
 	some := election.Data{Term: 1, Offset: 1}
-	more := election.Data{Term: 1, Offset: 2}
-	all := []*Scenario{
+	most := election.Data{Term: 1, Offset: 2}
+	return []*Scenario{
 		// The lease, and who wins it next. With clocks 5 % off, in the way that is worst.
 		{Name: "lapse", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Beats: 1}},
-		{Name: "lapse, clocks apart", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Rates: []int{950, 1050, 1050}, Budget: Budget{Claims: 1}},
+		{Name: "lapse, clocks apart", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Rates: []int{950, 1050, 1050}, Budget: Budget{Claims: 2}},
 		{Name: "rivals", Nodes: 3, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2}},
 		{Name: "again", Nodes: 3, Terms: 4, Letters: 3, Deaf: true, Budget: Budget{Claims: 3}},
 		{Name: "crash", Nodes: 3, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2, Crashes: 2, Doubles: 1}},
@@ -20,11 +54,11 @@ func Scenarios() []*Scenario {
 		{Name: "writer without an agent", Nodes: 3, Terms: 3, Letters: 2, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1}},
 		{Name: "dead redis-server", Nodes: 3, Terms: 3, Letters: 2, Budget: Budget{Claims: 2, Crashes: 1, Deaths: 1, Releases: 1}},
 		{Name: "data", Nodes: 3, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2, Writes: 1},
-			Starts: map[election.NodeID]Start{"a": {Data: more}, "b": {Data: more}, "c": {Data: some}}},
+			Starts: map[election.NodeID]Start{"a": {Data: most}, "b": {Data: most}, "c": {Data: some}}},
 		{Name: "empty, and a witness", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 2},
 			Starts: map[election.NodeID]Start{"a": {Data: some}, "b": {Data: some, Witness: true}, "c": {}}},
 		{Name: "what is known of data", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 2},
-			Starts: map[election.NodeID]Start{"a": {Data: more}, "b": {Data: some, Least: more, Witness: true}, "c": {Data: some}}},
+			Starts: map[election.NodeID]Start{"a": {Data: most}, "b": {Data: some, Least: most, Witness: true}, "c": {Data: some}}},
 		// Rosters that grow and shrink.
 		{Name: "two and two to come", Nodes: 4, Voters: 2, Terms: 3, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
 		{Name: "three that change", Nodes: 4, Terms: 3, Voters: 3, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
@@ -40,18 +74,9 @@ func Scenarios() []*Scenario {
 		// All at once.
 		{Name: "all", Nodes: 3, Voters: 3, Terms: 3, Letters: 3, Budget: Budget{Doubles: 1, Crashes: 1, Freezes: 1, Fences: 1, Changes: 1, Releases: 1, Waits: 1, Deaths: 1, Writes: 1, Claims: 2, Beats: 1}},
 		{Name: "all, and one to come", Nodes: 4, Voters: 3, Terms: 3, Letters: 3, Deaf: true, Budget: Budget{Doubles: 1, Crashes: 1, Freezes: 1, Changes: 1, Releases: 1, Waits: 1, Deaths: 1, Writes: 1, Claims: 2, Beats: 1}},
-		// Fewer and more nodes, with less of all.
-		{Name: "two nodes", Nodes: 2, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2, Crashes: 1, Doubles: 1}},
-		{Name: "four nodes", Nodes: 4, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
 		{Name: "five nodes", Nodes: 5, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
+		{Name: "two nodes", Nodes: 2, Terms: 3, Letters: 2, Deaf: true, Budget: Budget{Claims: 2, Crashes: 1, Doubles: 1}},
 	}
-	for _, s := range all {
-		if s.Voters == 0 {
-			s.Voters = s.Nodes
-		}
-		s.prepare()
-	}
-	return all
 }
 
 // Roaming is s with so much more of what happens in it that only walks get about.

@@ -27,7 +27,7 @@ type Result struct {
 	Depth int
 	// Complete: there was nothing left to visit.
 	Complete bool
-	// Known is how often a violation was met that is known; see Untold.
+	// Known is how often a violation was met that is known; see ErrUntold.
 	Known int
 	Took  time.Duration
 	Err   error    // what is violated
@@ -143,7 +143,7 @@ func (r *search) visit(w *world, next []*world) []*world {
 			continue
 		}
 		r.transitions.Add(1)
-		if errors.Is(err, Untold) && !r.limits.Known {
+		if errors.Is(err, ErrUntold) && !r.limits.Known {
 			r.known.Add(1)
 			continue
 		}
@@ -182,7 +182,7 @@ func Walk(s *Scenario, seed uint64, limits Limits) Result {
 		}
 		res.Depth++
 		res.Transitions++
-		if errors.Is(err, Untold) && !limits.Known {
+		if errors.Is(err, ErrUntold) && !limits.Known {
 			res.Known++
 			break
 		}

@@ -15,7 +15,7 @@ var (
 	claims = flag.Int("search.claims", 0, "so many claims, instead of each scenario's")
 	lasts  = flag.Duration("search.for", 0, "so long for each scenario")
 	walks  = flag.Uint64("search.walks", 400, "so many walks at random in each scenario")
-	known  = flag.Bool("search.known", false, "fail also for what is known to be wrong; see Untold")
+	known  = flag.Bool("search.known", false, "fail also for what is known to be wrong; see ErrUntold")
 	states = flag.Int("search.states", 40_000, "so many states of each scenario")
 	from   = flag.Uint64("search.from", 1, "the seed of the first walk")
 )
@@ -62,6 +62,9 @@ func TestSearch(t *testing.T) {
 // TestWalks goes far where the search cannot see everything.
 func TestWalks(t *testing.T) {
 	for _, s := range chosen() {
+		if strings.HasPrefix(s.Name, "few: ") {
+			continue // the search sees all of it
+		}
 		t.Run(s.Name, func(t *testing.T) {
 			steps, met, began := 0, 0, time.Now()
 			roaming := s.Roaming()

@@ -79,7 +79,7 @@ type ghost struct {
 	enough   [mostTerms]uint8           // voters of this term that had no more data than the winner
 	released uint8                      // terms given back, a bit each
 	lease    int8                       // the highest term whose lease ran
-	untold   bool                       // the first one began too early; see Untold
+	untold   bool                       // the first one began too early; see ErrUntold
 }
 
 func (w *world) clock(s *Scenario, i int) election.Time {
