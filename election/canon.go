@@ -188,7 +188,9 @@ func (c Canon) clock(of NodeID) Time {
 	return 0
 }
 
-func age(b []byte, now, at, most Time) []byte { return binary.AppendVarint(b, int64(min(now-at, most))) }
+func age(b []byte, now, at, most Time) []byte {
+	return binary.AppendVarint(b, int64(min(now-at, most)))
+}
 
 func number[T ~int64 | ~uint64](b []byte, n T) []byte { return binary.AppendUvarint(b, uint64(n)) }
 

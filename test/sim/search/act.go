@@ -382,6 +382,9 @@ func (s *Scenario) lead(n *node, i int, now election.Time) {
 func (s *Scenario) local(c *world, i int) election.Local {
 	n := c.nodes[i]
 	local := election.Local{Data: n.data, Known: n.up, Candidate: !n.witness, Least: n.least, Reachable: !s.Deaf}
+	if !n.up {
+		local.Data = election.Data{} // it cannot be read
+	}
 	if v := n.e.View(c.clock(s, i)); v.Holder != "" && !s.Deaf {
 		h := slices.Index(s.ids, v.Holder)
 		local.Reachable = h < 0 || c.nodes[h].up

@@ -39,7 +39,7 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 		if !m.Granted || !is || asked.Founding {
 			return nil
 		}
-		full := !local.Candidate || local.Data.Compare(asked.Data) <= 0
+		full := !local.Candidate || c.nodes[a.node].data.Compare(asked.Data) <= 0
 		known := asked.Data.Compare(local.Least) >= 0 || asked.Candidate == c.nodes[a.node].disk.Holder
 		if asked.Holding || full && known {
 			c.ghost.enough[m.Term] |= 1 << a.node

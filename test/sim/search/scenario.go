@@ -24,6 +24,8 @@ type Scenario struct {
 	// a redis-server without a live agent counts for nothing.
 	Deaf   bool
 	Budget Budget
+	// Still: walks keep to the budget, and are so many more instead.
+	Still bool
 	// Starts are what nodes have and are, where it is not the same for all.
 	Starts map[election.NodeID]Start
 
