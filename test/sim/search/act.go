@@ -139,12 +139,8 @@ func (s *Scenario) actionsOf(w *world, i int, out []action) []action {
 		out = s.endings(w, out, action{kind: release, node: i})
 		one(handOver, 0)
 	}
-	if v.Lease && w.left.Changes > 0 {
-		for o := range w.nodes {
-			if o != i {
-				one(propose, o)
-			}
-		}
+	if holding && w.left.Changes > 0 {
+		out = s.changes(i, v.Roster, out)
 	}
 	if n.writable && w.left.Writes > 0 {
 		one(write, 0)
@@ -166,6 +162,35 @@ func (s *Scenario) actionsOf(w *world, i int, out []action) []action {
 		}
 	}
 	return out
+}
+
+// changes lists the rosters that i may propose: with one voter more or less, and with one
+// exchanged for another, which must be refused. The second node of an
+// exchange is above swapped, counted from 1.
+func (s *Scenario) changes(i int, r election.Roster, out []action) []action {
+	for o, id := range s.ids {
+		if o == i {
+			continue
+		}
+		out = append(out, action{kind: propose, node: i, arg: o})
+		for x, other := range s.ids {
+			if x != i && r.Has(id) && !r.Has(other) {
+				out = append(out, action{kind: propose, node: i, arg: o + swapped*(x+1)})
+			}
+		}
+	}
+	return out
+}
+
+const swapped = 16
+
+// toggled is r with id, if it had it not, else without.
+func toggled(r []election.Voter, id election.NodeID) []election.Voter {
+	r = slices.Clone(r)
+	if at := slices.IndexFunc(r, func(x election.Voter) bool { return x.ID == id }); at >= 0 {
+		return slices.Delete(r, at, at+1)
+	}
+	return append(r, election.Voter{ID: id})
 }
 
 // do returns the state after a, nil when a cannot be done or changes nothing, and what
@@ -286,6 +311,9 @@ func (s *Scenario) event(c *world, n *node, a action) (*world, error) {
 		return c, nil
 	}
 	if dirty {
+		if st.ClusterID == n.disk.ClusterID && st.Roster.Compare(n.disk.Roster) < 0 {
+			return c, fmt.Errorf("%s goes back from roster %s to %s", s.ids[a.node], rosterText(n.disk.Roster), rosterText(st.Roster))
+		}
 		n.disk = st
 		n.e.Saved()
 	}
@@ -332,12 +360,9 @@ func (s *Scenario) ask(c *world, n *node, a action, now election.Time, local ele
 		}
 	case propose:
 		c.left.Changes--
-		v := n.e.View(now)
-		voters := slices.Clone(v.Roster.Voters)
-		if at := slices.IndexFunc(voters, func(x election.Voter) bool { return x.ID == s.ids[a.arg] }); at >= 0 {
-			voters = slices.Delete(voters, at, at+1)
-		} else {
-			voters = append(voters, election.Voter{ID: s.ids[a.arg]})
+		voters := toggled(n.e.View(now).Roster.Voters, s.ids[a.arg%swapped])
+		if a.arg >= swapped {
+			voters = toggled(voters, s.ids[a.arg/swapped-1])
 		}
 		if n.e.Propose(now, voters) != nil {
 			return nil, false
@@ -424,7 +449,11 @@ func (s *Scenario) text(a action) string {
 		}
 		return "claim " + id + a.ending.String()
 	case propose:
-		return fmt.Sprintf("propose %s with or without %s", id, s.ids[a.arg])
+		text := fmt.Sprintf("propose %s with or without %s", id, s.ids[a.arg%swapped])
+		if a.arg >= swapped {
+			text += fmt.Sprintf(", for %s", s.ids[a.arg/swapped-1])
+		}
+		return text
 	case found:
 		return fmt.Sprintf("found %s %v", id, s.Founders[a.arg].Voters)
 	case fence:
