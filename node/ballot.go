@@ -7,6 +7,7 @@ import (
 // ballot keeps the election's promise: what an answer depends on is on disk before the
 // answer is sent. While its state is being saved nothing else is done with the elector.
 type ballot struct {
+	n      *Node
 	e      *election.Elector
 	saving bool
 	// held waits for the disk, and then is told how that went.
@@ -24,13 +25,14 @@ type ballot struct {
 // elect does f on the elector, sends what it returns once its state is on disk, and then
 // goes on; then may be nil. When the state cannot be saved nothing is sent, which to the
 // others is a lost message. It is not to be called while a save is under way.
-func (n *Node) elect(tcp bool, f func(e *election.Elector) []election.Envelope, then func(error)) {
-	envelopes := f(n.ballot.e)
+func (b *ballot) elect(tcp bool, f func(e *election.Elector) []election.Envelope, then func(error)) {
+	n := b.n
+	envelopes := f(b.e)
 	n.lookAgain()
-	out := n.address(envelopes, tcp)
-	n.learn()
-	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
-		n.save(out, then)
+	out := b.address(envelopes, tcp)
+	b.learn()
+	if _, unsaved := b.e.Unsaved(); unsaved {
+		b.save(out, then)
 		return
 	}
 	n.out.Send = append(n.out.Send, out...)
@@ -39,8 +41,8 @@ func (n *Node) elect(tcp bool, f func(e *election.Elector) []election.Envelope, 
 	}
 }
 
-func (n *Node) save(out []Send, then func(error)) {
-	b := &n.ballot
+func (b *ballot) save(out []Send, then func(error)) {
+	n := b.n
 	st, _ := b.e.Unsaved()
 	b.saving, b.held, b.then, b.keeping = true, out, then, b.pause != nil
 	next := State{Election: st, Pause: n.paused}
@@ -48,27 +50,27 @@ func (n *Node) save(out []Send, then func(error)) {
 		next.Pause = *b.pause
 	}
 	// With the release itself: the next agent must not vote for less.
-	if d := n.drained; d != nil && st.Released && d.Term == uint64(st.HolderTerm) {
+	if d := n.perform.drained; d != nil && st.Released && d.Term == uint64(st.HolderTerm) {
 		next.Drained = d
 	}
-	if st.Released && n.whole == uint64(st.HolderTerm) {
-		next.Whole = n.whole
+	if st.Released && n.perform.whole == uint64(st.HolderTerm) {
+		next.Whole = n.perform.whole
 	}
 	n.out.Save = &next
 }
 
-func (n *Node) ballotSaved(err error) {
-	b := &n.ballot
+func (b *ballot) saved(err error) {
+	n := b.n
 	out, then := b.held, b.then
 	b.saving, b.held, b.then = false, nil, nil
 	if b.keeping {
-		n.pauseKept(err)
+		b.pauseKept(err)
 	}
 	if err == nil {
 		b.e.Saved()
 		n.lookAgain()
 		n.out.Send = append(n.out.Send, out...)
-		n.learn()
+		b.learn()
 	} else {
 		n.tell(NotSaved{Err: err})
 	}
@@ -83,16 +85,17 @@ func (n *Node) ballotSaved(err error) {
 }
 
 // whenFree does f as soon as no save is under way.
-func (n *Node) whenFree(f func()) {
-	if n.ballot.saving {
-		n.ballot.waiting = append(n.ballot.waiting, f)
+func (b *ballot) whenFree(f func()) {
+	if b.saving {
+		b.waiting = append(b.waiting, f)
 		return
 	}
 	f()
 }
 
 // address turns envelopes into messages, and says which a lost packet would make late.
-func (n *Node) address(out []election.Envelope, tcp bool) []Send {
+func (b *ballot) address(out []election.Envelope, tcp bool) []Send {
+	n := b.n
 	if len(out) == 0 {
 		return nil
 	}
@@ -101,7 +104,7 @@ func (n *Node) address(out []election.Envelope, tcp bool) []Send {
 		reliable := true
 		switch env.Message.(type) {
 		case election.Renew:
-			t, ok := n.ballot.e.AnsweredAt(env.To)
+			t, ok := b.e.AnsweredAt(env.To)
 			reliable = !ok || n.at-t > ReliableAfter
 		case election.RenewReply:
 			// Whoever renews over TCP hears no packets, and so would not hear this one.
@@ -113,24 +116,26 @@ func (n *Node) address(out []election.Envelope, tcp bool) []Send {
 }
 
 // learn takes in what may have changed in the election.
-func (n *Node) learn() {
+func (b *ballot) learn() {
+	n := b.n
 	v := n.look()
 	n.heard.hear(*v)
-	n.redrawJitter(v)
-	n.updateVersion(v)
+	b.redrawJitter(v)
+	n.watch.updateVersion(v)
 }
 
 // redrawJitter draws anew after each claim, and each vote for another.
-func (n *Node) redrawJitter(v *election.View) {
-	if at := max(v.ClaimedAt, v.VotedAt); at != n.ballot.jitterAt || n.ballot.jitterFor == 0 {
-		n.ballot.jitterAt, n.ballot.jitterFor = at, n.jitter(ClaimJitter)
+func (b *ballot) redrawJitter(v *election.View) {
+	n := b.n
+	if at := max(v.ClaimedAt, v.VotedAt); at != b.jitterAt || b.jitterFor == 0 {
+		b.jitterAt, b.jitterFor = at, n.jitter(ClaimJitter)
 	}
 }
 
 // backoff is when the last claim ended, or this node last voted for another, and a little
 // more, by chance.
-func (n *Node) backoff(v *election.View) Time {
-	return max(v.ClaimedAt, v.VotedAt) + n.ballot.jitterFor
+func (b *ballot) backoff(v *election.View) Time {
+	return max(v.ClaimedAt, v.VotedAt) + b.jitterFor
 }
 
 // inbox are the messages that wait until the elector is free, one after the other.
@@ -141,29 +146,32 @@ type inbox struct {
 	polling, polled bool
 }
 
-func (n *Node) receive(in Received) {
+func (b *ballot) receive(in Received) {
+	n := b.n
 	if len(n.inbox.list) < inboxMost {
 		n.inbox.list = append(n.inbox.list, in)
 	}
 }
 
 // readInbox handles what has come in, and reports whether it did.
-func (n *Node) readInbox() (moved bool) {
-	for len(n.inbox.list) > 0 && !n.ballot.saving && !n.inbox.polling {
+func (b *ballot) readInbox() (moved bool) {
+	n := b.n
+	for len(n.inbox.list) > 0 && !b.saving && !n.inbox.polling {
 		in := n.inbox.list[0]
 		if _, claim := in.Message.(election.Claim); claim && !n.inbox.polled && n.procs[Redis].pid != 0 {
 			n.inbox.polling = true
-			n.pollRedis(Polls, FreshTimeout, func(Input) { n.inbox.polling, n.inbox.polled = false, true })
+			n.watch.pollRedis(Polls, FreshTimeout, func(Input) { n.inbox.polling, n.inbox.polled = false, true })
 			return true
 		}
 		n.inbox.list, n.inbox.polled = n.inbox.list[1:], false
-		n.handle(in)
+		b.handle(in)
 		moved = true
 	}
 	return moved
 }
 
-func (n *Node) handle(in Received) {
+func (b *ballot) handle(in Received) {
+	n := b.n
 	var local election.Local
 	switch in.Message.(type) {
 	case election.Claim:
@@ -171,9 +179,9 @@ func (n *Node) handle(in Received) {
 	case election.Renew:
 		local.Unreachable = n.probe.unreachable(n.at)
 	}
-	before := n.brief()
-	n.elect(in.TCP, func(e *election.Elector) []election.Envelope { return e.Step(n.at, in.Message, local) }, func(error) {
-		if n.brief() != before {
+	before := b.brief()
+	b.elect(in.TCP, func(e *election.Elector) []election.Envelope { return e.Step(n.at, in.Message, local) }, func(error) {
+		if b.brief() != before {
 			n.wake()
 		}
 	})
@@ -187,7 +195,8 @@ type brief struct {
 	released, lease, nudged, claiming, overtaken, everHeard bool
 }
 
-func (n *Node) brief() brief {
+func (b *ballot) brief() brief {
+	n := b.n
 	v := n.look()
 	return brief{
 		holder: v.Holder, term: v.HolderTerm, primary: v.Primary, released: v.Released, lease: v.Lease,
@@ -196,7 +205,8 @@ func (n *Node) brief() brief {
 }
 
 // learners are the members that renewals go to beside the voters.
-func (n *Node) learners() []election.NodeID {
+func (b *ballot) learners() []election.NodeID {
+	n := b.n
 	var out []election.NodeID
 	for _, m := range n.members {
 		if m.Alive && m.ID != n.self {
@@ -206,8 +216,8 @@ func (n *Node) learners() []election.NodeID {
 	return out
 }
 
-func (n *Node) setPause(p Pause) {
-	b := &n.ballot
+func (b *ballot) setPause(p Pause) {
+	n := b.n
 	if p.Version > n.paused.Version && (b.pause == nil || p.Version > b.pause.Version) {
 		b.pause = &p
 		// A save under way has the one before it: this one follows.
@@ -216,16 +226,16 @@ func (n *Node) setPause(p Pause) {
 }
 
 // savePause puts a later pause on disk, and reports whether it began to.
-func (n *Node) savePause() bool {
-	if n.ballot.pause == nil || n.ballot.saving {
+func (b *ballot) savePause() bool {
+	if b.pause == nil || b.saving {
 		return false
 	}
-	n.save(nil, nil)
+	b.save(nil, nil)
 	return true
 }
 
-func (n *Node) pauseKept(err error) {
-	b := &n.ballot
+func (b *ballot) pauseKept(err error) {
+	n := b.n
 	p := *b.pause
 	b.pause, b.keeping = nil, false
 	if err != nil {
@@ -250,10 +260,11 @@ type force struct {
 	polling    bool
 }
 
-// forceStep claims by force when that is due, and reports whether it did something.
-func (n *Node) forceStep() bool {
+// stepForce claims by force when that is due, and reports whether it did something.
+func (b *ballot) stepForce() bool {
+	n := b.n
 	f := &n.force
-	if f.until == 0 || f.polling || n.ballot.saving || n.at < f.due {
+	if f.until == 0 || f.polling || b.saving || n.at < f.due {
 		return false
 	}
 	if _, leased := n.lease(); leased || n.at >= f.until {
@@ -262,18 +273,19 @@ func (n *Node) forceStep() bool {
 		return true
 	}
 	f.polling, f.due = true, n.at+ForceAgain
-	n.freshPoll(Polls, func() {
-		n.whenFree(func() {
+	n.watch.freshPoll(Polls, func() {
+		b.whenFree(func() {
 			f.polling = false
-			local, voters := n.Local(), n.votersLeft(f.leaveOut)
-			n.elect(false, func(e *election.Elector) []election.Envelope { return e.Force(n.at, local, voters) }, nil)
+			local, voters := n.Local(), b.votersLeft(f.leaveOut)
+			b.elect(false, func(e *election.Elector) []election.Envelope { return e.Force(n.at, local, voters) }, nil)
 		})
 	})
 	return true
 }
 
 // votersLeft are the voters, without those that are away if they are left out.
-func (n *Node) votersLeft(leaveOut bool) []election.Voter {
+func (b *ballot) votersLeft(leaveOut bool) []election.Voter {
+	n := b.n
 	var left []election.Voter
 	for _, v := range n.look().Roster.Voters {
 		here := !leaveOut

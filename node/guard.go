@@ -50,7 +50,7 @@ func (n *Node) guardStep() {
 	}
 	if n.at >= g.until+GuardMargin {
 		*g = guard{}
-		n.stepDown()
+		n.perform.stepDown()
 		return
 	}
 	if !g.woke {
@@ -60,7 +60,8 @@ func (n *Node) guardStep() {
 }
 
 // stepDown does what reconcile plans for the end of a lease, without a plan.
-func (n *Node) stepDown() {
+func (pf *performer) stepDown() {
+	n := pf.n
 	n.tell(GuardActs{})
 	var todo []reconcile.Action
 	todo = append(todo, reconcile.FenceRedis{Why: "the lease ended while the agent was stuck"}, reconcile.CloseClients{})
@@ -69,25 +70,26 @@ func (n *Node) stepDown() {
 			todo = append(todo, reconcile.DropVIP{Address: v.Address, Why: "the lease ended while the agent was stuck"})
 		}
 	}
-	l := &n.lanes[Guard]
+	l := &pf.lanes[Guard]
 	l.queue = todo
-	n.guardLane()
+	pf.guardLane()
 }
 
 // guardLane goes on with what is left; whatever fails, the rest is done.
-func (n *Node) guardLane() {
-	l := &n.lanes[Guard]
+func (pf *performer) guardLane() {
+	n := pf.n
+	l := &pf.lanes[Guard]
 	for !l.busy && len(l.queue) > 0 {
 		a := l.queue[0]
 		l.queue = l.queue[1:]
 		if _, ok := a.(reconcile.CloseClients); ok && n.procs[Redis].pid == n.redis.killed {
 			continue
 		}
-		n.begin(Guard, a, func(err error) {
+		pf.begin(Guard, a, func(err error) {
 			if err != nil {
 				n.tell(ActionFailed{Action: a, Err: err})
 			}
-			n.guardLane()
+			pf.guardLane()
 		})
 	}
 }

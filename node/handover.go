@@ -29,60 +29,63 @@ type handover struct {
 // CancelSwitchover takes a request back, and reports whether nothing was done for it and
 // nothing will be.
 func (n *Node) CancelSwitchover(id string) bool {
-	if n.request.id != id || !n.request.asked {
+	if n.perform.request.id != id || !n.perform.request.asked {
 		return false
 	}
-	n.request.asked = false
+	n.perform.request.asked = false
 	return true
 }
 
 // stepHandover does one of the steps that only a handover has.
-func (n *Node) stepHandover(l Lane, action reconcile.Action, then func(error)) {
+func (pf *performer) stepHandover(l Lane, action reconcile.Action, then func(error)) {
+	n := pf.n
 	switch a := action.(type) {
 	case reconcile.CheckInSync:
-		if !n.beginHandover(a.To) {
-			n.round.queue = nil // the request was cancelled after this was planned
+		if !pf.beginHandover(a.To) {
+			n.rounds.cur.queue = nil // the request was cancelled after this was planned
 			then(nil)
 			return
 		}
-		n.do(l, Do{Action: a, Until: n.at + ActTimeout}, func(d Done) { then(d.Err) })
+		pf.do(l, Do{Action: a, Until: n.at + ActTimeout}, func(d Done) { then(d.Err) })
 	case reconcile.CheckRecorded:
-		n.do(l, Do{Action: a, Until: n.at + RecordedWithin}, func(d Done) { then(d.Err) })
+		pf.do(l, Do{Action: a, Until: n.at + RecordedWithin}, func(d Done) { then(d.Err) })
 	case reconcile.StopWrites:
-		n.stopWrites(l, a, then)
+		pf.stopWrites(l, a, then)
 	case reconcile.AwaitOffset:
-		a.Offset = n.drained.Offset
-		n.do(l, Do{Action: a, Until: n.handover.limit}, func(d Done) { then(d.Err) })
+		a.Offset = pf.drained.Offset
+		pf.do(l, Do{Action: a, Until: pf.handover.limit}, func(d Done) { then(d.Err) })
 	}
 }
 
 // beginHandover reports whether there is a reason to move the primary still.
-func (n *Node) beginHandover(to string) bool {
-	h := &handover{to: to, before: n.round.o.Redis.MinReplicas}
-	switch r := &n.request; {
+func (pf *performer) beginHandover(to string) bool {
+	n := pf.n
+	h := &handover{to: to, before: n.rounds.cur.o.Redis.MinReplicas}
+	switch r := &pf.request; {
 	case r.asked && r.to == to:
 		r.asked = false
 		h.request = r.id
 	case !reconcile.CannotStay(n.Observe(n.at), n.desired):
 		return false
 	}
-	n.handover = h
+	pf.handover = h
 	n.tell(HandoverBegun{To: to, Request: h.request})
 	return true
 }
 
 // stopWrites fences redis-server, for good; how far its history went by then is what the
 // successor must have.
-func (n *Node) stopWrites(l Lane, a reconcile.StopWrites, then func(error)) {
-	if n.mayComeLate() {
+func (pf *performer) stopWrites(l Lane, a reconcile.StopWrites, then func(error)) {
+	n := pf.n
+	if pf.mayComeLate() {
 		then(errUnanswered)
 		return
 	}
-	h, term := n.handover, n.round.o.Election.Term
+	h, term := pf.handover, n.rounds.cur.o.Election.Term
 	h.limit, h.stopped = n.at+CatchUp, true
-	n.do(l, Do{Action: a, Until: h.limit}, func(d Done) {
+	pf.do(l, Do{Action: a, Until: h.limit}, func(d Done) {
 		if d.Err == nil {
-			n.drained = &Drained{Term: term, Offset: d.Offset}
+			pf.drained = &Drained{Term: term, Offset: d.Offset}
 			h.replID = d.ReplID
 		}
 		then(d.Err)
@@ -91,8 +94,9 @@ func (n *Node) stopWrites(l Lane, a reconcile.StopWrites, then func(error)) {
 
 // handoverStep takes note of how a step went. When one fails before the lease is given back,
 // writes that were stopped go on here, if this node may still accept them.
-func (n *Node) handoverStep(a reconcile.Action, err error) {
-	h, r := n.handover, &n.round
+func (pf *performer) handoverStep(a reconcile.Action, err error) {
+	n := pf.n
+	h, r := pf.handover, &n.rounds.cur
 	released := false
 	switch a.(type) {
 	case reconcile.Release:
@@ -100,41 +104,42 @@ func (n *Node) handoverStep(a reconcile.Action, err error) {
 	case reconcile.CloseClients:
 		return // whoever stays connected is refused its writes
 	case reconcile.SetMinReplicas:
-		n.endHandover(h.cause) // undone
+		pf.endHandover(h.cause) // undone
 		r.failed = true
 		return
 	}
 	switch {
 	case err == nil && released:
-		n.endHandover(nil)
+		pf.endHandover(nil)
 	case err == nil:
 	case released:
 		// Nothing was lost, and nothing can be undone: the release is sent as soon as the
 		// disk takes it.
 		r.queue = nil
-		n.endHandover(fmt.Errorf("release the lease: %w", err))
+		pf.endHandover(fmt.Errorf("release the lease: %w", err))
 	case !h.stopped:
 		r.queue, r.acted = nil, false
-		n.endHandover(err)
+		pf.endHandover(err)
 	default:
 		h.cause = err
-		n.drained = nil
+		pf.drained = nil
 		r.queue = []reconcile.Action{reconcile.SetMinReplicas{N: h.before}}
 	}
 }
 
-func (n *Node) endHandover(err error) {
-	h := n.handover
-	n.handover = nil
-	n.request.triedAt = n.at
+func (pf *performer) endHandover(err error) {
+	n := pf.n
+	h := pf.handover
+	pf.handover = nil
+	pf.request.triedAt = n.at
 	if err != nil {
-		n.request.failures++
+		pf.request.failures++
 	} else {
-		n.request.failures = 0
+		pf.request.failures = 0
 	}
-	e := HandoverEnded{To: h.to, Request: h.request, Err: err, Stopped: h.stopped, Drained: n.drained != nil && h.stopped, ReplID: h.replID}
-	if n.drained != nil {
-		e.Offset = n.drained.Offset
+	e := HandoverEnded{To: h.to, Request: h.request, Err: err, Stopped: h.stopped, Drained: pf.drained != nil && h.stopped, ReplID: h.replID}
+	if pf.drained != nil {
+		e.Offset = pf.drained.Offset
 	}
 	n.tell(e)
 }

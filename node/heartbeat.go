@@ -60,7 +60,8 @@ func (h *heardBeat) hear(v election.View) {
 }
 
 // ownHeartbeat is what the renewals of this node are to say.
-func (n *Node) ownHeartbeat(o reconcile.Observed) (primary string, b Heartbeat) {
+func (rs *rounds) ownHeartbeat(o reconcile.Observed) (primary string, b Heartbeat) {
+	n := rs.n
 	b.Pause = n.paused
 	if o.Redis.Data.Term == o.Election.Term {
 		b.Offset = o.Redis.Data.Offset // also when its redis-server has just ended
@@ -77,16 +78,17 @@ func (n *Node) ownHeartbeat(o reconcile.Observed) (primary string, b Heartbeat) 
 // announce has the renewals say where the primary is, once it is one: a replica that came
 // before it is ready would be sent away, and try again a second later. The history goes with
 // the address: one is worth nothing without the other.
-func (n *Node) announce(o reconcile.Observed) {
+func (rs *rounds) announce(o reconcile.Observed) {
+	n := rs.n
 	if !o.Election.Lease {
 		return
 	}
-	primary, beat := n.ownHeartbeat(o)
-	atOnce := primary != o.Election.Primary || beat.Pause != n.said.Pause || beat.ReplID != n.said.ReplID
-	if !atOnce && beat == n.said {
+	primary, beat := rs.ownHeartbeat(o)
+	atOnce := primary != o.Election.Primary || beat.Pause != rs.said.Pause || beat.ReplID != rs.said.ReplID
+	if !atOnce && beat == rs.said {
 		return
 	}
-	n.said = beat
+	rs.said = beat
 	i := n.ballot.e.Announced()
 	i.Primary, i.Note = primary, beat.encode()
 	n.heard.last, n.heard.text = beat, string(i.Note) // it hears itself, too
@@ -95,5 +97,5 @@ func (n *Node) announce(o reconcile.Observed) {
 		n.lookAgain()
 		return
 	}
-	n.elect(false, func(e *election.Elector) []election.Envelope { return e.Announce(n.at, i, n.learners()) }, nil)
+	n.ballot.elect(false, func(e *election.Elector) []election.Envelope { return e.Announce(n.at, i, n.ballot.learners()) }, nil)
 }

@@ -24,11 +24,11 @@ func newNode(t *testing.T, o Options) *Node {
 func TestOwnHeartbeat(t *testing.T) {
 	o := reconcile.Observed{Election: reconcile.Election{Term: 4, Lease: true}}
 	o.Redis.Data = reconcile.Data{Term: 4, Offset: 900}
-	if _, b := newNode(t, Options{}).ownHeartbeat(o); b.Offset != 900 {
+	if _, b := newNode(t, Options{}).rounds.ownHeartbeat(o); b.Offset != 900 {
 		t.Errorf("offset %d after the end of redis-server, want 900", b.Offset)
 	}
 	o.Redis.Data.Term = 3
-	if _, b := newNode(t, Options{}).ownHeartbeat(o); b.Offset != 0 {
+	if _, b := newNode(t, Options{}).rounds.ownHeartbeat(o); b.Offset != 0 {
 		t.Errorf("offset %d of an older term", b.Offset)
 	}
 }
@@ -97,7 +97,7 @@ func TestAnnounce(t *testing.T) {
 		n.redis.rec = Record{Term: 4, Offset: tt.offset}
 		o := n.Observe(n.at)
 		o.Election.Lease = true
-		n.announce(o)
+		n.rounds.announce(o)
 		v := n.View(n.at)
 		if got := decodeHeartbeat(v.Note); v.Primary != tt.primary || got.ReplID != tt.replID || got.Offset != tt.offset {
 			t.Errorf("%s: announces %q, %+v", tt.name, v.Primary, got)

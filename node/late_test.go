@@ -14,20 +14,20 @@ import (
 func TestHandoverWaitsForLateCommand(t *testing.T) {
 	n := New(Options{Self: "a", Now: time.Hour, RedisPID: 7, Jitter: func(Time) Time { return time.Millisecond }})
 	n.redis.stale = false
-	n.unanswered, n.unansweredAt = 7, n.at
+	n.perform.unanswered, n.perform.unansweredAt = 7, n.at
 	stop := func() (begun bool, err error) {
-		n.handover, n.out = &handover{to: "b"}, Ready{}
-		n.stopWrites(Rounds, reconcile.StopWrites{To: "b"}, func(e error) { err = e })
+		n.perform.handover, n.out = &handover{to: "b"}, Ready{}
+		n.perform.stopWrites(Rounds, reconcile.StopWrites{To: "b"}, func(e error) { err = e })
 		return len(n.out.Do) > 0, err
 	}
-	if begun, err := stop(); begun || !errors.Is(err, errUnanswered) || n.handover.stopped {
+	if begun, err := stop(); begun || !errors.Is(err, errUnanswered) || n.perform.handover.stopped {
 		t.Errorf("writes are stopped (%v) and may go on later: %v", begun, err)
 	}
 	polled := func(began Time, closed bool) {
-		n.redisPolled(RedisPolled{PID: 7, Began: began, StaleClosed: closed, Info: &RedisInfo{Role: reconcile.Primary}})
+		n.watch.redisPolled(RedisPolled{PID: 7, Began: began, StaleClosed: closed, Info: &RedisInfo{Role: reconcile.Primary}})
 	}
 	n.out = Ready{}
-	n.pollRedis(Polls, PollTimeout, nil)
+	n.watch.pollRedis(Polls, PollTimeout, nil)
 	if a, ok := n.out.Do[0].Action.(PollRedis); !ok || !a.CloseStale {
 		t.Errorf("%+v does not close the connection", n.out.Do[0].Action)
 	}

@@ -76,33 +76,16 @@ type Node struct {
 	stopping bool
 	stopped  bool
 
-	heard    heardBeat // from the holder
-	said     Heartbeat // what this node's own renewals carry
-	request  request
-	handover *handover
-	drained  *Drained
-	whole    uint64
-	force    force
-	guard    guard
-	round    round
-	lanes    [2]lane // Rounds, Guard
-	calls    map[uint64]func(Input)
-	nextID   uint64
+	heard   heardBeat // from the holder
+	force   force
+	guard   guard
+	rounds  rounds
+	perform performer
+	watch   watch
+	calls   map[uint64]func(Input)
+	nextID  uint64
 
-	held       bool // the lease, as people know it
-	lapsedAt   Time // since when this node has won the last term and has no lease
 	leaseNoted Time
-	share      Meta
-	needs      string // why an operator is needed
-	recording  bool
-	beingSaved Record // while recording
-	recordDue  Time
-	syncDue    Time
-	syncWanted bool
-	// unanswered is the redis-server process that may yet carry out a command that lets
-	// writes in, and since when.
-	unanswered   int
-	unansweredAt Time
 }
 
 // New returns a node that has done nothing yet. A lease that an earlier agent of this node
@@ -110,13 +93,14 @@ type Node struct {
 func New(o Options) *Node {
 	n := &Node{
 		self: o.Self, redisAddr: o.Redis, started: o.Now, jitter: o.Jitter, clusterID: o.ClusterID, desired: o.Desired,
-		at: o.Now, paused: o.State.Pause, drained: o.State.Drained, whole: o.State.Whole,
-		calls: map[uint64]func(Input){},
+		at: o.Now, paused: o.State.Pause, calls: map[uint64]func(Input){},
 	}
-	n.ballot = ballot{e: election.New(election.NodeID(o.Self), o.State.Election, o.Now)}
+	n.rounds.n, n.watch.n = n, n
+	n.perform = performer{n: n, drained: o.State.Drained, whole: o.State.Whole}
+	n.ballot = ballot{n: n, e: election.New(election.NodeID(o.Self), o.State.Election, o.Now)}
 	n.redis = redisWatch{rec: o.Record, saved: o.Record, stale: o.RedisPID != 0}
 	n.redis.due, n.sentinel.due, n.probe.due = o.Now, o.Now, o.Now
-	n.recordDue, n.syncDue = o.Now, o.Now
+	n.watch.recordDue, n.watch.syncDue = o.Now, o.Now
 	n.procs[Redis].started(o.RedisPID)
 	n.procs[Sentinel].started(o.SentinelPID)
 	n.procs[Sentinel].configured = o.SentinelConfigured
@@ -126,9 +110,9 @@ func New(o Options) *Node {
 			n.guard.until = n.fenceAfter // the first rounds may be the ones that are stuck
 		}
 	}
-	n.round.due = o.Now
-	n.redrawJitter(n.look())
-	n.share = n.meta()
+	n.rounds.cur.due = o.Now
+	n.ballot.redrawJitter(n.look())
+	n.rounds.share = n.meta()
 	return n
 }
 
@@ -164,27 +148,27 @@ func (n *Node) take(in Input) {
 	case StopFailed:
 		n.procs[in.Process].stopOf = 0
 	case RedisPolled:
-		n.redisPolled(in)
+		n.watch.redisPolled(in)
 	case SentinelPolled:
-		n.sentinelPolled(in)
+		n.watch.sentinelPolled(in)
 	case Probed:
-		n.probed(in)
+		n.watch.probed(in)
 	case Done:
 		n.answer(in.ID, in)
 	case Received:
-		n.receive(in)
+		n.ballot.receive(in)
 	case Saved:
-		n.ballotSaved(in.Err)
+		n.ballot.saved(in.Err)
 	case RecordSaved:
-		n.recordSaved(in.Err)
+		n.watch.recordSaved(in.Err)
 	case Stop:
-		n.request.failures = 0 // what failed for another reason, long ago, is no reason not to try now
+		n.perform.request.failures = 0 // what failed for another reason, long ago, is no reason not to try now
 		n.stopping = true
 		n.wake()
 	case SetPause:
-		n.setPause(in.Pause)
+		n.ballot.setPause(in.Pause)
 	case RequestSwitchover:
-		n.request = request{id: in.ID, to: in.To, asked: true}
+		n.perform.request = request{id: in.ID, to: in.To, asked: true}
 		n.wake()
 	case Force:
 		n.force = force{leaveOut: in.LeaveOut, until: in.Until, due: n.at}
@@ -199,16 +183,16 @@ func (n *Node) advance() {
 	}
 	n.guardStep()
 	for {
-		moved := n.readInbox()
-		moved = n.savePause() || moved
-		moved = n.forceStep() || moved
-		moved = n.roundStep() || moved
+		moved := n.ballot.readInbox()
+		moved = n.ballot.savePause() || moved
+		moved = n.ballot.stepForce() || moved
+		moved = n.rounds.step() || moved
 		if !moved {
 			break
 		}
 	}
-	n.pollsStep()
-	n.recordStep()
+	n.watch.step()
+	n.watch.stepRecord()
 	n.noteLease()
 }
 
@@ -218,10 +202,10 @@ func (n *Node) next() Time {
 		return n.at
 	}
 	next := never
-	if !n.ballot.saving && !n.lanes[Rounds].busy { // else its end is what the round waits for
-		next = n.round.next()
+	if !n.ballot.saving && !n.perform.lanes[Rounds].busy { // else its end is what the round waits for
+		next = n.rounds.cur.next()
 	}
-	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.guard.next(n.at), n.recordNext()} {
+	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.guard.next(n.at), n.watch.recordNext()} {
 		next = min(next, t)
 	}
 	if n.force.until != 0 {
@@ -362,17 +346,18 @@ func (n *Node) meta() Meta {
 // shareMeta tells the members what changed. The dataset's size and offset change all the
 // time and matter only to an election among nodes that have no holder, so they alone are no
 // reason to speak while there is one.
-func (n *Node) shareMeta(settled bool) {
+func (rs *rounds) shareMeta(settled bool) {
+	n := rs.n
 	next := n.meta()
 	if settled {
-		next.Data = n.share.Data
+		next.Data = rs.share.Data
 	}
-	if next != n.share {
-		n.share = next
+	if next != rs.share {
+		rs.share = next
 		n.out.Share = &Meta{}
 		*n.out.Share = next
 	}
 }
 
 // Meta is what this node last said about itself.
-func (n *Node) Meta() Meta { return n.share }
+func (n *Node) Meta() Meta { return n.rounds.share }

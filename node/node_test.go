@@ -365,11 +365,11 @@ func TestHandOverCancelled(t *testing.T) {
 // only killing the process is a fence.
 func TestUnansweredIsKilled(t *testing.T) {
 	b := leads(t)
-	b.n.allowWrites(Rounds, reconcile.SetMinReplicas{N: 1}, func(error) {})
+	b.n.perform.allowWrites(Rounds, reconcile.SetMinReplicas{N: 1}, func(error) {})
 	d := b.n.out.Do[len(b.n.out.Do)-1]
 	b.step(Done{ID: d.ID, Err: errors.New("timeout")})
 	b.do = nil
-	b.n.fence(Guard, "no lease", func(error) {})
+	b.n.perform.fence(Guard, "no lease", func(error) {})
 	if got := b.n.out.Do[len(b.n.out.Do)-1].Action; !strings.HasPrefix(got.String(), "kill redis-server") {
 		t.Errorf("%q, want a kill", got)
 	}
@@ -382,7 +382,7 @@ func TestNothingWithoutLease(t *testing.T) {
 	b.do = nil
 	for _, a := range []reconcile.Action{reconcile.Promote{}, reconcile.SetMinReplicas{}, reconcile.HoldVIP{Address: "10.0.0.9/24"}} {
 		var got error
-		b.n.begin(Guard, a, func(err error) { got = err })
+		b.n.perform.begin(Guard, a, func(err error) { got = err })
 		if !errors.Is(got, ErrLeaseOver) {
 			t.Errorf("%s: %v", a, got)
 		}
@@ -446,12 +446,12 @@ func TestPause(t *testing.T) {
 // What is on disk with a release goes with it alone.
 func TestWholeSurvives(t *testing.T) {
 	b := newBench(t, Options{State: holding()})
-	b.n.whole, b.n.drained = 4, &Drained{Term: 4, Offset: 7}
+	b.n.perform.whole, b.n.perform.drained = 4, &Drained{Term: 4, Offset: 7}
 	save := func() State {
 		b.saves = nil
 		b.n.ballot.saving = false
 		b.n.out = Ready{}
-		b.n.save(nil, nil)
+		b.n.ballot.save(nil, nil)
 		return *b.n.out.Save
 	}
 	if st := save(); st.Whole != 0 || st.Drained != nil {
@@ -461,7 +461,7 @@ func TestWholeSurvives(t *testing.T) {
 	if st := save(); st.Whole != 4 || st.Drained == nil {
 		t.Errorf("with the release: %+v", st)
 	}
-	b.n.whole, b.n.drained = 3, &Drained{Term: 3, Offset: 7}
+	b.n.perform.whole, b.n.perform.drained = 3, &Drained{Term: 3, Offset: 7}
 	if st := save(); st.Whole != 0 || st.Drained != nil {
 		t.Errorf("of an earlier term: %+v", st)
 	}

@@ -17,14 +17,14 @@ func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 	o := reconcile.Observed{
 		At: at, Self: n.self, Started: n.started, FenceAfter: n.fenceAfter,
 		Stopping: n.stopping, Paused: n.paused.On || n.conflict,
-		Handover: n.request.asked, HandoverTo: n.request.to,
-		HandoverFailures: n.request.failures, HandoverAt: n.request.triedAt,
+		Handover: n.perform.request.asked, HandoverTo: n.perform.request.to,
+		HandoverFailures: n.perform.request.failures, HandoverAt: n.perform.request.triedAt,
 		Election: observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),
 		RemoteFenced: n.probe.fenced, VIPs: n.vips, Members: n.members,
 	}
-	o.Election.ClaimedAt = n.backoff(v)
+	o.Election.ClaimedAt = n.ballot.backoff(v)
 	o.Election.HolderOffset = n.heard.offset
-	o.Election.LapsedAt = n.lapsedAt
+	o.Election.LapsedAt = n.rounds.lapsedAt
 	if addr := n.holderAddr(v); addr != "" {
 		o.HolderSeen = n.probe.lastSeen(addr, at)
 	}

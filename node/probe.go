@@ -30,15 +30,16 @@ func (p *probe) next() Time {
 	return p.due
 }
 
-// probeStep probes the holder's redis-server when that is due.
-func (n *Node) probeStep() {
+// stepProbe probes the holder's redis-server when that is due.
+func (wa *watch) stepProbe() {
+	n := wa.n
 	p := &n.probe
 	if p.probing || n.at < p.due {
 		return
 	}
 	p.due = Multiple(n.at, ProbeEvery)
 	v := n.look()
-	n.follow(n.holderAddr(v))
+	wa.follow(n.holderAddr(v))
 	heard := v.EverHeard && !v.Released && n.at < v.HeardAt+reconcile.Quiet
 	if p.addr == "" || heard && p.seen == p.tried && n.at < p.tried+ProbeCalm {
 		return
@@ -50,7 +51,8 @@ func (n *Node) probeStep() {
 }
 
 // follow switches to the server at addr.
-func (n *Node) follow(addr string) {
+func (wa *watch) follow(addr string) {
+	n := wa.n
 	p := &n.probe
 	if addr == p.addr {
 		return
@@ -63,7 +65,8 @@ func (n *Node) follow(addr string) {
 	p.seen, p.connected = n.at, n.at // benefit of the doubt: it has not been asked yet
 }
 
-func (n *Node) probed(in Probed) {
+func (wa *watch) probed(in Probed) {
+	n := wa.n
 	if p := &n.probe; in.Addr == p.addr {
 		p.tried = n.at
 		if in.Answered {

@@ -21,10 +21,11 @@ func (p *process) started(pid int) {
 
 // starting forgets what was said of processes by their number: after a boot, or in a
 // container, the next one may well have the same.
-func (n *Node) starting(which Process) {
+func (pf *performer) starting(which Process) {
+	n := pf.n
 	n.procs[which].ended, n.procs[which].stopOf = 0, 0
 	if which == Redis {
-		n.redis.killed, n.unanswered = 0, 0
+		n.redis.killed, pf.unanswered = 0, 0
 		return
 	}
 	n.sentinel.tunedPID = 0

@@ -36,7 +36,7 @@ func TestProcessOfTheSameNumber(t *testing.T) {
 	if !b.n.Observe(b.now).Redis.Running {
 		t.Fatal("the new process 62 is taken for the old one")
 	}
-	b.n.kill(Guard, "test", func(error) {})
+	b.n.perform.kill(Guard, "test", func(error) {})
 	b.step(Done{ID: b.n.nextID})
 	if !b.n.Observe(b.now).Redis.Dying {
 		t.Fatal("not dying after SIGKILL")
@@ -73,12 +73,12 @@ func TestSetAside(t *testing.T) {
 		b.step(Exited{Process: Redis, PID: 10 + i, Code: 1})
 	}
 	var aside bool
-	b.n.runProcess(Guard, reconcile.StartRedis{}, func(error) {})
+	b.n.perform.runProcess(Guard, reconcile.StartRedis{}, func(error) {})
 	aside = b.n.out.Do[len(b.n.out.Do)-1].SetAside
 	if aside {
 		t.Error("set aside although nobody else is known to have the data")
 	}
-	b.n.runProcess(Guard, reconcile.StartRedis{Primary: "10.0.0.2:6379"}, func(error) {})
+	b.n.perform.runProcess(Guard, reconcile.StartRedis{Primary: "10.0.0.2:6379"}, func(error) {})
 	if !b.n.out.Do[len(b.n.out.Do)-1].SetAside {
 		t.Error("not set aside")
 	}

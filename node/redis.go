@@ -6,6 +6,17 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
+// watch asks redis-server, redis-sentinel and the holder's redis-server when that is due,
+// and has written down what came of it.
+type watch struct {
+	n          *Node
+	recording  bool
+	beingSaved Record // while recording
+	recordDue  Time
+	syncDue    Time
+	syncWanted bool
+}
+
 // redisWatch is the newest answer of the local redis-server, and the version of its
 // dataset.
 type redisWatch struct {
@@ -45,44 +56,50 @@ func (w *redisWatch) next() Time {
 	return w.due
 }
 
-// pollsStep begins the polls that are due.
-func (n *Node) pollsStep() {
+// step begins the polls that are due.
+func (wa *watch) step() {
+	n := wa.n
 	if w := &n.redis; !w.polling && n.at >= w.due {
 		w.due = Multiple(n.at, PollEvery)
 		if n.procs[Redis].pid != 0 {
 			w.polling = true
-			n.pollRedis(Polls, PollTimeout, func(Input) { n.redis.polling = false })
+			wa.pollRedis(Polls, PollTimeout, func(Input) { n.redis.polling = false })
 		}
 	}
-	n.sentinelStep()
-	n.probeStep()
+	wa.stepSentinel()
+	wa.stepProbe()
 }
 
 // pollRedis asks the local redis-server, and goes on when it has answered, or not.
-func (n *Node) pollRedis(l Lane, timeout Time, then func(Input)) {
-	n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.mayComeLate()}, Until: n.at + timeout}, then)
+func (wa *watch) pollRedis(l Lane, timeout Time, then func(Input)) {
+	n := wa.n
+	n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.perform.mayComeLate()}, Until: n.at + timeout}, then)
 }
 
 // mayComeLate: redis-server has not answered a command that lets writes in, and may carry it
 // out yet, also after one that stops them.
-func (n *Node) mayComeLate() bool { return n.unanswered != 0 && n.unanswered == n.procs[Redis].pid }
+func (pf *performer) mayComeLate() bool {
+	return pf.unanswered != 0 && pf.unanswered == pf.n.procs[Redis].pid
+}
 
 // freshPoll is pollRedis where there is a process to ask, bounded for a vote.
-func (n *Node) freshPoll(l Lane, then func()) {
+func (wa *watch) freshPoll(l Lane, then func()) {
+	n := wa.n
 	if n.procs[Redis].pid == 0 {
 		then()
 		return
 	}
-	n.pollRedis(l, FreshTimeout, func(Input) { then() })
+	wa.pollRedis(l, FreshTimeout, func(Input) { then() })
 }
 
 // redisPolled takes in what redis-server answered, and lets go on who waits for it.
-func (n *Node) redisPolled(in RedisPolled) {
+func (wa *watch) redisPolled(in RedisPolled) {
+	n := wa.n
 	w := &n.redis
 	if in.StaleClosed {
 		w.stale = false
-		if in.PID == n.unanswered && in.Began >= n.unansweredAt {
-			n.unanswered = 0
+		if in.PID == n.perform.unanswered && in.Began >= n.perform.unansweredAt {
+			n.perform.unanswered = 0
 		}
 	}
 	switch pid := n.procs[Redis].pid; {
@@ -103,7 +120,7 @@ func (n *Node) redisPolled(in RedisPolled) {
 		if !in.Info.Loading {
 			n.procs[Redis].answered(pid)
 		}
-		n.updateVersion(n.look())
+		wa.updateVersion(n.look())
 	}
 	n.answer(in.ID, in)
 }

@@ -7,8 +7,19 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// round is the loop: observe, plan, act. One thing is under way at a time; elections go on
+// rounds is the loop: observe, plan, act. One thing is under way at a time; elections go on
 // beside it, and between two actions renewals are sent.
+type rounds struct {
+	n        *Node
+	cur      round
+	held     bool      // the lease, as people know it
+	lapsedAt Time      // since when this node has won the last term and has no lease
+	said     Heartbeat // what this node's own renewals carry
+	share    Meta      // what gossip says of this node
+	needs    string    // why an operator is needed
+}
+
+// round is one of them, or, while none runs, what is known of the next.
 type round struct {
 	running bool
 	woken   bool
@@ -27,14 +38,8 @@ type round struct {
 	finishing bool
 }
 
-// lane is what is under way in a lane, and what is left.
-type lane struct {
-	busy  bool
-	queue []reconcile.Action
-}
-
 // wake has a round run now, or after the one that is under way.
-func (n *Node) wake() { n.round.woken = true }
+func (n *Node) wake() { n.rounds.cur.woken = true }
 
 func (r *round) next() Time {
 	switch {
@@ -48,49 +53,51 @@ func (r *round) next() Time {
 	return r.due
 }
 
-// roundStep goes on with the round, or begins the next one, and reports whether it did.
-func (n *Node) roundStep() bool {
-	r := &n.round
-	if n.stopped || n.ballot.saving || n.lanes[Rounds].busy {
+// step goes on with the round, or begins the next one, and reports whether it did.
+func (rs *rounds) step() bool {
+	n, r := rs.n, &rs.cur
+	if n.stopped || n.ballot.saving || n.perform.lanes[Rounds].busy {
 		return false
 	}
 	if !r.running {
-		return n.beginRound()
+		return rs.begin()
 	}
 	if !r.planned {
-		n.planRound()
+		rs.plan()
 		return true
 	}
-	if n.renew() {
+	if rs.renew() {
 		return true
 	}
 	if len(r.queue) > 0 {
 		a := r.queue[0]
 		r.queue = r.queue[1:]
-		n.act(a)
+		rs.act(a)
 		return true
 	}
-	n.endRound()
+	rs.end()
 	return true
 }
 
 // renew sends the renewals that are due between two actions, and reports whether the disk
 // is to be waited for. A disk that could not save is tried again by the next round.
-func (n *Node) renew() bool {
-	if _, unsaved := n.ballot.e.Unsaved(); unsaved || n.at == n.round.ticked {
+func (rs *rounds) renew() bool {
+	n := rs.n
+	if _, unsaved := n.ballot.e.Unsaved(); unsaved || n.at == rs.cur.ticked {
 		return false
 	}
-	n.tick()
+	rs.tick()
 	return n.ballot.saving
 }
 
-func (n *Node) tick() {
-	n.round.ticked = n.at
-	n.elect(false, func(e *election.Elector) []election.Envelope { return e.Tick(n.at, n.learners()) }, nil)
+func (rs *rounds) tick() {
+	n := rs.n
+	rs.cur.ticked = n.at
+	n.ballot.elect(false, func(e *election.Elector) []election.Envelope { return e.Tick(n.at, n.ballot.learners()) }, nil)
 }
 
-func (n *Node) beginRound() bool {
-	r := &n.round
+func (rs *rounds) begin() bool {
+	n, r := rs.n, &rs.cur
 	switch {
 	case r.listen > 0:
 		if n.at < r.listen {
@@ -103,22 +110,22 @@ func (n *Node) beginRound() bool {
 		return false
 	}
 	*r = round{running: true, due: r.due, count: r.count}
-	n.tick()
+	rs.tick()
 	return true
 }
 
-// planRound looks at everything as it is now, and plans.
-func (n *Node) planRound() {
-	r := &n.round
+// plan looks at everything as it is now, and plans.
+func (rs *rounds) plan() {
+	n, r := rs.n, &rs.cur
 	r.planned = true
-	n.keepLease()
+	rs.keepLease()
 	r.o, r.d = n.observe(n.look(), n.at), n.desired
 	if !r.o.Election.Lease && n.heard.last.Pause.Version > n.paused.Version {
-		n.setPause(n.heard.last.Pause)
+		n.ballot.setPause(n.heard.last.Pause)
 	}
-	n.announce(r.o)
-	if why := n.NeedsOperator(r.o); why != n.needs {
-		n.needs = why
+	rs.announce(r.o)
+	if why := n.NeedsOperator(r.o); why != rs.needs {
+		rs.needs = why
 		n.tell(OperatorRequired{Why: why})
 	}
 	r.queue = reconcile.Plan(r.o, r.d)
@@ -126,19 +133,20 @@ func (n *Node) planRound() {
 }
 
 // keepLease notes when the lease comes and goes.
-func (n *Node) keepLease() {
+func (rs *rounds) keepLease() {
+	n := rs.n
 	v := n.look()
 	switch asking := string(v.Holder) == n.self && !v.Released && !v.Lease; {
 	case !asking:
-		n.lapsedAt = 0
-	case n.lapsedAt == 0:
-		n.lapsedAt = n.at
+		rs.lapsedAt = 0
+	case rs.lapsedAt == 0:
+		rs.lapsedAt = n.at
 	}
-	if v.Lease == n.held {
+	if v.Lease == rs.held {
 		return
 	}
-	n.held = v.Lease
-	if n.held {
+	rs.held = v.Lease
+	if rs.held {
 		n.tell(LeaseHeld{Term: uint64(v.HolderTerm)})
 		return
 	}
@@ -146,17 +154,17 @@ func (n *Node) keepLease() {
 }
 
 // act carries out one action of the plan; the first that fails ends the round.
-func (n *Node) act(a reconcile.Action) {
-	r := &n.round
+func (rs *rounds) act(a reconcile.Action) {
+	n, r := rs.n, &rs.cur
 	if _, renewal := a.(reconcile.HoldVIP); !renewal {
 		r.acted = true
 		n.tell(ActionPlanned{Action: a})
 	}
-	n.begin(Rounds, a, func(err error) { n.acted(a, err) })
+	n.perform.begin(Rounds, a, func(err error) { rs.acted(a, err) })
 }
 
-func (n *Node) acted(a reconcile.Action, err error) {
-	r := &n.round
+func (rs *rounds) acted(a reconcile.Action, err error) {
+	n, r := rs.n, &rs.cur
 	if err != nil {
 		n.tell(ActionFailed{Action: a, Err: err})
 	}
@@ -169,8 +177,8 @@ func (n *Node) acted(a reconcile.Action, err error) {
 		r.sentinel = err == nil
 		n.sentinel.acted(n.at, err)
 	}
-	if n.handover != nil {
-		n.handoverStep(a, err)
+	if n.perform.handover != nil {
+		n.perform.handoverStep(a, err)
 		return
 	}
 	if err != nil {
@@ -178,9 +186,9 @@ func (n *Node) acted(a reconcile.Action, err error) {
 	}
 }
 
-// endRound polls what was changed, and says what others should know.
-func (n *Node) endRound() {
-	r := &n.round
+// end polls what was changed, and says what others should know.
+func (rs *rounds) end() {
+	n, r := rs.n, &rs.cur
 	switch {
 	case !r.finishing:
 		r.finishing = true
@@ -188,20 +196,20 @@ func (n *Node) endRound() {
 			n.guard.over(r.o.At, r.o.FenceAfter) // what the end of the lease asks for is done
 		}
 		if r.acted && n.procs[Redis].pid != 0 {
-			n.lanes[Rounds].busy = true
-			n.pollRedis(Rounds, PollTimeout, func(Input) { n.lanes[Rounds].busy = false })
+			n.perform.lanes[Rounds].busy = true
+			n.watch.pollRedis(Rounds, PollTimeout, func(Input) { n.perform.lanes[Rounds].busy = false })
 		}
 		return
 	case r.sentinel:
 		r.sentinel = false
 		if n.procs[Sentinel].pid != 0 {
-			n.lanes[Rounds].busy = true
-			n.pollSentinel(Rounds, func() { n.lanes[Rounds].busy = false })
+			n.perform.lanes[Rounds].busy = true
+			n.watch.pollSentinel(Rounds, func() { n.perform.lanes[Rounds].busy = false })
 		}
 		return
 	}
 	e := r.o.Election
-	n.shareMeta(e.Lease || e.EverHeard && r.o.At < e.HeardAt+reconcile.Lapse)
+	rs.shareMeta(e.Lease || e.EverHeard && r.o.At < e.HeardAt+reconcile.Lapse)
 	if n.stopping && reconcile.Stopped(n.observe(n.look(), n.at)) {
 		n.stopped = true
 		r.running = false

@@ -30,7 +30,8 @@ func (w *sentinelWatch) poke(at Time) {
 	w.due, w.poked = at, w.polling
 }
 
-func (n *Node) sentinelStep() {
+func (wa *watch) stepSentinel() {
+	n := wa.n
 	w := &n.sentinel
 	if w.polling || n.at < w.due {
 		return
@@ -40,7 +41,7 @@ func (n *Node) sentinelStep() {
 		return
 	}
 	w.polling = true
-	n.pollSentinel(Polls, func() {
+	wa.pollSentinel(Polls, func() {
 		w.polling = false
 		switch {
 		case w.poked:
@@ -53,11 +54,13 @@ func (n *Node) sentinelStep() {
 	})
 }
 
-func (n *Node) pollSentinel(l Lane, then func()) {
+func (wa *watch) pollSentinel(l Lane, then func()) {
+	n := wa.n
 	n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.look(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
 }
 
-func (n *Node) sentinelPolled(in SentinelPolled) {
+func (wa *watch) sentinelPolled(in SentinelPolled) {
+	n := wa.n
 	w := &n.sentinel
 	if in.View != nil && in.PID != 0 && in.PID == n.procs[Sentinel].pid {
 		want := n.primaryAddr(n.look(), n.at)

@@ -45,7 +45,8 @@ type lead struct {
 	replID string
 }
 
-func (n *Node) updateVersion(v *election.View) {
+func (wa *watch) updateVersion(v *election.View) {
+	n := wa.n
 	n.redis.update(lead{
 		term: uint64(v.HolderTerm), leased: v.Lease, primary: v.Primary, holder: n.holderAddr(v), replID: n.heard.replID,
 	})
@@ -80,47 +81,50 @@ func (w *redisWatch) update(l lead) {
 	}
 }
 
-// recordStep has the version of the dataset written down when that is due: a disk that is
+// stepRecord has the version of the dataset written down when that is due: a disk that is
 // slow must not cost the lease.
-func (n *Node) recordStep() {
+func (wa *watch) stepRecord() {
+	n := wa.n
 	w := &n.redis
-	if n.recording || n.at < n.recordDue {
+	if wa.recording || n.at < wa.recordDue {
 		return
 	}
-	n.recordDue = Multiple(n.at, RecordEvery)
-	sync := n.at >= n.syncDue
+	wa.recordDue = Multiple(n.at, RecordEvery)
+	sync := n.at >= wa.syncDue
 	if sync {
-		n.syncDue = n.at + SyncEvery
+		wa.syncDue = n.at + SyncEvery
 	}
 	if w.rec == w.saved && (!sync || w.rec == w.synced) {
 		return
 	}
-	n.recording, n.syncWanted, n.beingSaved = true, sync, w.rec
+	wa.recording, wa.syncWanted, wa.beingSaved = true, sync, w.rec
 	n.out.Record = &SaveRecord{Record: w.rec, Sync: sync}
 }
 
-func (n *Node) recordNext() Time {
+func (wa *watch) recordNext() Time {
+	n := wa.n
 	w := &n.redis
 	switch {
-	case n.recording:
+	case wa.recording:
 		return never
 	case w.rec != w.saved:
-		return n.recordDue
+		return wa.recordDue
 	case w.rec != w.synced:
-		return max(n.recordDue, n.syncDue)
+		return max(wa.recordDue, wa.syncDue)
 	}
 	return never
 }
 
-func (n *Node) recordSaved(err error) {
-	n.recording = false
+func (wa *watch) recordSaved(err error) {
+	n := wa.n
+	wa.recording = false
 	if err != nil {
 		n.tell(RecordNotSaved{Err: err})
 		return
 	}
-	n.redis.saved = n.beingSaved
-	if n.syncWanted {
-		n.redis.synced = n.beingSaved
+	n.redis.saved = wa.beingSaved
+	if wa.syncWanted {
+		n.redis.synced = wa.beingSaved
 	}
 }
 

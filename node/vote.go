@@ -35,15 +35,15 @@ func (n *Node) Local() election.Local {
 		acked = n.redis.ackedAtEnd(n.at)
 	}
 	local.Least = least(o, d, acked)
-	if released && n.drained.counts(o) {
+	if released && n.perform.drained.counts(o) {
 		// It has handed over all that it had. Its offset creeps on with PINGs to its replicas
 		// and the Sentinels' greetings, which are no data; what it had then is what a
 		// successor must have.
-		local.Known, local.Candidate, local.Data.Offset = true, true, n.drained.Offset
+		local.Known, local.Candidate, local.Data.Offset = true, true, n.perform.drained.Offset
 		return local
 	}
 	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever &&
-		usable(o, n.whole, n.procs[Redis].justExited(n.at, reconcile.ColdStart))
+		usable(o, n.perform.whole, n.procs[Redis].justExited(n.at, reconcile.ColdStart))
 	return local
 }
 
