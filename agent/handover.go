@@ -118,7 +118,7 @@ func (a *actor) checkRecorded(ctx context.Context, addr netip.AddrPort, term uin
 }
 
 // awaitOffset waits until a replica has everything up to offset. One whose process is gone
-// is not waited for: writes stand still.
+// is not waited for: no write is accepted meanwhile.
 func awaitOffset(ctx context.Context, s *redis.Server, offset int64) error {
 	var has int64
 	var unanswered error

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// handOverWithin bounds a handover that a person asked for.
+	// handOverWithin bounds a handover that an operator asked for.
 	handOverWithin = 10 * time.Second
 	// takeOverWithin is how long the successor is watched once the lease is free: three
 	// candidates in a row would have had their turn.
@@ -108,17 +108,17 @@ func (c *coordinator) behind(parent context.Context, m reconcile.Member) (int64,
 	defer cancel()
 	own, err := c.server.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
+		return 0, fmt.Errorf("ask how far %s is behind: %w", m.Name, err)
 	}
 	s, err := c.serverOf(m)
 	if err != nil {
-		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
+		return 0, fmt.Errorf("ask how far %s is behind: %w", m.Name, err)
 	}
 	defer s.Close()
 	info, err := s.Info(ctx)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("look how far %s is behind: %w", m.Name, err)
+		return 0, fmt.Errorf("ask how far %s is behind: %w", m.Name, err)
 	case info.Role != redis.Replica || info.PrimaryAddr != c.redisAddr || !info.LinkUp:
 		return 0, fmt.Errorf("%s does not replicate from the primary: see `redisd status` and `journalctl -u redisd` on %s", m.Name, m.Name)
 	}

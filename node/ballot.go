@@ -28,7 +28,7 @@ type ballot struct {
 func (b *ballot) elect(tcp bool, f func(e *election.Elector) []election.Envelope, then func(error)) {
 	n := b.n
 	envelopes := f(b.e)
-	n.lookAgain()
+	n.changed()
 	out := b.address(envelopes, tcp)
 	b.learn()
 	if _, unsaved := b.e.Unsaved(); unsaved {
@@ -68,7 +68,7 @@ func (b *ballot) saved(err error) {
 	}
 	if err == nil {
 		b.e.Saved()
-		n.lookAgain()
+		n.changed()
 		n.out.Send = append(n.out.Send, out...)
 		b.learn()
 	} else {
@@ -118,7 +118,7 @@ func (b *ballot) address(out []election.Envelope, tcp bool) []Send {
 // learn takes in what may have changed in the election.
 func (b *ballot) learn() {
 	n := b.n
-	v := n.look()
+	v := n.current()
 	n.heard.hear(*v)
 	b.redrawJitter(v)
 	n.watch.updateVersion(v)
@@ -197,7 +197,7 @@ type brief struct {
 
 func (b *ballot) brief() brief {
 	n := b.n
-	v := n.look()
+	v := n.current()
 	return brief{
 		holder: v.Holder, term: v.HolderTerm, primary: v.Primary, released: v.Released, lease: v.Lease,
 		nudged: v.Nudged, claiming: v.Claiming, overtaken: v.Overtaken, everHeard: v.EverHeard,
@@ -287,7 +287,7 @@ func (b *ballot) stepForce() bool {
 func (b *ballot) votersLeft(leaveOut bool) []election.Voter {
 	n := b.n
 	var left []election.Voter
-	for _, v := range n.look().Roster.Voters {
+	for _, v := range n.current().Roster.Voters {
 		here := !leaveOut
 		for _, m := range n.members {
 			here = here || m.Alive && m.ID == string(v.ID)

@@ -94,7 +94,7 @@ func (rs *rounds) announce(o reconcile.Observed) {
 	n.heard.last, n.heard.text = beat, string(i.Note) // it hears itself, too
 	if !atOnce {
 		n.ballot.e.SetInfo(i) // the offset goes with the next renewal
-		n.lookAgain()
+		n.changed()
 		return
 	}
 	n.ballot.elect(false, func(e *election.Elector) []election.Envelope { return e.Announce(n.at, i, n.ballot.learners()) }, nil)

@@ -111,7 +111,7 @@ func New(o Options) *Node {
 		}
 	}
 	n.rounds.cur.due = o.Now
-	n.ballot.redrawJitter(n.look())
+	n.ballot.redrawJitter(n.current())
 	n.rounds.share = n.meta()
 	return n
 }
@@ -247,16 +247,16 @@ type seen struct {
 	ok   bool
 }
 
-// look is View now, for a Step: it is the same until time passes or the elector changes.
-func (n *Node) look() *election.View {
+// current is View now, for a Step: it is the same until time passes or the elector changes.
+func (n *Node) current() *election.View {
 	if s := &n.seen; !s.ok || s.at != n.at {
 		s.view, s.at, s.ok = n.View(n.at), n.at, true
 	}
 	return &n.seen.view
 }
 
-// lookAgain: the elector has been told something.
-func (n *Node) lookAgain() { n.seen.ok = false }
+// changed: the elector has been told something.
+func (n *Node) changed() { n.seen.ok = false }
 
 // state is what the election has to remember, saved or not.
 func (n *Node) state() election.State {

@@ -15,7 +15,7 @@ import (
 
 const ms = time.Millisecond
 
-// bench drives one node by hand: it notes what comes out, and answers what it is told to.
+// bench drives one node step by step: it notes what comes out, and answers what it is told to.
 type bench struct {
 	t     *testing.T
 	n     *Node

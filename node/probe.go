@@ -38,7 +38,7 @@ func (wa *watch) stepProbe() {
 		return
 	}
 	p.due = Multiple(n.at, ProbeEvery)
-	v := n.look()
+	v := n.current()
 	wa.follow(n.holderAddr(v))
 	heard := v.EverHeard && !v.Released && n.at < v.HeardAt+reconcile.Quiet
 	if p.addr == "" || heard && p.seen == p.tried && n.at < p.tried+ProbeCalm {

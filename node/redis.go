@@ -120,7 +120,7 @@ func (wa *watch) redisPolled(in RedisPolled) {
 		if !in.Info.Loading {
 			n.procs[Redis].answered(pid)
 		}
-		wa.updateVersion(n.look())
+		wa.updateVersion(n.current())
 	}
 	n.answer(in.ID, in)
 }

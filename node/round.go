@@ -119,7 +119,7 @@ func (rs *rounds) plan() {
 	n, r := rs.n, &rs.cur
 	r.planned = true
 	rs.keepLease()
-	r.o, r.d = n.observe(n.look(), n.at), n.desired
+	r.o, r.d = n.observe(n.current(), n.at), n.desired
 	if !r.o.Election.Lease && n.heard.last.Pause.Version > n.paused.Version {
 		n.ballot.setPause(n.heard.last.Pause)
 	}
@@ -135,7 +135,7 @@ func (rs *rounds) plan() {
 // keepLease notes when the lease comes and goes.
 func (rs *rounds) keepLease() {
 	n := rs.n
-	v := n.look()
+	v := n.current()
 	switch asking := string(v.Holder) == n.self && !v.Released && !v.Lease; {
 	case !asking:
 		rs.lapsedAt = 0
@@ -210,7 +210,7 @@ func (rs *rounds) end() {
 	}
 	e := r.o.Election
 	rs.shareMeta(e.Lease || e.EverHeard && r.o.At < e.HeardAt+reconcile.Lapse)
-	if n.stopping && reconcile.Stopped(n.observe(n.look(), n.at)) {
+	if n.stopping && reconcile.Stopped(n.observe(n.current(), n.at)) {
 		n.stopped = true
 		r.running = false
 		return

@@ -56,14 +56,14 @@ func (wa *watch) stepSentinel() {
 
 func (wa *watch) pollSentinel(l Lane, then func()) {
 	n := wa.n
-	n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.look(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
+	n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.current(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
 }
 
 func (wa *watch) sentinelPolled(in SentinelPolled) {
 	n := wa.n
 	w := &n.sentinel
 	if in.View != nil && in.PID != 0 && in.PID == n.procs[Sentinel].pid {
-		want := n.primaryAddr(n.look(), n.at)
+		want := n.primaryAddr(n.current(), n.at)
 		wrong := in.View.Monitors != "" && want != "" && in.View.Monitors != want
 		old := w.view
 		changed := !w.known || w.pid != in.PID || in.View.Monitors != old.Monitors || in.View.Quorum != old.Quorum ||

@@ -77,7 +77,7 @@ const (
 	// that follows it leaves half of a lease.
 	SentinelTimeout = 300 * time.Millisecond
 
-	// CatchUp is how long writes may stand still for the successor to receive what is on its
+	// CatchUp is the longest write downtime for the successor to receive what is on its
 	// way to it. One that needs longer is not in sync.
 	CatchUp = 300 * time.Millisecond
 	// RecordedWithin is how long the successor's agent has to write down its dataset's

@@ -7,9 +7,9 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// What reached a replica between the last look and the end of its primary counts,
+// What reached a replica between the last poll and the end of its primary counts,
 // although the holder, whose redis-server has ended, names no primary any more:
-// else who is elected hangs on who happened to look last.
+// else who is elected hangs on who happened to poll last.
 func TestVersionCountsTheLastWords(t *testing.T) {
 	primary := "10.0.0.1:6379"
 	replica := func(offset int64, up bool) RedisInfo {
@@ -113,7 +113,7 @@ func TestLeads(t *testing.T) {
 	}
 }
 
-// The poll that comes round all the time may overlap with the look before a vote. What
+// The poll that comes round all the time may overlap with the poll before a vote. What
 // it saw earlier must not replace what was seen later: a successor that claimed with it
 // lacked bytes that it had, and was refused.
 func TestVersionIsOfTheNewestPoll(t *testing.T) {
