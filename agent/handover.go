@@ -13,13 +13,6 @@ import (
 	"github.com/redisd/redisd/redis"
 )
 
-const (
-	// catchUpPoll is how often a successor is asked how far it has come, recordedPoll how
-	// often its agent is asked what it has on disk.
-	catchUpPoll  = time.Millisecond
-	recordedPoll = 20 * time.Millisecond
-)
-
 // stopWrites fences the local redis-server, and reads how far its history went.
 func (a *actor) stopWrites(ctx context.Context, do node.Do, done *node.Done) {
 	a.requests.stopsWrites(do.Request, now())
@@ -112,7 +105,7 @@ func (a *actor) checkRecorded(ctx context.Context, addr netip.AddrPort, term uin
 		late = true
 		select {
 		case <-ctx.Done():
-		case <-time.After(recordedPoll):
+		case <-time.After(node.RecordedPoll):
 		}
 	}
 }
@@ -140,7 +133,7 @@ func awaitOffset(ctx context.Context, s *redis.Server, offset int64) error {
 				return fmt.Errorf("its redis-server did not answer within %v: %w", node.CatchUp, unanswered)
 			}
 			return fmt.Errorf("it did not catch up within %v: it has %d of %d bytes", node.CatchUp, has, offset)
-		case <-time.After(catchUpPoll):
+		case <-time.After(node.CatchUpPoll):
 		}
 	}
 }

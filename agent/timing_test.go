@@ -2,8 +2,8 @@ package agent
 
 import (
 	"testing"
-	"time"
 
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/redis"
 	"github.com/redisd/redisd/vip"
@@ -14,7 +14,7 @@ func TestTiming(t *testing.T) {
 	if reconcile.Fence != redis.Fence {
 		t.Errorf("reconcile.Fence is %d, redis.Fence %d", reconcile.Fence, redis.Fence)
 	}
-	if off := vip.DefaultLifetime + time.Second; reconcile.AgentGrace < off {
-		t.Errorf("AgentGrace is %v: the kernel may keep the VIP of a dead agent for %v", reconcile.AgentGrace, off)
+	if vip.DefaultLifetime != node.VIPLifetime {
+		t.Errorf("vip.DefaultLifetime is %v, node.VIPLifetime %v", vip.DefaultLifetime, node.VIPLifetime)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/vip"
 )
@@ -41,7 +42,7 @@ func (s *vipSet) set(cfgs []config.VIP, log *slog.Logger) error {
 			next = append(next, old)
 			continue
 		}
-		addr, err := vip.New(vip.Config{Prefix: c.Address, Interface: c.Interface, Lifetime: vipLifetime}, log)
+		addr, err := vip.New(vip.Config{Prefix: c.Address, Interface: c.Interface, Lifetime: node.VIPLifetime}, log)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -76,9 +77,6 @@ func (s *vipSet) set(cfgs []config.VIP, log *slog.Logger) error {
 	s.more = make(chan struct{})
 	return nil
 }
-
-// vipLifetime is how long the kernel keeps an address that is not renewed.
-const vipLifetime = vip.DefaultLifetime
 
 func closeOthers(list []*floating, keep map[*floating]bool) {
 	for _, f := range list {

@@ -83,6 +83,13 @@ const (
 	// RecordedWithin is how long the successor's agent has to write down its dataset's
 	// version; writes go on meanwhile.
 	RecordedWithin = 150 * time.Millisecond
+	// CatchUpPoll is how often a successor is asked how far it has come, RecordedPoll how
+	// often its agent is asked what it has on disk.
+	CatchUpPoll  = time.Millisecond
+	RecordedPoll = 20 * time.Millisecond
+
+	// VIPLifetime is how long the kernel keeps an address that is not renewed.
+	VIPLifetime = 5 * time.Second
 
 	// WakeMargin is how much later than the end of a lease the rounds are called, since an
 	// answer that is here already, and not read yet, may make it longer; GuardMargin how

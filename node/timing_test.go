@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/reconcile"
@@ -26,6 +27,9 @@ func TestTiming(t *testing.T) {
 	}
 	if reconcile.RankStep <= election.ClaimFor {
 		t.Errorf("RankStep %v: the second candidate comes before the claim of the first is over (%v)", reconcile.RankStep, election.ClaimFor)
+	}
+	if off := VIPLifetime + time.Second; reconcile.AgentGrace < off { // the kernel may be a second late
+		t.Errorf("AgentGrace is %v: the kernel may keep the VIP of a dead agent for %v", reconcile.AgentGrace, off)
 	}
 	// Between two actions renewals are sent; no single one may outlast half a lease.
 	for _, bound := range []Time{ActTimeout, SentinelTimeout, PollTimeout, CatchUp, RecordedWithin, FenceTimeout, FreshTimeout} {
