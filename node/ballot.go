@@ -16,8 +16,11 @@ type ballot struct {
 	// waiting is to be done once the elector is free.
 	waiting []func()
 	// pause is a later pause that is to be kept, or is being kept with this save.
-	pause     *Pause
-	keeping   bool
+	pause   *Pause
+	keeping bool
+	// onDisk is the last state that was saved.
+	onDisk    election.State
+	next      election.State // that is being saved
 	jitterAt  Time
 	jitterFor Time
 }
@@ -44,7 +47,7 @@ func (b *ballot) elect(tcp bool, f func(e *election.Elector) []election.Envelope
 func (b *ballot) save(out []Send, then func(error)) {
 	n := b.n
 	st, _ := b.e.Unsaved()
-	b.saving, b.held, b.then, b.keeping = true, out, then, b.pause != nil
+	b.saving, b.held, b.then, b.keeping, b.next = true, out, then, b.pause != nil, st
 	next := State{Election: st, Pause: n.paused}
 	if b.keeping {
 		next.Pause = *b.pause
@@ -67,6 +70,7 @@ func (b *ballot) saved(err error) {
 		b.pauseKept(err)
 	}
 	if err == nil {
+		b.onDisk = b.next
 		b.e.Saved()
 		n.changed()
 		n.out.Send = append(n.out.Send, out...)
@@ -82,6 +86,14 @@ func (b *ballot) saved(err error) {
 		b.waiting = b.waiting[1:]
 		next()
 	}
+}
+
+// hidden: the lease that the elector knows of is not on disk. What is being saved may be
+// something else, like a change of the voters.
+func (b *ballot) hidden() bool {
+	st, unsaved := b.e.Unsaved()
+	d := &b.onDisk
+	return unsaved && !(b.saving && d.Holder == st.Holder && d.HolderTerm == st.HolderTerm && d.Released == st.Released)
 }
 
 // whenFree does f as soon as no save is under way.
@@ -268,7 +280,7 @@ func (b *ballot) stepForce() bool {
 		return false
 	}
 	if _, leased := n.lease(); leased || n.at >= f.until {
-		*f = force{}
+		*f = force{polling: f.polling}
 		n.wake()
 		return true
 	}
@@ -276,6 +288,9 @@ func (b *ballot) stepForce() bool {
 	n.watch.freshPoll(Polls, func() {
 		b.whenFree(func() {
 			f.polling = false
+			if n.at >= f.until {
+				return // nobody waits for it any more, or it was taken back
+			}
 			local, voters := n.Local(), b.votersLeft(f.leaveOut)
 			b.elect(false, func(e *election.Elector) []election.Envelope { return e.Force(n.at, local, voters) }, nil)
 		})

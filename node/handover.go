@@ -69,7 +69,6 @@ func (pf *performer) beginHandover(to string) bool {
 		return false
 	}
 	pf.handover = h
-	n.tell(HandoverBegun{To: to, Request: h.request})
 	return true
 }
 
@@ -83,6 +82,7 @@ func (pf *performer) stopWrites(l Lane, a reconcile.StopWrites, then func(error)
 	}
 	h, term := pf.handover, n.rounds.cur.o.Election.Term
 	h.limit, h.stopped = n.at+CatchUp, true
+	n.tell(HandoverBegun{To: h.to, Request: h.request})
 	pf.do(l, Do{Action: a, Until: h.limit}, func(d Done) {
 		if d.Err == nil {
 			pf.drained = &Drained{Term: term, Offset: d.Offset}

@@ -16,7 +16,7 @@ type (
 	// Wake: something that a round should see may have changed.
 	Wake struct{}
 
-	// Configured is what the operator asks for, at the start and after a reload.
+	// Configured is what the operator asks for, after a reload.
 	Configured struct{ Desired reconcile.Desired }
 	// VIPsConfigured are the addresses that this node may hold, and which of them it does.
 	VIPsConfigured struct{ VIPs []reconcile.VIP }
@@ -75,6 +75,8 @@ type (
 		// Answered: redis-server answered, if with an error. One that did not may yet carry
 		// the command out.
 		Answered bool
+		// NotBegun: its time was over before it was begun.
+		NotBegun bool
 		// StaleClosed is as in RedisPolled, of Fence.
 		StaleClosed bool
 		// PID is the process that was started.

@@ -97,7 +97,7 @@ func New(o Options) *Node {
 	}
 	n.rounds.n, n.watch.n = n, n
 	n.perform = performer{n: n, drained: o.State.Drained, whole: o.State.Whole}
-	n.ballot = ballot{n: n, e: election.New(election.NodeID(o.Self), o.State.Election, o.Now)}
+	n.ballot = ballot{n: n, e: election.New(election.NodeID(o.Self), o.State.Election, o.Now), onDisk: o.State.Election}
 	n.redis = redisWatch{rec: o.Record, saved: o.Record, stale: o.RedisPID != 0}
 	n.redis.due, n.sentinel.due, n.probe.due = o.Now, o.Now, o.Now
 	n.watch.recordDue, n.watch.syncDue = o.Now, o.Now
@@ -138,7 +138,7 @@ func (n *Node) take(in Input) {
 		n.desired = in.Desired
 		n.wake()
 	case VIPsConfigured:
-		n.vips = in.VIPs
+		n.configureVIPs(in.VIPs)
 	case VIPSeen:
 		n.vipSeen(in)
 	case Members:
@@ -171,7 +171,7 @@ func (n *Node) take(in Input) {
 		n.perform.request = request{id: in.ID, to: in.To, asked: true}
 		n.wake()
 	case Force:
-		n.force = force{leaveOut: in.LeaveOut, until: in.Until, due: n.at}
+		n.force = force{leaveOut: in.LeaveOut, until: in.Until, due: n.at, polling: n.force.polling}
 	}
 }
 
@@ -208,7 +208,7 @@ func (n *Node) next() Time {
 	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.guard.next(n.at), n.watch.recordNext()} {
 		next = min(next, t)
 	}
-	if n.force.until != 0 {
+	if n.force.until != 0 && !n.force.polling && !n.ballot.saving {
 		next = min(next, n.force.due)
 	}
 	return max(next, n.at)
@@ -223,10 +223,11 @@ const never = Time(1<<63 - 1)
 func Multiple(t, every Time) Time { return t - t%every + every }
 
 // View is the state of the election. A lease that is not on disk yet is not shown: it would
-// not survive this agent.
+// not survive this agent. While something else of the election is being saved, the lease
+// that is on disk is.
 func (n *Node) View(at Time) election.View {
 	v := n.ballot.e.View(at)
-	if _, unsaved := n.ballot.e.Unsaved(); unsaved {
+	if n.ballot.hidden() {
 		v.Lease = false
 	}
 	return v
@@ -271,7 +272,7 @@ func (n *Node) noteLease() {
 		return
 	}
 	n.guard.until = until
-	if until > n.leaseNoted {
+	if until >= n.leaseNoted+TickEvery { // a lone voter's grows all the time
 		n.leaseNoted = until
 		n.out.Lease = until
 	}
@@ -311,6 +312,18 @@ func (n *Node) vipSeen(in VIPSeen) {
 	}
 }
 
+// configureVIPs takes over which addresses there are. What is known of one that stays is
+// newer than what the driver read before.
+func (n *Node) configureVIPs(list []reconcile.VIP) {
+	list = slices.Clone(list)
+	for i, v := range list {
+		if old := n.vip(v.Address); old.Address == v.Address && old.Replica == v.Replica {
+			list[i] = old
+		}
+	}
+	n.vips = list
+}
+
 func (n *Node) vip(address string) reconcile.VIP {
 	for _, v := range n.vips {
 		if v.Address == address {
@@ -332,10 +345,15 @@ func (n *Node) setVIP(v reconcile.VIP) {
 
 // meta is what this node says about itself now.
 func (n *Node) meta() Meta {
-	m := Meta{ClusterID: n.state().ClusterID, Ready: true, Priority: n.desired.Priority}
+	m := Meta{
+		ClusterID: n.state().ClusterID, Redis: n.desired.Redis, Sentinel: n.desired.Sentinel, Ready: true, Priority: n.desired.Priority,
+	}
 	if n.desired.Redis {
 		r := n.observeRedis()
 		m.Ready, m.Data = r.Known && !r.Loading, r.Data
+		if r.Known {
+			m.Data.Keys = n.redis.info.Keys // also before there is a cluster: the fullest is to bootstrap it
+		}
 		if r.WriteError {
 			m.Priority = reconcile.PriorityNever // it would refuse writes as a primary, too
 		}

@@ -19,6 +19,8 @@ type performer struct {
 	// writes in, and since when.
 	unanswered   int
 	unansweredAt Time
+	// allowing is the one to which such a command is under way.
+	allowing int
 }
 
 // lane is what is under way in a lane, and what is left.
@@ -79,7 +81,9 @@ func (pf *performer) do(l Lane, d Do, then func(Done)) {
 
 // fence takes the right to write from redis-server, for certain: one that does not answer
 // the command is killed, and so is one that may yet carry out a command that lets writes in.
-func (pf *performer) fence(l Lane, why string, then func(error)) {
+func (pf *performer) fence(l Lane, why string, then func(error)) { pf.tryFence(l, why, false, then) }
+
+func (pf *performer) tryFence(l Lane, why string, again bool, then func(error)) {
 	n := pf.n
 	pid := n.procs[Redis].pid
 	if pid == 0 {
@@ -94,7 +98,7 @@ func (pf *performer) fence(l Lane, why string, then func(error)) {
 		n.tell(Killed{Why: why, Err: err})
 		pf.kill(l, "could not be fenced: "+err.Error(), then)
 	}
-	if pf.unanswered == pid {
+	if pf.unanswered == pid || l == Guard && pf.allowing == pid {
 		refused(errUnanswered)
 		return
 	}
@@ -102,11 +106,14 @@ func (pf *performer) fence(l Lane, why string, then func(error)) {
 		if d.StaleClosed {
 			n.redis.stale = false
 		}
-		if d.Err != nil {
+		switch {
+		case d.Err == nil:
+			then(nil)
+		case d.NotBegun && !again:
+			pf.tryFence(l, why, true, then) // this agent stood still: redis-server was not asked
+		default:
 			refused(d.Err)
-			return
 		}
-		then(nil)
 	})
 }
 
@@ -136,8 +143,10 @@ func (pf *performer) allowWrites(l Lane, action reconcile.Action, then func(erro
 	n.guard.until = until // whoever lets writes in is watched, also outside a round
 	n.redis.allowing(n.at)
 	pid := n.procs[Redis].pid
+	pf.allowing = pid
 	pf.do(l, Do{Action: action, Until: min(until, n.at+ActTimeout)}, func(d Done) {
-		if d.Err != nil && !d.Answered {
+		pf.allowing = 0
+		if d.Err != nil && !d.Answered && !d.NotBegun {
 			pf.unanswered, pf.unansweredAt = pid, n.at
 		}
 		if _, promoted := action.(reconcile.Promote); promoted && d.Err == nil {
@@ -218,6 +227,9 @@ func (pf *performer) runProcess(l Lane, action reconcile.Action, then func(error
 				p.failed = 0
 			}
 			p.started(d.PID)
+			if which == Sentinel {
+				n.sentinel.poke(n.at)
+			}
 		}
 		then(d.Err)
 	})

@@ -69,6 +69,7 @@ func (n *Node) exited(in Exited) {
 		n.redis.ended(n.at)
 	} else {
 		n.sentinel.ended()
+		n.sentinel.poke(n.at)
 	}
 	n.wake()
 }

@@ -50,9 +50,11 @@ type SaveRecord struct {
 // Meta is what a node says about itself to all members.
 type Meta struct {
 	ClusterID string
-	Ready     bool // its redis-server has loaded what it had
-	Priority  int
-	Data      reconcile.Data
+	// Redis and Sentinel: it has that role.
+	Redis, Sentinel bool
+	Ready           bool // its redis-server has loaded what it had
+	Priority        int
+	Data            reconcile.Data
 }
 
 // Lane is a sequence of things of which one is under way at a time; Polls overlap.
@@ -157,7 +159,7 @@ type (
 		Action fmt.Stringer
 		Err    error
 	}
-	// HandoverBegun: a successor is being checked.
+	// HandoverBegun: the successor was checked, and writes are being stopped.
 	HandoverBegun struct{ To, Request string }
 	// HandoverEnded: the lease was given back (Err nil), or writes go on here. Stopped: they
 	// had been stopped. Drained: they still are, and only the release is not on disk.

@@ -71,9 +71,9 @@ func (wa *watch) step() {
 }
 
 // pollRedis asks the local redis-server, and goes on when it has answered, or not.
-func (wa *watch) pollRedis(l Lane, timeout Time, then func(Input)) {
+func (wa *watch) pollRedis(l Lane, timeout Time, then func(Input)) uint64 {
 	n := wa.n
-	n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.perform.mayComeLate()}, Until: n.at + timeout}, then)
+	return n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.perform.mayComeLate()}, Until: n.at + timeout}, then)
 }
 
 // mayComeLate: redis-server has not answered a command that lets writes in, and may carry it
@@ -92,6 +92,14 @@ func (wa *watch) freshPoll(l Lane, then func()) {
 	wa.pollRedis(l, FreshTimeout, func(Input) { then() })
 }
 
+// news has a round look at what a poll saw. The poll at the end of a round is no news: it is
+// for the round that follows, if there is one.
+func (wa *watch) news(poll uint64) {
+	if poll != wa.n.rounds.poll {
+		wa.n.wake()
+	}
+}
+
 // redisPolled takes in what redis-server answered, and lets go on who waits for it.
 func (wa *watch) redisPolled(in RedisPolled) {
 	n := wa.n
@@ -104,18 +112,18 @@ func (wa *watch) redisPolled(in RedisPolled) {
 	}
 	switch pid := n.procs[Redis].pid; {
 	case in.PID == 0 || in.PID != pid:
-		n.wake() // it has ended meanwhile, or is another
+		wa.news(in.ID) // it has ended meanwhile, or is another
 	case in.Began < w.askedAt:
 		// Whoever polls before a vote is not to be told what a slower poll saw before.
 	case in.Info == nil:
 		if w.wentSilent(in, n.at) {
-			n.wake()
+			wa.news(in.ID)
 		}
 	case in.Began < w.notBefore:
-		n.wake() // it may have been read before the last command was carried out
+		wa.news(in.ID) // it may have been read before the last command was carried out
 	default:
 		if w.answered(in, n.at) {
-			n.wake()
+			wa.news(in.ID)
 		}
 		if !in.Info.Loading {
 			n.procs[Redis].answered(pid)

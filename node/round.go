@@ -17,6 +17,7 @@ type rounds struct {
 	said     Heartbeat // what this node's own renewals carry
 	share    Meta      // what gossip says of this node
 	needs    string    // why an operator is needed
+	poll     uint64    // the last one at the end of a round
 }
 
 // round is one of them, or, while none runs, what is known of the next.
@@ -197,14 +198,14 @@ func (rs *rounds) end() {
 		}
 		if r.acted && n.procs[Redis].pid != 0 {
 			n.perform.lanes[Rounds].busy = true
-			n.watch.pollRedis(Rounds, PollTimeout, func(Input) { n.perform.lanes[Rounds].busy = false })
+			rs.poll = n.watch.pollRedis(Rounds, PollTimeout, func(Input) { n.perform.lanes[Rounds].busy = false })
 		}
 		return
 	case r.sentinel:
 		r.sentinel = false
 		if n.procs[Sentinel].pid != 0 {
 			n.perform.lanes[Rounds].busy = true
-			n.watch.pollSentinel(Rounds, func() { n.perform.lanes[Rounds].busy = false })
+			rs.poll = n.watch.pollSentinel(Rounds, func() { n.perform.lanes[Rounds].busy = false })
 		}
 		return
 	}

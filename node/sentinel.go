@@ -54,9 +54,9 @@ func (wa *watch) stepSentinel() {
 	})
 }
 
-func (wa *watch) pollSentinel(l Lane, then func()) {
+func (wa *watch) pollSentinel(l Lane, then func()) uint64 {
 	n := wa.n
-	n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.current(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
+	return n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.current(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
 }
 
 func (wa *watch) sentinelPolled(in SentinelPolled) {
@@ -76,7 +76,7 @@ func (wa *watch) sentinelPolled(in SentinelPolled) {
 			w.wrongSince = n.at
 		}
 		if changed {
-			n.wake()
+			wa.news(in.ID)
 		}
 	}
 	n.answer(in.ID, in)
