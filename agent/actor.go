@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -14,12 +15,14 @@ import (
 )
 
 // actor carries actions out: on redis-server, redis-sentinel, their processes, and the
-// floating addresses. It decides nothing.
+// floating addresses. It decides nothing, and tells what it did through the journal: a write
+// to a log that hangs must keep nobody from acting.
 type actor struct {
 	*site
 	files    *files
 	talk     *talk
 	requests *requests
+	journal  *journal
 	server   *redis.Server
 	sentinel *redis.Sentinel
 	procs    [2]*supervised
@@ -37,7 +40,7 @@ func (a *actor) perform(parent context.Context, do node.Do) node.Done {
 	defer cancel()
 	done := node.Done{ID: do.ID}
 	if do.Until != 0 && now() >= do.Until {
-		done.Err = context.DeadlineExceeded // this agent stood still in between
+		done.Err, done.NotBegun = context.DeadlineExceeded, true // this agent stood still in between
 		return done
 	}
 	switch act := do.Action.(type) {
@@ -76,7 +79,7 @@ func (a *actor) fence(ctx context.Context, act node.Fence, done *node.Done) {
 		done.StaleClosed = true
 	}
 	if done.Err = a.server.SetFence(ctx); done.Err == nil {
-		a.log.Info("redis-server fenced: no writes", "why", act.Why)
+		a.journal.say(func(log *slog.Logger) { log.Info("redis-server fenced: no writes", "why", act.Why) })
 	}
 }
 
@@ -84,13 +87,13 @@ func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
 	switch act := action.(type) {
 	case reconcile.CloseClients:
 		n, err := a.server.CloseClients(ctx)
-		a.log.Info("clients closed", "clients", n)
+		a.journal.say(func(log *slog.Logger) { log.Info("clients closed", "clients", n) })
 		return err
 	case reconcile.SetMinReplicas:
 		if err := a.server.SetMinReplicas(ctx, act.N); err != nil {
 			return err
 		}
-		a.log.Info("writes accepted", "min_replicas_to_write", act.N)
+		a.journal.say(func(log *slog.Logger) { log.Info("writes accepted", "min_replicas_to_write", act.N) })
 		return nil
 	case reconcile.SetPriority:
 		return a.server.SetPriority(ctx, act.N)
@@ -98,7 +101,7 @@ func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
 		if err := a.server.Promote(ctx, act.MinReplicas); err != nil {
 			return err
 		}
-		a.log.Info("redis-server promoted", "min_replicas_to_write", act.MinReplicas)
+		a.journal.say(func(log *slog.Logger) { log.Info("redis-server promoted", "min_replicas_to_write", act.MinReplicas) })
 		a.events.add("promoted", "this node's redis-server is primary")
 		return nil
 	case reconcile.Follow:
@@ -106,7 +109,7 @@ func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
 		if err != nil {
 			return err
 		}
-		a.log.Info("redis-server follows another primary", "primary", act.Primary)
+		a.journal.say(func(log *slog.Logger) { log.Info("redis-server follows another primary", "primary", act.Primary) })
 		return a.server.Follow(ctx, addr, act.CloseClients)
 	}
 	return fmt.Errorf("action %T is not known", action)
@@ -126,7 +129,7 @@ func (a *actor) fenceRemote(ctx context.Context, addr string) error {
 	if _, err := s.CloseClients(ctx); err != nil {
 		return err
 	}
-	a.log.Warn("fenced the primary from here: its agent is silent", "primary", addr)
+	a.journal.say(func(log *slog.Logger) { log.Warn("fenced the primary from here: its agent is silent", "primary", addr) })
 	a.events.add("remote_fence", addr)
 	return nil
 }
@@ -140,12 +143,11 @@ func (a *actor) endProcess(ctx context.Context, action fmt.Stringer) error {
 	case reconcile.StopSentinel:
 		a.procs[node.Sentinel].stop(ctx, stopGrace)
 	case reconcile.KillRedis:
-		p := a.procs[node.Redis]
-		a.log.Warn("redis-server is killed", "why", act.Why)
-		a.events.add("redis_killed", act.Why)
-		if err := p.Kill(); err != nil && !errors.Is(err, supervisor.ErrNotRunning) {
+		if err := a.procs[node.Redis].Kill(); err != nil && !errors.Is(err, supervisor.ErrNotRunning) {
 			return err
 		}
+		a.journal.say(func(log *slog.Logger) { log.Warn("redis-server is killed", "why", act.Why) })
+		a.events.add("redis_killed", act.Why)
 	}
 	return nil
 }
@@ -156,12 +158,12 @@ func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
 		if err := a.vips.drop(ctx, act.Address); err != nil {
 			return err
 		}
-		a.log.Info("vip dropped", "vip", act.Address, "why", act.Why)
+		a.journal.say(func(log *slog.Logger) { log.Info("vip dropped", "vip", act.Address, "why", act.Why) })
 		a.requests.step(do.Request, "vip_dropped", "VIP %s dropped by %s", act.Address, a.name())
 	case reconcile.HoldVIP:
 		first, err := a.vips.hold(ctx, act.Address)
 		if err == nil && first {
-			a.log.Info("vip held", "vip", act.Address)
+			a.journal.say(func(log *slog.Logger) { log.Info("vip held", "vip", act.Address) })
 			a.events.add("vip_held", act.Address)
 			a.checkOwner(context.WithoutCancel(ctx), act.Address)
 		}
@@ -178,7 +180,9 @@ func (a *actor) checkOwner(ctx context.Context, address string) {
 		if err != nil || other == nil {
 			return
 		}
-		a.log.Warn("another host answers for the VIP", "vip", address, "hardware_address", other.String(), "cure", "find the host with that hardware address and take the VIP off it")
+		a.journal.say(func(log *slog.Logger) {
+			log.Warn("another host answers for the VIP", "vip", address, "hardware_address", other.String(), "cure", "find the host with that hardware address and take the VIP off it")
+		})
 		a.events.add("vip_conflict", address+" is also at "+other.String())
 	})
 }
@@ -191,7 +195,9 @@ func (a *actor) tellSentinel(ctx context.Context, action fmt.Stringer) error {
 	case reconcile.TuneSentinel:
 		err := s.Tune(ctx, sentinelTimers)
 		if errors.Is(err, redis.ErrUnsupported) {
-			a.log.Info("this redis-sentinel's timers cannot be set; it learns of changes more slowly")
+			a.journal.say(func(log *slog.Logger) {
+				log.Info("this redis-sentinel's timers cannot be set; it learns of changes more slowly")
+			})
 			return nil
 		}
 		return err
@@ -199,12 +205,12 @@ func (a *actor) tellSentinel(ctx context.Context, action fmt.Stringer) error {
 		if err := s.Set(ctx, name, redis.Directive{Name: act.Option, Value: act.Value}); err != nil {
 			return err
 		}
-		a.log.Info("sentinel option set", "option", act.Option, "value", act.Value)
+		a.journal.say(func(log *slog.Logger) { log.Info("sentinel option set", "option", act.Option, "value", act.Value) })
 	case reconcile.Publish:
 		if err := s.Failover(ctx, name); err != nil {
 			return err
 		}
-		a.log.Info("sentinels asked to publish this primary")
+		a.journal.say(func(log *slog.Logger) { log.Info("sentinels asked to publish this primary") })
 	}
 	return nil
 }
@@ -224,7 +230,9 @@ func (a *actor) monitor(ctx context.Context, act reconcile.Monitor) error {
 	if err := s.Monitor(ctx, name, addr, act.Quorum); err != nil {
 		return err
 	}
-	a.log.Info("sentinel watches the primary", "primary", act.Primary, "quorum", act.Quorum)
+	a.journal.say(func(log *slog.Logger) {
+		log.Info("sentinel watches the primary", "primary", act.Primary, "quorum", act.Quorum)
+	})
 	return s.Set(ctx, name,
 		redis.Directive{Name: "auth-user", Value: "redisd-sentinel"},
 		redis.Directive{Name: "auth-pass", Value: a.secret.Password("redis sentinel")},

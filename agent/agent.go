@@ -21,7 +21,7 @@ import (
 	"github.com/redisd/redisd/supervisor"
 )
 
-// Options is what an agent is made of. All fields but Journal are required.
+// Options is what an agent is made of. All fields are required.
 type Options struct {
 	// Config is loaded, resolved and valid. It was read from ConfigPath or, with
 	// LastGood, from the copy of what that file held when it last worked.
@@ -134,7 +134,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	a.talk, a.journal, a.driver = newTalk(s), newJournal(s), newDriver(s, n)
 	a.poller = &poller{site: s, server: server, sentinel: sentinel, proc: procs[node.Redis].Process, sentinelProc: procs[node.Sentinel].Process}
 	a.actor = &actor{
-		site: s, files: a.files, talk: a.talk, requests: requests, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
+		site: s, files: a.files, talk: a.talk, requests: requests, journal: a.journal, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
 		quorum: func() int { return len(a.driver.view().Roster.Voters)/2 + 1 },
 	}
 	d := a.driver
@@ -180,12 +180,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err = a.runRooms(ctx, cancel, api)
-	d.polls.Wait()
-	d.lastRecord(d.observe().Stopping) // what came in since the last time, or while the disk was slow
-	a.talk.sending.close()
 	for _, p := range procs {
 		p.stops.Wait()
 	}
+	d.polls.Wait()
+	d.lastRecord(d.observe().Stopping) // what came in since the last time, or while the disk was slow
+	a.talk.sending.close()
 	a.poller.close()
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -196,12 +196,15 @@ func (a *Agent) Run(ctx context.Context) error {
 // runRooms runs every goroutine of the agent until ctx ends, or the node has stopped.
 func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d := a.driver
+	g, gctx := errgroup.WithContext(ctx)
+	d.mu.Lock()
+	d.ctx = gctx
+	d.mu.Unlock()
 	d.step(node.VIPsConfigured{VIPs: a.vips.observed()})
 	d.tellMembers()
 	d.tellExits() // before a process of the same number is started
-	g, gctx := errgroup.WithContext(ctx)
 	for _, run := range []func(context.Context) error{
-		a.talk.receive, d.saver, d.recorder, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
+		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
 		a.coordinator.run, api.serve,
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },
 		func(ctx context.Context) error { return d.work(ctx, node.Guard) },
@@ -215,8 +218,10 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	g.Go(func() error {
 		defer cancel() // the node has stopped, or ctx has ended: everything else ends with it
 		err := d.clock(gctx)
-		if ctx.Err() == nil {
+		select {
+		case <-d.stopped:
 			a.log.Info("stopped in order")
+		default:
 		}
 		return err
 	})

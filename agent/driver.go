@@ -24,16 +24,21 @@ type driver struct {
 	journal  *journal
 
 	mu    sync.Mutex
+	ctx   context.Context // of the rooms; nil before they run
 	node  *node.Node
 	until time.Duration // when Step(Tick) is due
 	armed time.Duration // what the clock waits for
 	seen  node.Members
+	// refused is why the last pause could not be kept, and how many could not.
+	refused      error
+	refusedCount int
 
 	sooner  chan struct{}
 	saves   chan node.State
 	records chan node.SaveRecord
 	lanes   [2]chan node.Do
 	shares  chan node.Meta
+	leases  chan time.Duration
 	stopped chan struct{}
 	once    sync.Once
 	polls   sync.WaitGroup
@@ -42,18 +47,26 @@ type driver struct {
 func newDriver(s *site, n *node.Node) *driver {
 	return &driver{
 		site: s, node: n, sooner: make(chan struct{}, 1), saves: make(chan node.State, 1), records: make(chan node.SaveRecord, 1),
-		lanes: [2]chan node.Do{make(chan node.Do, 1), make(chan node.Do, 1)}, shares: make(chan node.Meta, 1), stopped: make(chan struct{}),
+		lanes: [2]chan node.Do{make(chan node.Do, 1), make(chan node.Do, 1)}, shares: make(chan node.Meta, 1), leases: make(chan time.Duration, 1), stopped: make(chan struct{}),
 	}
 }
 
-// step tells the node what happened, and sees to what it asks for.
+// step tells the node what happened, and sees to what it asks for. Once the rooms have
+// ended, nothing happens any more: the next agent is to find what this one left.
 func (d *driver) step(in node.Input) {
 	d.mu.Lock()
+	if d.ctx != nil && d.ctx.Err() != nil {
+		d.mu.Unlock()
+		return
+	}
 	r := d.node.Step(now(), in)
 	d.until = r.Until
 	sooner := r.Until < d.armed
 	if r.Share != nil {
-		d.share(*r.Share)
+		latest(d.shares, *r.Share)
+	}
+	if r.Lease != 0 {
+		latest(d.leases, r.Lease)
 	}
 	d.mu.Unlock()
 	if sooner {
@@ -71,7 +84,7 @@ func (d *driver) carryOut(r node.Ready) {
 	for _, do := range r.Do {
 		if do.Lane == node.Polls {
 			d.polls.Go(func() {
-				if in := d.poller.poll(do); in != nil {
+				if in := d.poller.poll(d.ctx, do); in != nil {
 					d.step(in)
 				}
 			})
@@ -88,13 +101,13 @@ func (d *driver) carryOut(r node.Ready) {
 	for _, s := range r.Send {
 		d.talk.sendElection(s)
 	}
-	if r.Lease != 0 {
-		if err := d.disk.saveLease(r.Lease); err != nil {
-			d.log.Debug("lease not noted for the next agent", "error", err)
-		}
-	}
 	for _, e := range r.Events {
 		d.requests.take(e)
+		if e, ok := e.(node.PauseRefused); ok {
+			d.mu.Lock()
+			d.refused, d.refusedCount = e.Err, d.refusedCount+1
+			d.mu.Unlock()
+		}
 	}
 	d.journal.add(r.Events, r.Planned)
 	if r.Stopped {
@@ -102,13 +115,27 @@ func (d *driver) carryOut(r node.Ready) {
 	}
 }
 
-// share has gossip told of the newest; the lock is held.
-func (d *driver) share(m node.Meta) {
+// latest puts v into a channel of one, in place of what is there; the driver's lock is held.
+func latest[T any](ch chan T, v T) {
 	select {
-	case <-d.shares: // an older one
+	case <-ch: // an older one
 	default:
 	}
-	d.shares <- m
+	ch <- v
+}
+
+// leaser tells the next agent until when the lease runs.
+func (d *driver) leaser(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case until := <-d.leases:
+			if err := d.disk.saveLease(until); err != nil {
+				d.log.Debug("lease not noted for the next agent", "error", err)
+			}
+		}
+	}
 }
 
 // clock tells the node the time whenever it asked to be told.
@@ -163,6 +190,9 @@ func (d *driver) work(ctx context.Context, l node.Lane) error {
 		case <-ctx.Done():
 			return nil
 		case do := <-d.lanes[l]:
+			if ctx.Err() != nil {
+				return nil // nothing is begun any more
+			}
 			d.step(d.perform(ctx, do))
 		}
 	}
@@ -171,7 +201,7 @@ func (d *driver) work(ctx context.Context, l node.Lane) error {
 func (d *driver) perform(ctx context.Context, do node.Do) node.Input {
 	switch do.Action.(type) {
 	case node.PollRedis, node.PollSentinel, node.Probe:
-		return d.poller.poll(do)
+		return d.poller.poll(ctx, do)
 	}
 	return d.actor.perform(ctx, do)
 }
@@ -233,10 +263,11 @@ func (d *driver) observe() reconcile.Observed {
 
 func (d *driver) plan() Plan {
 	d.mu.Lock()
-	o, desired := d.node.Observe(now()), d.node.Desired()
+	at := now()
+	p := Plan{Observed: d.node.Observe(at), Desired: d.node.Desired(), Actions: []string{}}
+	actions := d.node.Plan(at)
 	d.mu.Unlock()
-	p := Plan{Observed: o, Desired: desired, Actions: []string{}}
-	for _, action := range reconcile.Plan(o, desired) {
+	for _, action := range actions {
 		p.Actions = append(p.Actions, action.String())
 	}
 	return p
@@ -259,6 +290,16 @@ func (d *driver) paused() node.Pause {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.node.Paused()
+}
+
+// pauseRefused is why a pause could not be kept since there were so many of these.
+func (d *driver) pauseRefused(since int) (count int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refusedCount > since {
+		return d.refusedCount, d.refused
+	}
+	return d.refusedCount, nil
 }
 
 func (d *driver) recorded() reconcile.Data {

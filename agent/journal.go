@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ type journal struct {
 type entry struct {
 	events  []node.Event
 	planned bool
+	at      time.Duration
+	say     func(*slog.Logger)
 }
 
 // journalMost bounds what waits for a journal that hangs; more is lost.
@@ -35,8 +39,15 @@ func (j *journal) add(events []node.Event, planned bool) {
 	if len(events) == 0 && !planned {
 		return
 	}
+	j.put(entry{events: events, planned: planned, at: now()})
+}
+
+// say logs something that was done. It never waits.
+func (j *journal) say(f func(*slog.Logger)) { j.put(entry{say: f}) }
+
+func (j *journal) put(e entry) {
 	select {
-	case j.todo <- entry{events, planned}:
+	case j.todo <- e:
 	default:
 	}
 }
@@ -64,7 +75,10 @@ func (j *journal) write(e entry) {
 	for _, event := range e.events {
 		j.tell(event)
 	}
-	if e.planned {
+	if e.say != nil {
+		e.say(j.log)
+	}
+	if e.planned && now() < e.at+aliveEvery { // not what has waited for a journal that hung
 		j.alive()
 	}
 }
@@ -103,9 +117,6 @@ func (j *journal) tell(e node.Event) {
 	case node.GuardActs:
 		j.log.Warn("the lease has ended while the agent is stuck: no writes, no VIP")
 		j.events.add("guard", "the lease ended while the agent was stuck")
-	case node.Killed:
-		j.log.Warn("redis-server does not answer and must not accept writes: killed", "error", e.Err, "why", e.Why)
-		j.events.add("redis_killed", "could not be fenced: "+e.Err.Error())
 	case node.HandoverBegun:
 		j.log.Info("handing over", "to", j.nameOf(e.To))
 	case node.HandoverEnded:
@@ -123,6 +134,9 @@ func (j *journal) tell(e node.Event) {
 func (j *journal) tellFailure(e node.Event) {
 	switch e := e.(type) {
 	case node.ActionFailed:
+		if errors.Is(e.Err, context.Canceled) {
+			return // this agent ends
+		}
 		if j.failed.due(e.Action.String() + ": " + e.Err.Error()) {
 			j.log.Warn("action did not work; it is tried again as long as it is needed", "action", e.Action.String(), "error", e.Err)
 			return

@@ -11,8 +11,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// notifier speaks to systemd, when that is what runs the agent. Only the rounds
-// use it, so that the watchdog sees when they stop.
+// notifier speaks to systemd, when that is what runs the agent. Only the journal uses it, when a
+// round was planned, so that the watchdog sees when the rounds, or the journal, stand still.
 type notifier struct {
 	status  string
 	aliveAt time.Duration

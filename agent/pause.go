@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/redisd/redisd/gossip"
@@ -57,9 +57,18 @@ func (c *commands) SetPause(ctx context.Context, on bool) (PauseResult, error) {
 func (c *commands) adoptPause(ctx context.Context, p Pause) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	before, _ := c.driver.pauseRefused(0)
 	c.driver.step(node.SetPause{Pause: p})
-	if !until(ctx, func() bool { return c.driver.paused().Version >= p.Version }) {
-		return errors.New("remember that the cluster is paused, or resumed: this node's disk does not take it (see `journalctl -u redisd`)")
+	var refused error
+	known := until(ctx, func() bool {
+		_, refused = c.driver.pauseRefused(before)
+		return refused != nil || c.driver.paused().Version >= p.Version
+	})
+	switch {
+	case refused != nil:
+		return fmt.Errorf("remember that the cluster is paused, or resumed: %w", refused)
+	case !known:
+		return fmt.Errorf("remember that the cluster is paused, or resumed: this node's disk has not taken it within %v; whether it will is not known: see `redisd status`", statusTimeout)
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ type poller struct {
 }
 
 // poll answers one of the three polls; nil: there is nothing to answer.
-func (p *poller) poll(do node.Do) node.Input {
-	ctx, cancel := bounded(context.Background(), do.Until)
+func (p *poller) poll(parent context.Context, do node.Do) node.Input {
+	ctx, cancel := bounded(parent, do.Until)
 	defer cancel()
 	switch a := do.Action.(type) {
 	case node.PollRedis:
@@ -166,13 +166,15 @@ func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input 
 		return in // what gossip has for an address is none
 	}
 	in.Answered = s.Probe(ctx).Answered()
-	in.Connected = in.Answered || a.Connect && connects(s.Addr())
+	in.Connected = in.Answered || a.Connect && connects(ctx, s.Addr())
 	return in
 }
 
 // connects reports whether something takes connections at addr.
-func connects(addr netip.AddrPort) bool {
-	c, err := net.DialTimeout("tcp", addr.String(), node.ProbeTimeout)
+func connects(parent context.Context, addr netip.AddrPort) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), node.ProbeTimeout)
+	defer cancel()
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return false
 	}

@@ -73,7 +73,9 @@ func (d *driver) tellExits() {
 		}
 		d.step(in)
 		if unexpected {
-			d.log.Warn("process ended unexpectedly", "process", p.which.String(), "error", exit)
+			d.journal.say(func(log *slog.Logger) {
+				log.Warn("process ended unexpectedly", "process", p.which.String(), "error", exit)
+			})
 			d.events.add("process_exited", p.which.String()+": "+exit.Error())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,7 +27,7 @@ func (a *actor) startRedis(ctx context.Context, primary string, setAside bool) (
 	if err := a.files.writeRedisFiles(cfg, primary); err != nil {
 		return 0, err
 	}
-	a.log.Info("starting redis-server", "replica_of", primary)
+	a.journal.say(func(log *slog.Logger) { log.Info("starting redis-server", "replica_of", primary) })
 	return a.run(ctx, a.procs[node.Redis], a.redisDir(), cfg.Redis.Binary, confgen.RedisConfName)
 }
 
@@ -35,7 +36,7 @@ func (a *actor) startSentinel(ctx context.Context, primary string) (pid int, err
 	if err := a.files.writeSentinelFile(cfg, primary, a.quorum()); err != nil {
 		return 0, err
 	}
-	a.log.Info("starting redis-sentinel", "primary", primary)
+	a.journal.say(func(log *slog.Logger) { log.Info("starting redis-sentinel", "primary", primary) })
 	return a.run(ctx, a.procs[node.Sentinel], a.sentinelDir(), cfg.Sentinel.Binary, confgen.SentinelConfName)
 }
 
@@ -79,8 +80,10 @@ func (a *actor) setAsideBroken(primary string) error {
 		moved = true
 	}
 	if moved {
-		a.log.Warn("redis-server cannot load its dataset: it is set aside, and this node gets it from the primary",
-			"set_aside", aside, "primary", primary, "cure", "remove the directory once it is of no use")
+		a.journal.say(func(log *slog.Logger) {
+			log.Warn("redis-server cannot load its dataset: it is set aside, and this node gets it from the primary",
+				"set_aside", aside, "primary", primary, "cure", "remove the directory once it is of no use")
+		})
 		a.events.add("set_aside", "a dataset that could not be loaded: "+aside)
 	}
 	return nil
