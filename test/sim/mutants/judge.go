@@ -28,7 +28,7 @@ var judges = []judge{
 	{name: "search", pkg: "test/sim/search", args: []string{"-test.run=TestSearch", "-test.failfast", "-search.for=200ms"}, of: []string{"election"}},
 	{name: "walks", pkg: "test/sim/search", args: []string{"-test.run=TestWalks", "-test.failfast", "-search.walks=100"}, of: []string{"election"}},
 	{name: "elections", pkg: "test/sim/elections", args: []string{"-test.run=TestElection", "-sim.for=4s"}, of: []string{"election"}},
-	{name: "nodes", pkg: "test/sim/nodes", args: []string{"-test.run=TestCluster", "-sim.for=20s"}, of: []string{"reconcile", "node"}},
+	{name: "nodes", pkg: "test/sim/nodes", args: []string{"-test.run=TestCluster", "-sim.only=plain", "-sim.for=20s"}, of: []string{"reconcile", "node"}},
 }
 
 func (j judge) judges(m Mutant) bool {

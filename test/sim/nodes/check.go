@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,13 +27,16 @@ type checker struct {
 	handed bool
 	spoilt int
 	// votes is whom each voted for last: to be asked again changes nothing.
-	votes [most]vote
+	votes    [most]vote
+	forcedAt time.Duration // when a person forced a claim last
 }
 
 // history is what was acknowledged in a segment.
 type history struct {
 	term         uint64
 	start, acked int64
+	// reached is as far as it was acknowledged before some of it was lost.
+	reached int64
 }
 
 type vote struct {
@@ -65,7 +69,7 @@ func (c *checker) failf(format string, args ...any) {
 }
 
 func (c *checker) newSegment(term uint64, at int64) int32 {
-	c.segments = append(c.segments, history{term, at, at})
+	c.segments = append(c.segments, history{term, at, at, at})
 	return int32(len(c.segments) - 1)
 }
 
@@ -76,6 +80,7 @@ func (c *checker) acked(r *server) {
 	}
 	s := &c.segments[r.hist[len(r.hist)-1].id]
 	s.acked = max(s.acked, r.pos)
+	s.reached = s.acked
 }
 
 // writers: S1. At most one redis-server would acknowledge a write, and none that
@@ -110,10 +115,15 @@ func (c *checker) exempt(h *host) {
 		r.exempt = false // its agent has looked, and let go if it had to
 		return
 	}
+	if h.resumed > 0 && h.thawedAt == h.resumed {
+		r.exempt = w.now < h.resumed+guestGrace
+		return
+	}
 	if r.exempt || h.alive() && w.now > h.thawedAt+250*ms {
 		return
 	}
-	r.exempt = w.now-h.cutAt < 1500*ms && h.cutAt > 0 || r.hung || w.now < r.busyUntil+1500*ms && r.busyUntil > 0 || w.blocked[h.i]
+	r.exempt = w.now-h.cutAt < 1500*ms && h.cutAt > 0 || r.hung || w.now < r.busyUntil+1500*ms && r.busyUntil > 0 && !w.has(HungWriter) ||
+		r.pausedUntil > 0 || w.blocked[h.i]
 	for _, o := range w.hosts {
 		r.exempt = r.exempt || !w.linked(h, o) && !o.gone
 	}
@@ -126,8 +136,37 @@ func (c *checker) watch() {
 		if h.redis.up && h.redis.primary {
 			c.exempt(h)
 		}
+		c.believe(h)
 	}
 	c.writers()
+}
+
+// believe takes back the doubt about a host's record once it was written anew, and is on
+// disk, about a dataset that the host has led or followed since the power loss.
+func (c *checker) believe(h *host) {
+	r, rec := &h.redis, &h.disk.synced
+	if !h.doubt || !r.up || r.loading || !r.whole || len(r.hist) == 0 || rec.RunID != strconv.Itoa(r.run) {
+		return
+	}
+	if (r.link == linkUp || r.accepts()) && rec.Term == c.segments[r.hist[len(r.hist)-1].id].term {
+		c.w.logf("%s has a record of its dataset again", h.id)
+		h.doubt = false
+	}
+}
+
+// killing is called before an agent kills a redis-server that it takes for hung: any
+// answer is life, and so is a pause that a client asked for.
+func (c *checker) killing(h *host) {
+	w, r := c.w, &h.redis
+	switch {
+	case !r.up || r.hung || r.dying || r.wentOn > 0 && w.now < r.wentOn+200*ms: // it hung when the kill was planned
+	case r.pausedUntil > 0:
+		c.failf("%s kills a redis-server whose clients are paused", h.id)
+	case r.saysBusyAt > 0 && w.now < r.busyUntil:
+		c.failf("%s kills a redis-server that runs a script", h.id)
+	case h.agent != nil && r.refuses(w.now, h.agent.gen):
+		c.failf("%s kills a redis-server that answers with errors", h.id)
+	}
 }
 
 // settling is how long a new agent, or one that has just thawed, may take to let go:
@@ -240,6 +279,9 @@ func (c *checker) letIn(h *host, term uint64) {
 		c.handed = false // it was not handed over after all
 		return
 	}
+	if c.forced() {
+		c.maxTerm = min(c.maxTerm, term) // those that know a later one are left out
+	}
 	c.letInTerm = term
 	w.res.Promotions++
 	lost, widely := int64(0), false
@@ -259,6 +301,9 @@ func (c *checker) letIn(h *host, term uint64) {
 		widely = widely || n > len(w.hosts)/2
 		s.acked = have
 	}
+	if !c.forced() {
+		c.lacks(h)
+	}
 	if lost > 0 {
 		w.res.Losses++
 		w.logf("%s let in without %d bytes, a majority has some: %v", h.id, lost, widely)
@@ -272,6 +317,39 @@ func (c *checker) letIn(h *host, term uint64) {
 	c.handed = false
 }
 
+// forced: a person has just forced a failover, and accepted that data is lost.
+func (c *checker) forced() bool { return c.forcedAt > 0 && c.w.now < c.forcedAt+forcedFor }
+
+// lacks: S2. A dataset with nothing in it is let in by nobody but a person once there was
+// some; and after a power loss what most hosts have on their disks is not left behind, but
+// for what a record may be older than its dataset.
+func (c *checker) lacks(h *host) {
+	w, r := c.w, &h.redis
+	for id := range c.segments[:len(c.segments)-1] {
+		s := &c.segments[id]
+		if s.acked <= s.start {
+			continue
+		}
+		if r.pos == 0 {
+			c.failf("%s is let in with nothing", h.id)
+			return
+		}
+		have, n := max(has(r.hist, r.pos, int32(id)), s.start)+recordAge, 0
+		for _, o := range w.hosts {
+			d := o.redis.durable()
+			if o.d.Redis && min(has(d.hist, d.pos, int32(id)), s.reached) > have {
+				n++
+			}
+		}
+		if n > w.size()/2 && w.has(DiskCounts) {
+			c.failf("%s is let in, and %d hosts have more of segment %d on their disks", h.id, n, id)
+		}
+	}
+}
+
+// recordAge is how much a dataset may have gained since its record was synced last.
+const recordAge = int64(2100 * ms / ms * writeRate)
+
 // voted: S2. A voter that knows its data votes for nobody who lacks some of it. It is
 // called when a vote has been decided on, after a poll of the dataset, and before it is on
 // disk.
@@ -279,21 +357,25 @@ func (c *checker) voted(a *agent, t *host, m election.Claim) {
 	w, v := c.w, vote{m.Term, m.Candidate}
 	again := c.votes[a.h.i] == v
 	c.votes[a.h.i] = v
-	mine := c.known(a, m)
-	if again || !mine.valid || t.doubt {
+	mine, slack := c.known(a, m)
+	if again || !mine.valid || t.doubt && !w.has(Blackout|DiskCounts) {
 		return
+	}
+	if t.doubt {
+		slack = recordAge
 	}
 	w.flow()
 	for _, s := range mine.hist {
-		need := min(has(mine.hist, mine.pos, s.id), c.segments[s.id].acked)
+		need := min(has(mine.hist, mine.pos, s.id), c.segments[s.id].acked) - slack
 		if need > s.start && has(t.redis.hist, t.redis.pos, s.id) < need {
 			c.failf("%s votes for %s, which lacks %d bytes of segment %d", a.h.id, t.id, need-max(s.start, has(t.redis.hist, t.redis.pos, s.id)), s.id)
 		}
 	}
 }
 
-// known is the data that a voter knows it has.
-func (c *checker) known(a *agent, m election.Claim) dataset {
+// known is the data that a voter knows it has, and how much of that a candidate may lack:
+// after a power loss the voter's record is as old as its last sync.
+func (c *checker) known(a *agent, m election.Claim) (d dataset, slack int64) {
 	h, r := a.h, &a.h.redis
 	o := a.n.Observe(h.local())
 	info, _ := a.n.RedisInfo()
@@ -301,10 +383,10 @@ func (c *checker) known(a *agent, m election.Claim) dataset {
 		c.w.logf("%s votes for %s with %v, has %+v (at %d of %d)", h.id, m.Candidate, m.Data, a.n.Local(), info.Offset+r.shift, r.pos)
 	}
 	if m.Holding || m.Founding || m.Forced {
-		return dataset{}
+		return dataset{}, 0
 	}
 	if d := c.answersFor(h, o); d.valid {
-		return d
+		return d, 0
 	}
 	// Could it be primary itself, whatever the node makes of that? The vote has given the
 	// lease of a holder back, so that does not count.
@@ -317,14 +399,19 @@ func (c *checker) known(a *agent, m election.Claim) dataset {
 	default:
 		candidate = h.d.Redis && !a.stopping
 	}
-	if !candidate || h.doubt || !r.up || r.loading || r.link == linkSyncing || !o.Redis.Known {
-		return dataset{}
-	}
 	term := o.Redis.Data.Term
-	if !r.whole || len(r.hist) == 0 || term < c.segments[r.hist[len(r.hist)-1].id].term || term < o.Election.Term {
-		return dataset{} // it does not know all that it has: see doc.go
+	records := len(r.hist) > 0 && term >= c.segments[r.hist[len(r.hist)-1].id].term
+	if h.doubt && (candidate && records && c.w.has(Blackout) || c.w.has(DiskCounts)) {
+		// It does not know all that its disk has kept, but most of it.
+		return dataset{true, r.hist, r.pos}, recordAge
 	}
-	return dataset{true, r.hist, info.Offset + r.shift}
+	if !candidate || h.doubt || !r.up || r.loading || r.link == linkSyncing || !o.Redis.Known {
+		return dataset{}, 0
+	}
+	if !r.whole || !records || term < o.Election.Term {
+		return dataset{}, 0 // it does not know all that it has: see doc.go
+	}
+	return dataset{true, r.hist, info.Offset + r.shift}, 0
 }
 
 // healthy says what is wrong; "" when nothing is.
@@ -362,6 +449,7 @@ func (c *checker) healthy() string {
 			return "the VIP is not where it should be"
 		case h.d.Redis && !r.up:
 			return "no redis-server on " + h.id
+		case h.redis.loading && w.has(LongLoad): // it will be in sync when it has loaded
 		case h.d.Redis && h != p && (r.link != linkUp || r.of != p.i || r.pos < p.redis.p0):
 			return h.id + " is not in sync"
 		case !s.up || s.monitors != p.i:

@@ -32,7 +32,9 @@ type agent struct {
 	exitedAt time.Duration // on its own clock: when it was told of the end of redis-server
 	actedAt  time.Duration // when it last planned more than a renewal
 	claims   [most]election.Claim
-	drained  int64 // the offset at which it stopped writes last, to hand over
+	// fenceFailed: the next kill is that of a redis-server that did not take its fence.
+	fenceFailed bool
+	drained     int64 // the offset at which it stopped writes last, to hand over
 }
 
 // inboxMost bounds what waits for an agent that is frozen, as a socket's buffer does.
@@ -108,7 +110,7 @@ func (a *agent) handle(e event) {
 func (a *agent) dead() bool { return a.h.agent != a }
 
 func (a *agent) thaw() {
-	if a.dead() || !a.frozen {
+	if a.dead() || !a.frozen || a.h.stands {
 		return
 	}
 	a.frozen = false
@@ -299,6 +301,9 @@ func (a *agent) record(r node.SaveRecord) {
 
 // send sends a message, or has it wait until an agent that froze just before goes on.
 func (a *agent) send(s node.Send) {
+	if c, ok := s.Message.(election.Claim); ok && c.Forced {
+		a.h.w.check.forcedAt = a.h.w.now
+	}
 	switch {
 	case a.dead():
 	case a.frozen:
@@ -340,6 +345,8 @@ func (a *agent) event(e node.Event) {
 		return
 	case node.LeaseClaimed:
 		w.res.Claims++
+	case node.Killed:
+		a.fenceFailed = true // a kill for that follows
 	case node.GuardActs:
 		w.res.Guarded++
 	case node.HandoverEnded:

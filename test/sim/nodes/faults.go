@@ -74,6 +74,9 @@ func (w *world) draw() {
 		p.limit = 1 + w.rng.Int64N(200*writeRate)
 	}
 	w.newHosts(n, n == 3 && w.one(0.2))
+	if w.has(Joins) && n < most && !p.cold {
+		w.newcomer()
+	}
 	p.until = p.begin + p.span + w.upTo(p.mend)
 }
 
@@ -385,8 +388,19 @@ func (w *world) heal() {
 			w.setCut(h, o, false)
 		}
 	}
+	if w.has(Joins) {
+		w.join()
+	}
 	for _, h := range w.hosts {
-		h.sentinel.hung = false
+		h.redis.loginUntil, h.redis.fullUntil = 0, 0
+		h.sentinel.hung = h.stands
+		if h.away { // one after the other: each hears of the primary before most of them are there
+			w.after(time.Duration(h.i)*3*time.Second, func() {
+				h.away = false
+				h.boot()
+			})
+			continue
+		}
 		h.boot()
 		if h.agent != nil {
 			h.agent.thaw()

@@ -34,6 +34,11 @@ type host struct {
 	// doubt: after a power loss the record may say more than the dataset has.
 	doubt bool
 	boots int
+	// stands: the whole host does, since stoodAt; lost is how much time it does not know of.
+	stands                 bool
+	stoodAt, lost, resumed time.Duration
+	moved                  int  // how often its addresses changed
+	away                   bool // a person has left it out: it is down until the faults are over
 	// keeps is the data that it had when it gave a lease back whole, or as a primary that
 	// crashed: see checker.asked.
 	keeps kept
@@ -60,7 +65,12 @@ const (
 	deadAfter = 6 * time.Second
 )
 
-func (h *host) local() time.Duration { return h.at(h.w.now) }
+func (h *host) local() time.Duration {
+	if h.stands {
+		return h.at(h.stoodAt - h.lost)
+	}
+	return h.at(h.w.now - h.lost)
+}
 
 func (h *host) at(t time.Duration) time.Duration {
 	return h.base + t + time.Duration(int64(t)/1000*h.ppm/1000)
@@ -69,6 +79,9 @@ func (h *host) at(t time.Duration) time.Duration {
 // wait is how long until the host's clock shows t.
 func (h *host) wait(t time.Duration) time.Duration {
 	d := t - h.local()
+	if h.ppm > 5000 || h.ppm < -5000 {
+		return max(0, time.Duration(int64(d)/(1_000_000+h.ppm)*1_000_000))
+	}
 	return max(0, d-time.Duration(int64(d)/1000*h.ppm/1000))
 }
 
@@ -92,7 +105,7 @@ func (w *world) hear() {
 
 // boot starts the host: systemd starts the agent.
 func (h *host) boot() {
-	if h.power || h.gone {
+	if h.power || h.gone || h.away {
 		return
 	}
 	h.power = true
@@ -102,7 +115,7 @@ func (h *host) boot() {
 }
 
 func (h *host) startAgent() {
-	if h.power && h.agent == nil && !h.gone {
+	if h.power && h.agent == nil && !h.gone && !h.stands {
 		h.agent = newAgent(h)
 	}
 }
@@ -221,6 +234,7 @@ func (h *host) powerOff() {
 	h.power = false
 	h.disk.record, h.disk.lease = h.disk.synced, 0
 	h.vip = [2]kernelVIP{}
+	h.stands = false
 	h.doubt = true
 	h.cutAt = w.now
 	w.changed()

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +12,22 @@ import (
 	"github.com/redisd/redisd/test/sim/seeds"
 )
 
-var flags = seeds.NewFlags(4000)
+var (
+	flags = seeds.NewFlags(4000)
+	only  = flag.String("sim.only", "", "play these classes and no others: names joined by +, or plain")
+)
+
+// classes is what -sim.only says.
+func classes(t *testing.T) Class {
+	if *only == "" {
+		return 0
+	}
+	c, err := ParseClass(*only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(800) // schedules are short-lived garbage
@@ -22,10 +38,14 @@ func TestMain(m *testing.M) {
 // (-sim.for=1h -sim.from=1000000 -timeout 0).
 func TestCluster(t *testing.T) {
 	var sum Result
+	classes := classes(t)
 	report, span := seeds.Test(t, flags, "testdata/seeds.txt", seeds.Simulation[Result]{
 		Run: func(seed uint64, trace io.Writer) (Result, error) {
-			r := Run(seed, Options{Trace: trace})
-			return r, r.Err
+			r := Run(seed, Options{Trace: trace, Only: classes})
+			if r.Err != nil {
+				return r, fmt.Errorf("%v: %w", r.Classes, r.Err)
+			}
+			return r, nil
 		},
 		Add: sum.add,
 	})
@@ -35,6 +55,20 @@ func TestCluster(t *testing.T) {
 	t.Logf("%v; %v", report, sum)
 	if uint64(sum.Promotions) < report.Runs/5 && len(report.Failed) == 0 {
 		t.Errorf("%d promotions in %d schedules: the simulator no longer elects anyone", sum.Promotions, report.Runs)
+	}
+}
+
+// TestSeeds plays what failed once without any class: TestCluster plays it with those that
+// it draws.
+func TestSeeds(t *testing.T) {
+	failedOnce, err := seeds.Read("testdata/seeds.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seed := range failedOnce {
+		if r := Run(seed, Options{Only: Plain}); r.Err != nil {
+			t.Errorf("seed %d, which failed once: %v", seed, r.Err)
+		}
 	}
 }
 

@@ -11,17 +11,30 @@ import (
 // server is a redis-server process and the dataset that it left or has.
 type server struct {
 	up, hung  bool
+	wentOn    time.Duration // it hung until then
 	dying     bool          // SIGKILL was delivered: it does nothing more
 	run       int           // counts the processes
 	startedAt time.Duration // of the world
 	busyUntil time.Duration // a script: it does nothing else, but uses the processor
 	loading   bool
+	loadEnds  time.Duration
 	primary   bool
 	of        int // the host it replicates; -1: nobody
+	ofAt      string
 	min       int // min-replicas-to-write
 	priority  int
 	pending   []command // what a hung process has received
 	outlived  uint32    // the agent that closed the connections of those before it
+
+	// What clients and persons do to it; see trouble.go.
+	pausedUntil, writesPaused time.Duration // CLIENT PAUSE ALL, and WRITE
+	saysBusyAt                time.Duration // since when a script has had others be answered -BUSY; 0: never
+	loginUntil, fullUntil     time.Duration // no login, no new client
+	fullFor                   uint32        // agents younger than this have no connection yet
+	unused                    bool          // no client has it do anything meanwhile
+
+	store
+	ownSync bool
 
 	// The link to the primary.
 	link    link
@@ -62,6 +75,7 @@ type command struct {
 	from       int
 	gen        uint32
 	do, closed func()
+	refused    func() // its answer is an error, and it is not carried out
 }
 
 type link uint8
@@ -99,7 +113,7 @@ func grown(rate int64, from, to time.Duration) int64 {
 
 // accepts: it would acknowledge a write, if there are replicas enough.
 func (r *server) accepts() bool {
-	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence
+	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence && r.pausedUntil == 0
 }
 
 // replID is the replication id, 0 for one that nobody else has: that of a process which
@@ -113,7 +127,7 @@ func (r *server) replID() int32 {
 
 // responds: it answers commands.
 func (r *server) responds(now time.Duration) bool {
-	return r.up && !r.hung && !r.dying && now >= r.busyUntil
+	return r.up && !r.hung && !r.dying && now >= r.busyUntil && r.pausedUntil == 0
 }
 
 // end is how far segment i of the history goes.
@@ -178,7 +192,7 @@ func (w *world) replicate(h *host) {
 	if at < s.since {
 		pos = s.p0 - grown(s.lastRate, at, s.since)
 	}
-	if !s.hung && w.now >= s.busyUntil || pos < s.p0 {
+	if !s.hung && w.now >= s.busyUntil && s.pausedUntil == 0 || pos < s.p0 {
 		r.pos = max(r.pos, min(pos, s.pos))
 	}
 	r.ackAt = w.now
@@ -194,6 +208,7 @@ func (w *world) changed() {
 		rate := int64(0)
 		switch {
 		case !r.responds(w.now) || !r.primary || r.loading:
+		case w.now < r.writesPaused: // nor does it ping its replicas
 		case r.accepts() && (r.min == 0 || w.good(h) >= r.min):
 			rate = writeRate
 		default:
@@ -231,10 +246,18 @@ func (h *host) startRedis(of int) {
 	r.up, r.hung, r.dying, r.primary, r.of, r.loading = true, false, false, false, of, true
 	r.min, r.priority, r.whole, r.shift = reconcile.Fence, 0, false, r.pos
 	r.startedAt, r.busyUntil, r.pending, r.link, r.exempt = w.now, 0, nil, linkDown, false
+	r.pausedUntil, r.writesPaused, r.saysBusyAt, r.loginUntil, r.fullUntil = 0, 0, 0, 0, 0
+	r.loads()
 	run := r.run
+	takes := 5*ms + w.upTo(w.p.load)
+	if w.has(LongLoad) && w.side.one(0.5) {
+		takes = w.side.between(time.Second, 4*time.Minute)
+	}
+	r.loadEnds = w.now + takes
+	r.ofAt = w.addressOf(of)
 	w.logf("%s redis-server starts, of %d, at %d", h.id, of, r.pos)
 	w.changed()
-	w.after(5*ms+w.upTo(w.p.load), func() {
+	w.after(takes, func() {
 		if r.up && r.run == run {
 			r.loading = false
 			w.connect(h, 0)
@@ -258,6 +281,7 @@ func (h *host) endRedis(why string) {
 	r.up, r.hung, r.pending, r.loading = false, false, nil, false
 	r.link = linkDown
 	r.linkGen++
+	r.leaves()
 	for _, o := range w.hosts {
 		if o != h && o.redis.of == h.i && w.linked(o, h) {
 			w.unlink(o)
@@ -273,6 +297,10 @@ func (h *host) endRedis(why string) {
 func (r *server) powerOff(h *host) {
 	r.up, r.hung, r.pending, r.loading, r.link = false, false, nil, false, linkDown
 	r.linkGen++
+	if r.rdb || r.apart {
+		r.leaves()
+		return
+	}
 	if r.safeHist != nil || r.safe == 0 {
 		r.pos, r.hist = r.safe, cutHist(r.safeHist, r.safe)
 	}
@@ -280,7 +308,7 @@ func (r *server) powerOff(h *host) {
 
 // fsync is appendfsync everysec.
 func (r *server) fsync(now time.Duration) {
-	if now >= r.safeAt+time.Second {
+	if now >= r.safeAt+time.Second && !r.ownSync {
 		r.safe, r.safeHist, r.safeAt = r.pos, r.hist, now
 	}
 }
@@ -296,6 +324,7 @@ func cutHist(hist []segment, pos int64) []segment {
 // unlink ends a replica's link; it tries again within a second.
 func (w *world) unlink(h *host) {
 	r := &h.redis
+	r.stopCopying()
 	r.link = linkDown
 	r.linkGen++
 	w.connect(h, w.upTo(time.Second))
@@ -316,19 +345,23 @@ func (w *world) tryLink(h *host, gen int) {
 	}
 	p := w.hosts[r.of]
 	s := &p.redis
-	if r.hung || r.loading || p == h || !w.reaches(h, p) || !s.responds(w.now) || s.loading || !s.primary {
+	if r.hung || r.loading || p == h || r.ofAt != p.redisAt || !w.reaches(h, p) || !s.responds(w.now) || s.loading || !s.primary {
 		w.connect(h, time.Second)
 		return
 	}
 	w.flow()
 	r.linkRun = s.run
-	if r.whole && r.shift == s.shift && common(r.hist, r.pos, s.hist, s.pos) == r.pos {
+	if r.whole && !r.tooSlow && r.shift == s.shift && common(r.hist, r.pos, s.hist, s.pos) == r.pos {
 		w.synced(h, p)
 		return
 	}
 	r.link = linkSyncing
 	w.res.FullSyncs++
 	w.logf("%s full sync from %s", h.id, p.id)
+	if w.has(Flush) {
+		w.copyFrom(h, p, gen)
+		return
+	}
 	w.after(5*ms+w.upTo(w.p.sync), func() { w.fullSync(h, p, gen) })
 }
 
@@ -342,8 +375,13 @@ func (w *world) fullSync(h, p *host, gen int) {
 		return
 	}
 	w.flow()
+	if w.has(StaleAOF) {
+		r.detach()
+	}
+	r.stopCopying()
 	r.pos = s.pos
 	w.synced(h, p)
+	h.copied()
 }
 
 // synced: the replica has the history of its primary from now on.
@@ -376,6 +414,7 @@ func (h *host) promote(min int, term uint64) {
 				w.unlink(o)
 			}
 		}
+		r.stopCopying()
 		r.primary, r.of, r.link = true, -1, linkDown
 		r.linkGen++
 		r.hist = append(cutHist(r.hist, r.pos), segment{w.check.newSegment(term, r.pos), r.pos})
@@ -407,12 +446,14 @@ func (h *host) follow(of int) {
 	w, r := h.w, &h.redis
 	w.flow()
 	r.min, r.exempt = reconcile.Fence, false
-	if r.primary || r.of != of {
+	if r.primary || r.of != of || r.ofAt != w.addressOf(of) {
+		r.ofAt = w.addressOf(of)
 		for _, o := range w.hosts {
 			if w.follows(o, h) {
 				w.unlink(o)
 			}
 		}
+		r.stopCopying()
 		r.primary, r.of, r.link, r.rate = false, of, linkDown, 0
 		w.logf("%s follows %s", h.id, w.hosts[of].id)
 		w.connect(h, 0)
@@ -440,7 +481,7 @@ func (h *host) stand(d time.Duration) {
 			return
 		}
 		w.flow()
-		r.hung = false
+		r.hung, r.wentOn = false, w.now
 		w.logf("%s redis-server goes on", h.id)
 		w.changed()
 		w.carryOut(h)
@@ -530,6 +571,15 @@ func (w *world) arrive(to *host, do func(*server) bool, reply func(ok, answered 
 	if from == to.i && gen < r.outlived {
 		return // its connection is closed
 	}
+	refuse := func() {
+		if reply != nil {
+			reply(false, true)
+		}
+	}
+	if r.refuses(w.now, gen) && (from != to.i || gen > 0) {
+		refuse()
+		return
+	}
 	carryOut := func() {
 		ok := do(r)
 		if reply != nil {
@@ -537,7 +587,7 @@ func (w *world) arrive(to *host, do func(*server) bool, reply func(ok, answered 
 		}
 	}
 	if !r.responds(w.now) {
-		c := command{from: from, gen: gen, do: carryOut}
+		c := command{from: from, gen: gen, do: carryOut, refused: refuse}
 		if reply != nil {
 			c.closed = func() { reply(false, false) }
 		}

@@ -159,7 +159,7 @@ func (h *host) sentinelJudges(period time.Duration) {
 	p := w.hosts[s.monitors]
 	r := &p.redis
 	g := &s.seen[s.monitors]
-	bad := !w.reaches(h, p) || !r.responds(w.now) || r.loading
+	bad := !w.reaches(h, p) || !r.responds(w.now) || r.loading || w.now < r.writesPaused // its own PUBLISH waits, and PING behind it
 	wait := s.downAfter
 	if !bad && g.at > 0 && !g.primary {
 		bad, wait = true, s.downAfter+2*period
@@ -189,7 +189,7 @@ func (h *host) agreed() bool {
 			n++
 		}
 	}
-	return n >= s.quorum && n > len(w.hosts)/2
+	return n >= s.quorum && n > w.size()/2
 }
 
 // chooses is the replica that it would promote; -1: nobody will do.

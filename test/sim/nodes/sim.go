@@ -31,6 +31,8 @@ type Result struct {
 	// Barren: a founder gave the lease back before it was ever primary, so nobody has
 	// data and nobody may claim; a person decides.
 	Barren bool
+	// Classes were played.
+	Classes Class
 	// Waits: with a limit on what may be lost, a person decides.
 	Waits            int
 	Virtual, Settled time.Duration
@@ -39,6 +41,8 @@ type Result struct {
 
 // Options say what to play.
 type Options struct {
+	// Only are the classes to play; 0: those of Default that the seed draws.
+	Only  Class
 	Trace io.Writer
 }
 
@@ -49,7 +53,10 @@ func Run(seed uint64, o Options) Result {
 	w.rng = rand.New(&w.src)
 	w.check.w = w
 	w.res.Seed = seed
+	w.choose(o.Only)
 	w.draw()
+	w.prepare()
+	w.res.Classes = w.on
 	if w.p.cold {
 		w.found()
 	} else {
@@ -74,8 +81,7 @@ func (w *world) newHosts(n int, witness bool) {
 	extreme := w.one(0.5)
 	for i := range n {
 		id := string(rune('a' + i))
-		ip := "[" + id + "::1]"
-		h := &host{w: w, i: i, id: id, redisAt: ip + ":6379", gossipAt: ip + ":7946", sentinelAt: ip + ":26379"}
+		h := &host{w: w, i: i, id: id}
 		h.ppm = w.rng.Int64N(2*w.p.drift+1) - w.p.drift
 		if extreme {
 			h.ppm = w.p.drift * (w.rng.Int64N(2)*2 - 1)
@@ -83,14 +89,25 @@ func (w *world) newHosts(n int, witness bool) {
 		h.base = time.Hour + w.upTo(time.Hour)
 		h.redis.of, h.sentinel.monitors = -1, -1
 		h.d = reconcile.Desired{
-			Redis: true, Sentinel: true, RedisAddr: h.redisAt, Expect: n, Priority: 100, MinReplicas: reconcile.Unknown,
+			Redis: true, Sentinel: true, Expect: n, Priority: 100, MinReplicas: reconcile.Unknown,
 			DownAfter: 3 * time.Second, FailoverTimeout: 15 * time.Second, FailoverLag: w.p.limit,
 		}
+		h.addresses()
 		if witness && i == n-1 {
 			h.d.Redis = false
 		}
 		w.hosts = append(w.hosts, h)
 	}
+}
+
+// newcomer is a host that is not there yet.
+func (w *world) newcomer() {
+	n := len(w.hosts)
+	h := *w.hosts[0]
+	id := string(rune('a' + n))
+	h.i, h.id, h.gone, h.d.Redis = n, id, true, true
+	h.addresses()
+	w.hosts = append(w.hosts, &h)
 }
 
 // found has all hosts boot with nothing on their disks.
@@ -105,12 +122,19 @@ func (w *world) found() {
 // restarted, and found all as it should be.
 func (w *world) formed() {
 	const term, pos = 3, 1_000_000
-	p := w.rng.IntN(len(w.hosts))
-	for !w.hosts[p].d.Redis {
-		p = w.rng.IntN(len(w.hosts))
+	n := len(w.hosts)
+	if w.hosts[n-1].gone {
+		n--
+	}
+	p := w.rng.IntN(n)
+	for !w.hosts[p].d.Redis || w.hosts[p].gone {
+		p = w.rng.IntN(n)
 	}
 	var voters []election.Voter
 	for _, h := range w.hosts {
+		if h.gone {
+			continue
+		}
 		voters = append(voters, election.Voter{ID: election.NodeID(h.id), Addr: h.gossipAt})
 	}
 	roster := election.NewRoster(1, voters)
@@ -119,6 +143,9 @@ func (w *world) formed() {
 	w.check.maxTerm, w.check.letInTerm = term, term
 	holder := election.NodeID(w.hosts[p].id)
 	for _, h := range w.hosts {
+		if h.gone {
+			continue
+		}
 		h.power = true
 		h.disk.state = node.State{
 			Election: election.State{ClusterID: "c", Term: term, Vote: holder, Holder: holder, HolderTerm: term, Roster: roster},
@@ -126,20 +153,21 @@ func (w *world) formed() {
 		}
 		s := &h.sentinel
 		*s = sentinel{
-			up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(w.hosts)/2 + 1,
-			downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(w.hosts) - 1 - 1<<h.i,
+			up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(voters)/2 + 1,
+			downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(voters) - 1 - 1<<h.i,
 		}
 		s.forget()
 		h.tickSentinel()
 		for _, o := range w.hosts {
-			h.gossip[o.i] = member{known: true, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}}
+			h.gossip[o.i] = member{known: !o.gone, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}}
 		}
 		if !h.d.Redis {
 			continue
 		}
 		r := &h.redis
+		was, own := r.store, r.ownSync
 		*r = server{
-			up: true, run: 1, startedAt: -time.Hour, of: p, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
+			up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
 			hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
 		}
 		h.disk.record = node.Record{Term: term, Offset: pos, Keys: pos, RunID: "1"}
@@ -150,6 +178,8 @@ func (w *world) formed() {
 			h.vip[0] = kernelVIP{true, vipLifetime}
 		}
 		h.disk.synced = h.disk.record
+		r.store, r.ownSync = was, own
+		r.keep()
 	}
 	w.changed()
 	for _, h := range w.hosts {

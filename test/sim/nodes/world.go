@@ -22,6 +22,8 @@ const (
 type world struct {
 	src   rand.PCG
 	rng   *rand.Rand
+	side  dice // of what the classes add
+	on    Class
 	now   time.Duration
 	queue queue
 	hosts []*host
@@ -167,7 +169,7 @@ func (w *world) logf(format string, args ...any) {
 
 // linked: packets get from a to b and back.
 func (w *world) linked(a, b *host) bool {
-	return a == b || a.power && b.power && !w.cut[a.i][b.i] && !w.cut[b.i][a.i]
+	return a == b || a.power && b.power && !a.stands && !b.stands && !w.cut[a.i][b.i] && !w.cut[b.i][a.i]
 }
 
 // reaches: a connection from a to b's redis-server works.
@@ -253,4 +255,13 @@ func (w *world) deliverLate() {
 		}
 	}
 	w.late = kept
+}
+
+// size is how many hosts there are.
+func (w *world) size() int {
+	n := len(w.hosts)
+	if n > 0 && w.hosts[n-1].gone {
+		n--
+	}
+	return n
 }
