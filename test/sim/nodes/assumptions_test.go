@@ -171,6 +171,13 @@ func TestAssumptions(t *testing.T) {
 		{"8 a restarted server has its data and another offset", restarted},
 		{"10 sentinels publish and change nothing", published},
 		{"11 a replica shows the history of its primary, a promotion begins a new one", histories},
+		{"12 after a full copy the file is the old one until the rewrite has ended", staleFile},
+		{"13 a full copy that cannot be loaded leaves an empty memory and the old file", flushed},
+		{"14 without an append-only file a kill leaves the last snapshot", lastSnapshot},
+		{"15 a server that loads answers, and takes a fence", loadingAnswers},
+		{"16 a script: no answer, then -BUSY, and no fence", scripted},
+		{"17 CLIENT PAUSE", paused},
+		{"18 a refused login and a full server are answers", loginRefused},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
