@@ -278,6 +278,11 @@ func (h *host) endRedis(why string) {
 	}
 	w.logf("%s redis-server ends: %s (accepts %v, at %d)", h.id, why, r.accepts(), r.pos)
 	w.check.ended(h)
+	for _, c := range r.pending {
+		if c.closed != nil && w.reaches(w.hosts[c.from], h) {
+			c.closed()
+		}
+	}
 	r.up, r.hung, r.pending, r.loading = false, false, nil, false
 	r.link = linkDown
 	r.linkGen++
