@@ -94,6 +94,9 @@ func (a *agent) handle(e event) {
 	case evAgent:
 		e.do()
 	case evTimer:
+		if e.at != a.timerAt {
+			return // another was set since that goes off before, or did
+		}
 		if a.timerAt = 0; a.h.local() >= a.due {
 			a.tick()
 		} else {

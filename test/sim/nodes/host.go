@@ -80,7 +80,8 @@ func (h *host) at(t time.Duration) time.Duration {
 func (h *host) wait(t time.Duration) time.Duration {
 	d := t - h.local()
 	if h.ppm > 5000 || h.ppm < -5000 {
-		return max(0, time.Duration(int64(d)/(1_000_000+h.ppm)*1_000_000))
+		shown := 1_000_000 + h.ppm // in 1_000_000
+		return max(0, d/time.Duration(shown)*1_000_000+d%time.Duration(shown)*1_000_000/time.Duration(shown))
 	}
 	return max(0, d-time.Duration(int64(d)/1000*h.ppm/1000))
 }
