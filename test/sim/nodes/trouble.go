@@ -439,19 +439,29 @@ func (w *world) person() {
 	}
 	keep := here[w.side.IntN(len(here))]
 	leaveOut := w.side.one(0.6)
-	down := 0
+	down, gone := 0, time.Duration(0)
+	if leaveOut && w.has(LeaveOut) && w.side.one(0.5) {
+		// It has not heard of what the others did before they were gone.
+		keep.powerOff()
+		gone = w.side.between(time.Second, 4*time.Second)
+		w.after(gone+w.side.between(100*ms, time.Second), keep.boot)
+	}
 	for _, o := range w.hosts {
 		if o == keep || o.gone || !leaveOut && down > 0 && w.side.one(0.6) {
 			continue
 		}
 		down++
-		o.away = leaveOut
-		w.after(w.side.upTo(50*ms), o.powerOff)
+		w.after(gone+w.side.upTo(50*ms), func() {
+			if !w.quiet {
+				o.away = leaveOut
+				o.powerOff()
+			}
+		})
 		if !leaveOut {
 			w.after(w.ends(w.side.between(8*time.Second, 20*time.Second)), o.boot)
 		}
 	}
-	w.after(w.side.between(7*time.Second, 12*time.Second), func() {
+	w.after(gone+w.side.between(7*time.Second, 12*time.Second), func() {
 		a := keep.agent
 		if w.quiet || a == nil || a.frozen || a.sees() {
 			return
