@@ -488,12 +488,25 @@ func (w *world) settle() {
 			w.res.Waits = 1
 			return
 		}
+		if w.allLoad() {
+			limit = w.now + Bound // nobody can be primary yet
+		}
 		if w.now >= limit {
 			c.failf("%v after the last fault: %s", Bound, why)
 			return
 		}
 		w.run(w.now + node.TickEvery)
 	}
+}
+
+// allLoad: no redis-server has loaded its dataset.
+func (w *world) allLoad() bool {
+	for _, h := range w.hosts {
+		if h.redis.up && !h.redis.loading {
+			return false
+		}
+	}
+	return w.has(LongLoad)
 }
 
 // waits: an operator lets no more go than so much without being asked, and nobody here
