@@ -199,19 +199,19 @@ func (a *agent) gossip() (list []reconcile.Member, changed bool) {
 
 func (a *agent) member(o *host) (m reconcile.Member, known bool) {
 	g := &a.h.gossip[o.i]
-	meta, alive := &g.meta, !g.left && a.h.w.now < g.heard+deadAfter
+	meta, at, alive := &g.meta, &g.place, !g.left && a.h.w.now < g.heard+deadAfter
 	switch {
 	case o == a.h:
-		meta, alive = &a.meta, true
+		meta, at, alive = &a.meta, &o.place, true
 	case !g.known:
 		return m, false
 	}
 	m = reconcile.Member{
-		ID: o.id, Name: o.id, Gossip: o.gossipAt, Sentinel: o.sentinelAt, Alive: alive,
+		ID: o.id, Name: o.id, Gossip: at.gossipAt, Sentinel: at.sentinelAt, Alive: alive,
 		ClusterID: meta.ClusterID, Ready: meta.Ready, Data: meta.Data, Priority: meta.Priority,
 	}
 	if o.d.Redis {
-		m.Redis = o.redisAt
+		m.Redis = at.redisAt
 	}
 	return m, true
 }

@@ -9,10 +9,10 @@ import (
 
 // host is a machine: its clock, its disk, and what runs on it.
 type host struct {
-	w                             *world
-	i                             int
-	id                            string
-	redisAt, gossipAt, sentinelAt string
+	w  *world
+	i  int
+	id string
+	place
 	// ppm is by how much its clock runs fast, in millionths; base what it showed when
 	// the world began.
 	ppm   int64
@@ -44,6 +44,9 @@ type host struct {
 	keeps kept
 }
 
+// place is the addresses of a host.
+type place struct{ redisAt, gossipAt, sentinelAt string }
+
 // disk is what survives the agent; lease does not survive a power loss, and of
 // record only what was synced.
 type disk struct {
@@ -57,6 +60,7 @@ type member struct {
 	known, left bool
 	heard       time.Duration
 	meta        node.Meta
+	place
 }
 
 const (
@@ -98,7 +102,7 @@ func (w *world) hear() {
 		}
 		for _, o := range w.hosts {
 			if o != h && o.alive() && w.linked(h, o) && !w.one(w.p.loss) {
-				h.gossip[o.i] = member{known: true, heard: w.now, meta: o.agent.meta}
+				h.gossip[o.i] = member{known: true, heard: w.now, meta: o.agent.meta, place: o.place}
 			}
 		}
 	}

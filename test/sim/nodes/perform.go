@@ -86,11 +86,15 @@ func (a *agent) carryOut(d node.Do) {
 			if r.loading {
 				return false
 			}
-			h.follow(of.i)
+			h.follow(of.i, act.Primary)
 			return true
 		})
 	case reconcile.FenceRemote:
 		to := w.host(act.Addr)
+		if to.redisAt != act.Addr { // nobody is there any more
+			a.done(a.left(d.Until), node.Done{ID: d.ID, Err: errFailed})
+			return
+		}
 		a.command(d, to, func(*server) bool { w.res.RemoteFences++; to.setMin(reconcile.Fence, 0); return true })
 	case reconcile.KillRedis:
 		if !a.fenceFailed {
@@ -294,7 +298,7 @@ func (a *agent) process(d node.Do) {
 		}
 		a.later(h.diskTime()+5*ms, func() {
 			if !h.redis.up {
-				h.startRedis(of)
+				h.startRedis(of, act.Primary)
 			}
 			a.finish(node.Done{ID: d.ID, PID: h.redis.run})
 		})
@@ -426,9 +430,9 @@ func (a *agent) probe(d node.Do, act node.Probe) {
 	}
 	took, answer := w.p.delay+300*us, node.Probed{ID: d.ID, Addr: act.Addr, Answered: true, Connected: true}
 	switch r := &to.redis; {
-	case !to.d.Redis || w.reaches(a.h, to) && !r.up:
+	case !to.d.Redis || w.reaches(a.h, to) && !r.up && to.redisAt == act.Addr:
 		answer.Answered, answer.Connected = false, false
-	case !w.reaches(a.h, to):
+	case !w.reaches(a.h, to), to.redisAt != act.Addr:
 		took, answer.Answered, answer.Connected = a.left(d.Until), false, false
 	case !r.responds(w.now) && !r.saysBusy(w.now): // any answer will do
 		took, answer.Answered, answer.Connected = a.left(d.Until), false, act.Connect

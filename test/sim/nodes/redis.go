@@ -239,7 +239,7 @@ func (w *world) follows(o, h *host) bool {
 }
 
 // start is redis-server started anew: a fenced replica that has what is on disk.
-func (h *host) startRedis(of int) {
+func (h *host) startRedis(of int, at string) {
 	w, r := h.w, &h.redis
 	w.flow()
 	r.run++
@@ -254,7 +254,7 @@ func (h *host) startRedis(of int) {
 		takes = w.side.between(time.Second, 4*time.Minute)
 	}
 	r.loadEnds = w.now + takes
-	r.ofAt = w.addressOf(of)
+	r.ofAt = at
 	w.logf("%s redis-server starts, of %d, at %d", h.id, of, r.pos)
 	w.changed()
 	w.after(takes, func() {
@@ -447,12 +447,12 @@ func (h *host) setMin(n int, term uint64) {
 }
 
 // follow is REPLICAOF with the fence.
-func (h *host) follow(of int) {
+func (h *host) follow(of int, at string) {
 	w, r := h.w, &h.redis
 	w.flow()
 	r.min, r.exempt = reconcile.Fence, false
-	if r.primary || r.of != of || r.ofAt != w.addressOf(of) {
-		r.ofAt = w.addressOf(of)
+	if r.primary || r.of != of || r.ofAt != at {
+		r.ofAt = at
 		for _, o := range w.hosts {
 			if w.follows(o, h) {
 				w.unlink(o)

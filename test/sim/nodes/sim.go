@@ -159,7 +159,7 @@ func (w *world) formed() {
 		s.forget()
 		h.tickSentinel()
 		for _, o := range w.hosts {
-			h.gossip[o.i] = member{known: !o.gone, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}}
+			h.gossip[o.i] = member{known: !o.gone, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}, place: o.place}
 		}
 		if !h.d.Redis {
 			continue

@@ -397,18 +397,10 @@ func (w *world) join() {
 	h.boot()
 }
 
-// addressOf is where a host's redis-server is now; "": there is no such host.
-func (w *world) addressOf(of int) string {
-	if of < 0 {
-		return ""
-	}
-	return w.hosts[of].redisAt
-}
-
 // addresses are the host's: where it is since it moved last.
 func (h *host) addresses() {
 	ip := fmt.Sprintf("[%s::%d]", h.id, h.moved+1)
-	h.redisAt, h.gossipAt, h.sentinelAt = ip+":6379", ip+":7946", ip+":26379"
+	h.place = place{ip + ":6379", ip + ":7946", ip + ":26379"}
 	h.d.RedisAddr = h.redisAt
 }
 
