@@ -77,8 +77,7 @@
 //     (blackout), even a voter that was the primary or has no record (disk counts).
 //   - Answers: loading for minutes, refused logins, maxclients, CLIENT PAUSE of both kinds,
 //     scripts of up to 30 s. To kill a server that answers, if only with an error, or whose
-//     clients are paused, is a violation. What the driver makes of an error is in
-//     errorIsSilence, until package agent tells it apart from silence.
+//     clients are paused, is a violation.
 //   - Hosts: one joins, one returns with other addresses, one is paused with its clock,
 //     clocks are up to 5 % off, an agent hangs while a script runs.
 //   - Persons: a forced failover, with and without voters that are left out. These stay

@@ -158,19 +158,16 @@ func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
 		a.later(timeout, func() { a.polled(answer) })
 		return
 	}
-	// As of a moment between the question and its arrival here.
+	// As of a moment between the question and its arrival here. What answers with an error
+	// is reported like one that does not answer, as package agent does (agent/poll.go). That
+	// is a defect, and this the only place to change when it is cured.
 	w.after(d/2, func() {
-		if r.responds(w.now) && r.run == answer.PID && !errorIsSilence(r.refuses(w.now, a.gen)) {
+		if r.responds(w.now) && r.run == answer.PID && !r.refuses(w.now, a.gen) {
 			answer.Info = a.h.info()
 		}
 	})
 	a.later(d, func() { a.polled(answer) })
 }
-
-// errorIsSilence: what answers with an error is reported as a process that does not answer,
-// as package agent does (agent/poll.go). That is a defect: whoever answers lives. Once an
-// error is told apart there, it is here.
-func errorIsSilence(refused bool) bool { return refused }
 
 // polled has the node told of a poll, and of the process when that did not answer.
 func (a *agent) polled(answer node.RedisPolled) {
