@@ -181,7 +181,7 @@ func (a *agent) polled(answer node.RedisPolled) {
 			state = 'S'
 		}
 		answer.Silent = node.Silence{Known: r.up, State: state, RanFor: h.w.now - r.startedAt}
-	} else if h.w.now >= h.slowUntil {
+	} else if h.syncs() {
 		r.fsync(h.w.now)
 	}
 	a.step(answer)

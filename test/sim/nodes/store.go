@@ -37,10 +37,17 @@ func (w *world) equip(h *host) {
 func (w *world) syncs(h *host) {
 	r := &h.redis
 	w.after(time.Second, func() { w.syncs(h) })
-	if r.up && !r.hung && !r.loading && w.now >= h.slowUntil {
+	if r.up && !r.hung && !r.loading && h.syncs() {
 		w.flow()
 		r.safe, r.safeHist, r.safeAt = r.pos, r.hist, w.now
 	}
+}
+
+// syncs: a disk that is slow does not sync the append-only file, but what comes in waits for
+// it then: never is more than two seconds missing.
+func (h *host) syncs() bool {
+	w := h.w
+	return w.now >= h.slowUntil || w.has(Everysec|Blackout|DiskCounts) && w.now >= h.redis.safeAt+2*time.Second
 }
 
 // snapshots is BGSAVE by the save points.
