@@ -37,6 +37,23 @@ type history struct {
 	start, acked int64
 	// reached is as far as it was acknowledged before some of it was lost.
 	reached int64
+	// later are the terms under which its primary went on with it, and from where.
+	later []segmentTerm
+}
+
+type segmentTerm struct {
+	term uint64
+	from int64
+}
+
+// termAt is the term that the last of so much of a history was written in.
+func (s *history) termAt(pos int64) uint64 {
+	for i := len(s.later) - 1; i >= 0; i-- {
+		if pos > s.later[i].from {
+			return s.later[i].term
+		}
+	}
+	return s.term
 }
 
 type vote struct {
@@ -69,8 +86,16 @@ func (c *checker) failf(format string, args ...any) {
 }
 
 func (c *checker) newSegment(term uint64, at int64) int32 {
-	c.segments = append(c.segments, history{term, at, at, at})
+	c.segments = append(c.segments, history{term: term, start: at, acked: at, reached: at})
 	return int32(len(c.segments) - 1)
+}
+
+// last is the history that a dataset ends with; nil: it has none.
+func (c *checker) last(r *server) *history {
+	if len(r.hist) == 0 {
+		return nil
+	}
+	return &c.segments[r.hist[len(r.hist)-1].id]
 }
 
 // acked: all that a primary has written so far is acknowledged.
@@ -283,6 +308,9 @@ func (c *checker) letIn(h *host, term uint64) {
 		c.maxTerm = min(c.maxTerm, term) // those that know a later one are left out
 	}
 	c.letInTerm = term
+	if s := c.last(r); s != nil && term > s.term {
+		s.later = append(s.later, segmentTerm{term, r.pos})
+	}
 	w.res.Promotions++
 	lost, widely := int64(0), false
 	for id := range c.segments {
@@ -400,7 +428,8 @@ func (c *checker) known(a *agent, m election.Claim) (d dataset, slack int64) {
 		candidate = h.d.Redis && !a.stopping
 	}
 	term := o.Redis.Data.Term
-	records := len(r.hist) > 0 && term >= c.segments[r.hist[len(r.hist)-1].id].term
+	last := c.last(r)
+	records := last != nil && term >= last.termAt(r.pos)
 	if h.doubt && (candidate && records && c.w.has(Blackout) || c.w.has(DiskCounts)) {
 		// It does not know all that its disk has kept, but most of it.
 		return dataset{true, r.hist, r.pos}, recordAge
