@@ -260,10 +260,6 @@ type kernelVIP struct {
 	until time.Duration
 }
 
-// vipLifetime is how long the kernel keeps an address that is not renewed;
-// vip.DefaultLifetime.
-const vipLifetime = 5 * time.Second
-
 func (h *host) holds(vip int) bool {
 	v := &h.vip[vip]
 	if v.held && h.w.now >= v.until {

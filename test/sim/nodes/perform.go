@@ -23,12 +23,6 @@ func errOf(ok bool) error {
 	return errFailed
 }
 
-// How often a successor is asked for how far it is, and its agent for its record.
-const (
-	offsetAgain = 2 * ms
-	recordAgain = 20 * ms
-)
-
 // left is how long there is until a time of this host's clock.
 func (a *agent) left(until node.Time) time.Duration { return a.h.wait(until) }
 
@@ -342,7 +336,7 @@ func (a *agent) holdVIP(v int) {
 	if !h.holds(v) {
 		h.w.logf("%s holds vip %d", h.id, v)
 	}
-	h.vip[v] = kernelVIP{held: true, until: h.w.now + vipLifetime}
+	h.vip[v] = kernelVIP{held: true, until: h.w.now + node.VIPLifetime}
 	a.vipHeld[v] = true
 	if v == 0 {
 		h.w.check.tookVIP(h)
@@ -364,7 +358,7 @@ func (a *agent) checkRecorded(d node.Do, to *host, asked bool) {
 				a.finish(node.Done{ID: d.ID})
 				return
 			}
-			a.later(min(a.left(d.Until), recordAgain), func() { a.checkRecorded(d, to, true) })
+			a.later(min(a.left(d.Until), node.RecordedPoll), func() { a.checkRecorded(d, to, true) })
 		})
 	}
 }
@@ -413,7 +407,7 @@ func (a *agent) awaitOffset(d node.Do, to *host, want int64) {
 		case a.h.local() >= d.Until, !ok && !to.redis.up && w.reaches(a.h, to):
 			a.finish(node.Done{ID: d.ID, Err: errFailed})
 		default:
-			a.later(offsetAgain, func() { a.awaitOffset(d, to, want) })
+			a.later(node.CatchUpPoll, func() { a.awaitOffset(d, to, want) })
 		}
 	})
 }

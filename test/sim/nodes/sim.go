@@ -175,7 +175,7 @@ func (w *world) formed() {
 			r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
 			h.disk.record.Primary = true
 			h.disk.lease = h.local() + election.Lease
-			h.vip[0] = kernelVIP{true, vipLifetime}
+			h.vip[0] = kernelVIP{true, node.VIPLifetime}
 		}
 		h.disk.synced = h.disk.record
 		r.store, r.ownSync = was, own
