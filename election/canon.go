@@ -126,7 +126,7 @@ func (c Canon) Message(b []byte, to NodeID, m Message) []byte {
 	case RenewReply:
 		b = c.id(append(b, tagRenewReply), m.From)
 		b = number(number(number(b, m.Term), m.Highest), m.RosterTerm)
-		b = flags(number(b, m.RosterVersion), m.Granted, m.Unreachable)
+		b = flags(number(b, m.RosterVersion), m.Granted, m.Unreachable, m.Founding)
 		return age(b, c.clock(to), m.Sent, c.Longest)
 	case Claim:
 		b = c.about(append(b, tagClaim), m.Candidate, m.ClusterID, m.Term, m.Sent)

@@ -132,6 +132,12 @@ func (e *Elector) born() {
 			return
 		}
 	}
+	e.learnBorn()
+}
+
+// learnBorn notes that the cluster is born. What a holder has been answered so far was
+// not in the knowledge of that, so it counts no more, and all are told at once.
+func (e *Elector) learnBorn() {
 	e.st.Founding = false
 	e.unsaved = true
 	e.acks = map[NodeID]Time{}

@@ -129,7 +129,7 @@ func (l letter) String() string {
 		return head + fmt.Sprintf("renew term=%d %s", m.Term, roster(m.Roster)) + flags(map[string]bool{"founding": m.Founding})
 	case election.RenewReply:
 		if m.Granted {
-			return head + fmt.Sprintf("renewed term=%d roster=%d.%d", m.Term, m.RosterTerm, m.RosterVersion)
+			return head + fmt.Sprintf("renewed term=%d roster=%d.%d", m.Term, m.RosterTerm, m.RosterVersion) + flags(map[string]bool{"founding": m.Founding})
 		}
 		return head + fmt.Sprintf("not-renewed term=%d highest=%d", m.Term, m.Highest)
 	case election.Claim:

@@ -46,6 +46,7 @@ func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 			e.successors = m.Successors
 		}
 	}
+	reply.Founding = e.st.Founding
 	reply.Highest, reply.RosterTerm, reply.RosterVersion = e.st.Term, e.st.Roster.Term, e.st.Roster.Version
 	return []Envelope{{To: m.Holder, Message: reply}}
 }
@@ -99,8 +100,7 @@ func (e *Elector) learn(r Roster) {
 // cluster has ever had a lease, one of each majority also knows that it is born.
 func (e *Elector) learnHolder(now Time, m ClaimReply) {
 	if m.Born && e.st.Founding {
-		e.st.Founding = false
-		e.unsaved = true
+		e.learnBorn()
 	}
 	switch {
 	case e.st.ClusterID == "" || m.Holder == "" || m.Holder == e.self:
@@ -124,6 +124,9 @@ func (e *Elector) onRenewReply(now Time, m RenewReply) {
 	e.ahead = max(e.ahead, m.Highest)
 	if !e.holding() || m.Term != e.st.HolderTerm || !m.Granted || m.Sent > now {
 		return
+	}
+	if m.Founding && !e.st.Founding {
+		return // it answers what was sent before all had the cluster: it has not been told
 	}
 	e.acks[m.From] = max(e.acks[m.From], m.Sent)
 	e.unreachable[m.From] = m.Unreachable

@@ -149,6 +149,9 @@ type RenewReply struct {
 	Sent    Time   `json:"sent"`
 	// Unreachable: the holder's redis-server takes no connection from this node.
 	Unreachable bool `json:"unreachable,omitempty"`
+	// Founding: the voter does not know that every founding voter has the cluster on
+	// disk. Its answer is to a renewal that did not say so.
+	Founding bool `json:"founding,omitempty"`
 	// Highest is the voter's own term, RosterTerm and RosterVersion the roster it
 	// has on disk.
 	Highest       Term   `json:"highest"`

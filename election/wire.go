@@ -61,6 +61,7 @@ type wireRenewReply struct {
 	RosterTerm    Term   `json:"k"`
 	RosterVersion uint64 `json:"v"`
 	Unreachable   bool   `json:"u,omitempty"`
+	Founding      bool   `json:"b,omitempty"`
 }
 
 type wireClaim struct {
@@ -122,7 +123,7 @@ func Encode(m Message) ([]byte, error) {
 	case RenewReply:
 		return json.Marshal(wireRenewReply{
 			Tag: string(tagRenewReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
-			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable,
+			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable, Founding: m.Founding,
 		})
 	case Claim:
 		return json.Marshal(wireClaim{
@@ -179,7 +180,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		err := strict(b, &w)
 		return RenewReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
-			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable,
+			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable, Founding: w.Founding,
 		}, err
 	case tagClaim:
 		var w wireClaim

@@ -31,6 +31,8 @@ func few() []*Scenario {
 		{Name: "few: a change of three", Nodes: 4, Voters: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 1}},
 		{Name: "few: two founders", Nodes: 3, Terms: 1, Letters: 2, Deaf: true, Budget: Budget{Foundings: 2},
 			Founders: []Founding{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
+		{Name: "few: a founder", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Foundings: 1, Beats: 1, Doubles: 1, Claims: 1},
+			Founders: []Founding{{"a", []election.NodeID{"a", "b", "c"}}}},
 		{Name: "few: two nodes, a crash", Nodes: 2, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Crashes: 1, Beats: 1}},
 		{Name: "few: four nodes", Nodes: 4, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
 	}

@@ -1,7 +1,6 @@
 package search
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -16,7 +15,6 @@ type Limits struct {
 	Depth  int           // steps from the start
 	States int           // that have been seen
 	For    time.Duration // by the clock on the wall
-	Known  bool          // violations that are known are violations
 }
 
 // Result is what a search saw.
@@ -27,20 +25,15 @@ type Result struct {
 	Depth int
 	// Complete: there was nothing left to visit.
 	Complete bool
-	// Known is how often a violation was met that is known; see ErrUntold.
-	Known int
-	Took  time.Duration
-	Err   error    // what is violated
-	Trace []string // and how, as short as could be found
+	Took     time.Duration
+	Err      error    // what is violated
+	Trace    []string // and how, as short as could be found
 }
 
 func (r Result) String() string {
 	how := fmt.Sprintf("complete to depth %d only: a limit was met", r.Depth)
 	if r.Complete {
 		how = fmt.Sprintf("complete, depth %d", r.Depth)
-	}
-	if r.Known > 0 {
-		how += fmt.Sprintf(", %d times what is known", r.Known)
 	}
 	return fmt.Sprintf("%s: %d states, %d transitions in %v (%.0f states/s), %s", r.Scenario, r.States, r.Transitions,
 		r.Took.Round(time.Millisecond), float64(r.States)/r.Took.Seconds(), how)
@@ -72,7 +65,6 @@ type search struct {
 	seen        visited
 	states      atomic.Int64
 	transitions atomic.Int64
-	known       atomic.Int64
 	stopped     atomic.Bool // by a limit
 	mu          sync.Mutex
 	failed      *world
@@ -102,7 +94,6 @@ func Run(s *Scenario, limits Limits) Result {
 	}
 	res.Complete = len(level) == 0 && r.err == nil && !r.stopped.Load()
 	res.States, res.Transitions, res.Took = int(r.states.Load()), int(r.transitions.Load()), time.Since(began)
-	res.Known = int(r.known.Load())
 	if r.err != nil {
 		res.Trace, res.Err = s.shorten(r.failed.path)
 	}
@@ -143,10 +134,6 @@ func (r *search) visit(w *world, next []*world) []*world {
 			continue
 		}
 		r.transitions.Add(1)
-		if errors.Is(err, ErrUntold) && !r.limits.Known {
-			r.known.Add(1)
-			continue
-		}
 		if err != nil {
 			r.mu.Lock()
 			if r.err == nil {
@@ -182,10 +169,6 @@ func Walk(s *Scenario, seed uint64, limits Limits) Result {
 		}
 		res.Depth++
 		res.Transitions++
-		if errors.Is(err, ErrUntold) && !limits.Known {
-			res.Known++
-			break
-		}
 		if err != nil {
 			res.Trace, res.Err = s.shorten(c.path)
 			break

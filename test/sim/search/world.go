@@ -79,7 +79,6 @@ type ghost struct {
 	enough   [mostTerms]uint8           // voters of this term that had no more data than the winner
 	released uint8                      // terms given back, a bit each
 	lease    int8                       // the highest term whose lease ran
-	untold   bool                       // the first one began too early; see ErrUntold
 }
 
 func (w *world) clock(s *Scenario, i int) election.Time {
@@ -163,9 +162,6 @@ func (w *world) sumAs(s *Scenario, p int) uint64 {
 		b = append(b, as.name(g.winner[t]), set)
 	}
 	b = append(b, g.released, byte(g.lease))
-	if g.untold {
-		b = append(b, 1)
-	}
 	l := w.left
 	for _, n := range []int8{l.Doubles, l.Crashes, l.Freezes, l.Fences, l.Changes, l.Releases, l.Waits, l.Deaths, l.Writes, l.Claims, l.Foundings, l.Beats} {
 		b = append(b, byte(n))
