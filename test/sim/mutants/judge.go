@@ -25,8 +25,8 @@ type judge struct {
 // mutants is a matter of half an hour.
 var judges = []judge{
 	{name: "unit", args: []string{"-test.skip=TestSimulated|^Fuzz", "-test.timeout=60s"}},
-	{name: "search", pkg: "test/sim/search", args: []string{"-test.run=TestSearch", "-test.failfast", "-search.for=200ms"}, of: []string{"election"}},
-	{name: "walks", pkg: "test/sim/search", args: []string{"-test.run=TestWalks", "-test.failfast", "-search.walks=100"}, of: []string{"election"}},
+	{name: "search", pkg: "test/sim/search", args: []string{"-test.run=TestSearch", "-test.failfast", "-search.states=50000"}, of: []string{"election"}},
+	{name: "walks", pkg: "test/sim/search", args: []string{"-test.run=TestWalks", "-test.failfast", "-search.walks=200"}, of: []string{"election"}},
 	{name: "elections", pkg: "test/sim/elections", args: []string{"-test.run=TestElection", "-sim.for=4s"}, of: []string{"election"}},
 	{name: "nodes", pkg: "test/sim/nodes", args: []string{"-test.run=TestCluster", "-sim.only=plain", "-sim.for=20s"}, of: []string{"reconcile", "node"}},
 }

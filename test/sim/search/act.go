@@ -243,12 +243,17 @@ func (s *Scenario) pass(w *world, a action) (*world, error) {
 	if d == 0 {
 		return nil, nil
 	}
-	c := w.later(d)
 	a.arg = int(d)
+	c, err := s.elapse(w, d)
 	c.path = &path{w.path, a}
 	if a.kind == wait {
 		c.left.Waits--
 	}
+	return c, err
+}
+
+func (s *Scenario) elapse(w *world, d time.Duration) (*world, error) {
+	c := w.later(d)
 	for i, n := range c.nodes {
 		if n.e != nil && !n.frozen {
 			n.obey(c.clock(s, i))
@@ -295,8 +300,11 @@ func (s *Scenario) event(c *world, n *node, a action) (*world, error) {
 	if !ok {
 		return nil, nil
 	}
-	if err := n.bound(s, a, out, now, leased); err != nil {
+	if err := n.promises(s, a, out, now, leased); err != nil {
 		return c, err
+	}
+	if _, has := n.e.LeaseUntil(now); a.kind == propose && (!leased || !has) {
+		return c, fmt.Errorf("%s changes the roster: it had a lease %v, has one %v", s.ids[a.node], leased, has)
 	}
 	st, dirty := n.e.Unsaved()
 	if int(st.Term) > s.Terms {
@@ -307,11 +315,11 @@ func (s *Scenario) event(c *world, n *node, a action) (*world, error) {
 			return nil, nil
 		}
 		n.e = nil
-		n.voteTo = "" // and has not said so
+		n.voteTo, n.wordTo = "", "" // and has not said so
 		return c, nil
 	}
 	if dirty {
-		if st.ClusterID == n.disk.ClusterID && st.Roster.Compare(n.disk.Roster) < 0 {
+		if st.ClusterID == n.disk.ClusterID && compare(st.Roster, n.disk.Roster) < 0 {
 			return c, fmt.Errorf("%s goes back from roster %s to %s", s.ids[a.node], rosterText(n.disk.Roster), rosterText(st.Roster))
 		}
 		n.disk = st
@@ -376,6 +384,7 @@ func (s *Scenario) ask(c *world, n *node, a action, now election.Time, local ele
 		for _, id := range f.Voters {
 			voters = append(voters, election.Voter{ID: id})
 		}
+		n.wordTo, n.wordAt = f.By, now
 		out = n.e.Found(now, local, fmt.Sprintf("%s%d", f.By, c.left.Foundings), voters)
 	}
 	return out, true

@@ -25,10 +25,13 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 	switch m := env.Message.(type) {
 	case election.Claim:
 		if !m.Founding {
-			return s.voted(c, a.node, m.Term, self)
+			return s.once(c, a.node, m.Term, self)
 		}
 	case election.ClaimReply:
 		asked, is := a.letter.m.(election.Claim)
+		if m.Granted && is && asked.Founding {
+			c.ghost.words[slices.Index(s.ids, asked.Candidate)] |= 1 << a.node
+		}
 		if !m.Granted || !is || asked.Founding {
 			return nil
 		}
@@ -37,7 +40,7 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 		if asked.Holding || full && known {
 			c.ghost.enough[m.Term] |= 1 << a.node
 		}
-		return s.voted(c, a.node, m.Term, asked.Candidate)
+		return s.once(c, a.node, m.Term, asked.Candidate)
 	case election.Release:
 		if v := c.nodes[a.node].e.View(c.clock(s, a.node)); v.Holder == m.Holder && v.HolderTerm == m.Term && !s.founding(m.Term) {
 			c.ghost.released |= 1 << m.Term
@@ -49,36 +52,8 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 // founding: of term 1 each cluster that is founded has its own.
 func (s *Scenario) founding(t election.Term) bool { return len(s.Founders) > 0 && t == 1 }
 
-// bound: who has a lease votes for nobody, and who voted for one does not vote for another
-// within Lapse unless the vote was given back.
-func (n *node) bound(s *Scenario, a action, out []election.Envelope, now election.Time, leased bool) error {
-	if a.letter == nil {
-		return nil
-	}
-	switch m := a.letter.m.(type) {
-	case election.Release:
-		if m.Holder == n.voteTo && m.Term == n.voteTerm {
-			n.voteTo = ""
-		}
-	case election.Claim:
-		if len(out) == 0 || m.Founding || !out[0].Message.(election.ClaimReply).Granted {
-			return nil
-		}
-		if leased {
-			return fmt.Errorf("%s votes for %s while it has a lease", s.ids[a.node], m.Candidate)
-		}
-		// A later term has a holder: what was voted before is that one's business.
-		back := m.Released && m.HolderTerm == n.voteTerm || n.disk.HolderTerm > n.voteTerm
-		if n.voteTo != "" && n.voteTo != m.Candidate && now < n.voteAt+election.Lapse && !back {
-			return fmt.Errorf("%s votes for %s %v after it voted for %s", s.ids[a.node], m.Candidate, now-n.voteAt, n.voteTo)
-		}
-		n.voteTo, n.voteTerm, n.voteAt = m.Candidate, m.Term, now
-	}
-	return nil
-}
-
-// voted: a node votes once in a term, whatever happens to its agent.
-func (s *Scenario) voted(c *world, i int, t election.Term, to election.NodeID) error {
+// once: a node votes once in a term, whatever happens to its agent.
+func (s *Scenario) once(c *world, i int, t election.Term, to election.NodeID) error {
 	was := &c.ghost.vote[t][i]
 	is := int8(slices.Index(s.ids, to) + 1)
 	if *was != 0 && *was != is {
@@ -127,6 +102,9 @@ func (s *Scenario) leases(c *world) error {
 		case t < election.Term(c.ghost.lease):
 			return fmt.Errorf("%s has a lease of term %d after one of term %d ran", s.ids[i], t, c.ghost.lease)
 		}
+		if id := s.lacks(c, i); c.ghost.lease == 0 && id != "" {
+			return fmt.Errorf("%s has the first lease while %s has not got the cluster on disk", s.ids[i], id)
+		}
 		if c.ghost.lease == 0 && s.untold(c, n.disk.Roster) {
 			return fmt.Errorf("%s has the first lease while a majority has not been told that the cluster is born", s.ids[i])
 		}
@@ -140,10 +118,13 @@ func (s *Scenario) leases(c *world) error {
 func (s *Scenario) won(c *world, i int) error {
 	n := c.nodes[i]
 	st := n.disk
-	if st.Holder != s.ids[i] || st.HolderTerm == 0 || s.founding(st.HolderTerm) {
+	if st.Holder != s.ids[i] || st.HolderTerm == 0 {
 		return nil
 	}
 	g := &c.ghost
+	if s.founding(st.HolderTerm) {
+		return s.founded(c, i)
+	}
 	switch by := int(g.winner[st.HolderTerm]) - 1; {
 	case by == i:
 		return nil
@@ -167,6 +148,28 @@ func (s *Scenario) won(c *world, i int) error {
 	return nil
 }
 
+// founded: every voter has given its word to who founds.
+func (s *Scenario) founded(c *world, i int) error {
+	r := c.nodes[i].disk.Roster
+	for o, id := range s.ids {
+		if o != i && r.Has(id) && c.ghost.words[i]>>o&1 == 0 {
+			return fmt.Errorf("%s founds a cluster without the word of %s", s.ids[i], id)
+		}
+	}
+	return nil
+}
+
+// lacks is a voter that has not the cluster of node i on its disk, empty for none.
+func (s *Scenario) lacks(c *world, i int) election.NodeID {
+	st := c.nodes[i].disk
+	for o, id := range s.ids {
+		if st.Roster.Has(id) && c.nodes[o].disk.ClusterID != st.ClusterID {
+			return id
+		}
+	}
+	return ""
+}
+
 // rosters: two rosters that can both win have no majorities that do not meet. A roster
 // can win with those of its voters that know none newer.
 func (s *Scenario) rosters(c *world, at int) error {
@@ -187,7 +190,7 @@ func (s *Scenario) rosters(c *world, at int) error {
 func (s *Scenario) canWin(c *world, r election.Roster) uint8 {
 	var set uint8
 	for i, n := range c.nodes {
-		if r.Has(s.ids[i]) && n.disk.Roster.Compare(r) <= 0 {
+		if r.Has(s.ids[i]) && compare(n.disk.Roster, r) <= 0 {
 			set |= 1 << i
 		}
 	}

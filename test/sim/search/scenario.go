@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redisd/redisd/election"
 )
@@ -28,6 +29,8 @@ type Scenario struct {
 	Still bool
 	// Starts are what nodes have and are, where it is not the same for all.
 	Starts map[election.NodeID]Start
+	// Begin are steps, in the words of traces, after which the search begins.
+	Begin []string
 
 	ids       []election.NodeID
 	renamings []renaming
@@ -43,6 +46,8 @@ type Founding struct {
 type Start struct {
 	Data, Least election.Data
 	Witness     bool
+	// Cluster is another one, which it is in; the voters are in its roster.
+	Cluster string
 }
 
 // renaming is an order of the nodes in which they may be written down.
@@ -84,7 +89,7 @@ func (s *Scenario) Setup() string {
 	if len(s.Rates) > 0 {
 		text += fmt.Sprintf("; clocks go %v/1000", s.Rates)
 	}
-	return text
+	return strings.Join(append([]string{text}, s.Begin...), "\n")
 }
 
 // prepare names the nodes and finds out which can be told apart.
@@ -132,7 +137,7 @@ func (s *Scenario) interchangeable(i, k int) bool {
 		s.Starts[s.ids[i]] == s.Starts[s.ids[k]]
 }
 
-// start is the first state: a holds the lease of term 1 and everybody has just heard so.
+// start is the first state, nil when what it begins with cannot be: a holds the lease of term 1 and everybody has just heard so.
 func (s *Scenario) start() *world {
 	if s.ids == nil {
 		s.prepare()
@@ -152,6 +157,11 @@ func (s *Scenario) start() *world {
 			n.data = election.Data{Term: 1, Offset: 1}
 		}
 		if from, ok := s.Starts[id]; ok {
+			if from.Cluster != "" {
+				n.disk = st
+				n.disk.ClusterID, n.disk.Vote, n.disk.Holder = from.Cluster, "other", "other"
+				n.disk.Roster.Voters = append(slices.Clone(voters), election.Voter{ID: id})
+			}
 			n.data, n.least, n.witness = from.Data, from.Least, from.Witness
 		}
 		n.e = election.New(id, n.disk, base)
@@ -172,6 +182,29 @@ func (s *Scenario) start() *world {
 		}
 	}
 	w.ghost.winner[1] = 1
+	for _, text := range s.Begin {
+		if w = s.begin(w, text); w == nil {
+			return nil
+		}
+	}
 	w.depth, w.path = 0, nil
 	return w
+}
+
+// begin takes one step of those before the search.
+func (s *Scenario) begin(w *world, text string) *world {
+	if after, is := strings.CutPrefix(text, "clock "); is {
+		if d, err := time.ParseDuration(after); err == nil {
+			w, _ = s.elapse(w, d)
+			return w
+		}
+	}
+	for _, a := range s.actions(w) {
+		if text == s.text(a) {
+			if c, err := s.do(w, a); c != nil && err == nil {
+				return c
+			}
+		}
+	}
+	return nil
 }

@@ -1,6 +1,10 @@
 package search
 
-import "github.com/redisd/redisd/election"
+import (
+	"strings"
+
+	"github.com/redisd/redisd/election"
+)
 
 // Scenarios are what is searched: each lets few things happen, so that the orders of
 // them can be visited, and together they let everything happen.
@@ -15,6 +19,9 @@ func Scenarios() []*Scenario {
 	return all
 }
 
+// small: one of few.
+func (s *Scenario) small() bool { return strings.HasPrefix(s.Name, "few: ") }
+
 // few are scenarios of a fault or two, small enough that every state of them can be
 // visited: of most in each run, of all with more time (-search.for=5m).
 func few() []*Scenario {
@@ -28,11 +35,25 @@ func few() []*Scenario {
 		{Name: "few: a release", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Releases: 1}},
 		{Name: "few: a fence and a crash", Nodes: 3, Terms: 2, Letters: 2, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1}},
 		{Name: "few: a change of two", Nodes: 3, Voters: 2, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 1}},
-		{Name: "few: a change of three", Nodes: 4, Voters: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 1}},
 		{Name: "few: two founders", Nodes: 3, Terms: 1, Letters: 2, Deaf: true, Budget: Budget{Foundings: 2},
 			Founders: []Founding{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
-		{Name: "few: a founder", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Foundings: 1, Beats: 1, Doubles: 1, Claims: 1},
+		{Name: "few: a founder", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Foundings: 1, Beats: 1, Doubles: 1},
 			Founders: []Founding{{"a", []election.NodeID{"a", "b", "c"}}}},
+		// The last steps of what needs many, in one order.
+		{Name: "few: a fence lifted again", Nodes: 3, Terms: 2, Letters: 4, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 1},
+			Begin: []string{"clock 150ms", "tick a", "deliver a>b renew term=1", "clock 550ms", "# c fences the redis-server of a",
+				"deliver b>a renewed term=1", "crash a", "claim c fenced=1"}},
+		{Name: "few: a fence, and a late vote", Nodes: 3, Terms: 2, Letters: 6, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 2},
+			Begin: []string{"clock 600ms", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1", "clock 450ms",
+				"# c fences the redis-server of a", "claim c fenced=1", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1"}},
+		{Name: "few: a writer nobody knows of", Nodes: 3, Terms: 3, Letters: 4, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1},
+			Begin: []string{"release a", "deliver a>b release term=1", "claim b", "deliver b>c claim term=2", "deliver c>b granted term=2", "crash b",
+				"clock 700ms"}},
+		{Name: "few: two clusters", Nodes: 4, Voters: 3, Terms: 2, Letters: 3, Deaf: true, Budget: Budget{Claims: 1},
+			Starts: map[election.NodeID]Start{"d": {Cluster: "y", Data: election.Data{Term: 1, Offset: 1}}}},
+		{Name: "few: two founders, a crash", Nodes: 3, Terms: 1, Letters: 2, Deaf: true, Budget: Budget{Foundings: 2, Crashes: 1},
+			Founders: []Founding{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
+		{Name: "few: a change and a beat", Nodes: 3, Voters: 2, Terms: 1, Letters: 3, Deaf: true, Budget: Budget{Changes: 1, Beats: 1}},
 		{Name: "few: two nodes, a crash", Nodes: 2, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Crashes: 1, Beats: 1}},
 		{Name: "few: four nodes", Nodes: 4, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
 	}
@@ -62,6 +83,7 @@ func more() []*Scenario {
 		{Name: "what is known of data", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 2},
 			Starts: map[election.NodeID]Start{"a": {Data: most}, "b": {Data: some, Least: most, Witness: true}, "c": {Data: some}}},
 		// Rosters that grow and shrink.
+		{Name: "a change of three", Nodes: 4, Voters: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 1}},
 		{Name: "two and two to come", Nodes: 4, Voters: 2, Terms: 3, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
 		{Name: "three that change", Nodes: 4, Terms: 3, Voters: 3, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
 		{Name: "four, and two to come", Nodes: 6, Voters: 4, Terms: 4, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},

@@ -25,9 +25,11 @@ type Result struct {
 	Depth int
 	// Complete: there was nothing left to visit.
 	Complete bool
-	Took     time.Duration
-	Err      error    // what is violated
-	Trace    []string // and how, as short as could be found
+	// Unbegun: what the scenario begins with is not possible.
+	Unbegun bool
+	Took    time.Duration
+	Err     error    // what is violated
+	Trace   []string // and how, as short as could be found
 }
 
 func (r Result) String() string {
@@ -82,6 +84,9 @@ func Run(s *Scenario, limits Limits) Result {
 		r.seen[i].set = map[uint64]struct{}{}
 	}
 	first := s.start()
+	if first == nil {
+		return Result{Scenario: s.Name, Unbegun: true}
+	}
 	r.seen.add(first.sum(s))
 	r.states.Add(1)
 	level := []*world{first}
@@ -162,6 +167,10 @@ func Walk(s *Scenario, seed uint64, limits Limits) Result {
 	rng := rand.New(rand.NewPCG(seed, 0x3a11))
 	w := s.start()
 	res := Result{Scenario: s.Name}
+	if w == nil {
+		res.Unbegun = true
+		return res
+	}
 	for res.Depth < limits.Depth {
 		c, err := s.stride(w, rng)
 		if c == nil {
@@ -174,6 +183,11 @@ func Walk(s *Scenario, seed uint64, limits Limits) Result {
 			break
 		}
 		w = c
+	}
+	if res.Err == nil {
+		if err := s.settle(w, rng); err != nil {
+			res.Err, res.Trace = err, s.lines(w.path.steps())
+		}
 	}
 	res.Took = time.Since(began)
 	return res
@@ -208,12 +222,7 @@ func weight(a action) int {
 
 // shorten leaves out of a path what the violation does not need.
 func (s *Scenario) shorten(p *path) ([]string, error) {
-	var steps []action
-	for ; p != nil; p = p.before {
-		steps = append(steps, p.did)
-	}
-	slices.Reverse(steps)
-	steps, err := s.replay(steps)
+	steps, err := s.replay(p.steps())
 	for size := len(steps) / 2; size > 0; size /= 2 {
 		for at := 0; at+size <= len(steps); {
 			fewer, e := s.replay(slices.Concat(steps[:at:at], steps[at+size:]))
@@ -224,11 +233,24 @@ func (s *Scenario) shorten(p *path) ([]string, error) {
 			steps, err = fewer, e
 		}
 	}
+	return s.lines(steps), err
+}
+
+func (p *path) steps() []action {
+	var steps []action
+	for ; p != nil; p = p.before {
+		steps = append(steps, p.did)
+	}
+	slices.Reverse(steps)
+	return steps
+}
+
+func (s *Scenario) lines(steps []action) []string {
 	lines := []string{"# " + s.Setup()}
 	for _, a := range steps {
 		lines = append(lines, s.text(a))
 	}
-	return lines, err
+	return lines
 }
 
 // replay takes the steps that are possible, and returns them up to the violation.

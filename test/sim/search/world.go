@@ -50,6 +50,9 @@ type node struct {
 	voteTo   election.NodeID
 	voteTerm election.Term
 	voteAt   election.Time
+	// The founder it gave its word to, and when.
+	wordTo election.NodeID
+	wordAt election.Time
 
 	sums []uint64 // one for each renaming of the nodes
 }
@@ -77,6 +80,7 @@ type ghost struct {
 	vote     [mostTerms][mostNodes]int8 // whom a node said it voted for, counted from 1
 	winner   [mostTerms]int8            // counted from 1
 	enough   [mostTerms]uint8           // voters of this term that had no more data than the winner
+	words    [mostNodes]uint8           // who gave its word to this founder
 	released uint8                      // terms given back, a bit each
 	lease    int8                       // the highest term whose lease ran
 }
@@ -161,7 +165,7 @@ func (w *world) sumAs(s *Scenario, p int) uint64 {
 		}
 		b = append(b, as.name(g.winner[t]), set)
 	}
-	b = append(b, g.released, byte(g.lease))
+	b = append(append(b, g.words[:]...), g.released, byte(g.lease)) // founders are not exchanged
 	l := w.left
 	for _, n := range []int8{l.Doubles, l.Crashes, l.Freezes, l.Fences, l.Changes, l.Releases, l.Waits, l.Deaths, l.Writes, l.Claims, l.Foundings, l.Beats} {
 		b = append(b, byte(n))
@@ -219,6 +223,9 @@ func (n *node) append(b []byte, c election.Canon, now election.Time) []byte {
 	}
 	if n.voteTo != "" && now < n.voteAt+election.Lapse {
 		b = binary.AppendVarint(append(b, 0xfe, byte(place(c, n.voteTo)), byte(n.voteTerm)), int64(now-n.voteAt))
+	}
+	if n.wordTo != "" && now < n.wordAt+election.BootstrapFor {
+		b = binary.AppendVarint(append(b, 0xfd, byte(place(c, n.wordTo))), int64(now-n.wordAt))
 	}
 	b = c.State(append(b, 0xff), n.disk)
 	if n.e != nil {
