@@ -44,8 +44,8 @@ func (c Canon) Deadlines(e *Elector, now Time, add func(Time)) {
 			add(g.at + c.Longest)
 		}
 	}
-	if e.founder.to != "" {
-		add(e.founder.at + BootstrapFor)
+	if e.bootstrap.to != "" {
+		add(e.bootstrap.at + BootstrapFor)
 	}
 	if e.claim != nil {
 		add(e.claim.msg.Sent + ClaimFor)
@@ -67,7 +67,7 @@ func (c Canon) Elector(b []byte, e *Elector) []byte {
 	for _, g := range []grant{e.leased, e.voted} {
 		b = c.grant(b, g, now, c.Longest)
 	}
-	b = c.grant(b, e.founder, now, BootstrapFor)
+	b = c.grant(b, e.bootstrap, now, BootstrapFor)
 	b = number(b, e.highest)
 	if e.handed.Term == e.st.HolderTerm {
 		b = number(b, e.handed.Offset)
@@ -113,7 +113,7 @@ func (c Canon) State(b []byte, st State) []byte {
 	b = c.id(b, st.Vote)
 	b = c.id(b, st.Holder)
 	b = number(b, st.HolderTerm)
-	b = flags(b, st.Released, st.Founding)
+	b = flags(b, st.Released, st.Bootstrapping)
 	return c.roster(b, st.Roster)
 }
 
@@ -122,16 +122,16 @@ func (c Canon) Message(b []byte, to NodeID, m Message) []byte {
 	switch m := m.(type) {
 	case Renew:
 		b = c.about(append(b, tagRenew), m.Holder, m.ClusterID, m.Term, m.Sent)
-		return c.roster(flags(b, m.Founding), m.Roster)
+		return c.roster(flags(b, m.Bootstrapping), m.Roster)
 	case RenewReply:
 		b = c.id(append(b, tagRenewReply), m.From)
 		b = number(number(number(b, m.Term), m.Highest), m.RosterTerm)
-		b = flags(number(b, m.RosterVersion), m.Granted, m.Unreachable, m.Founding)
+		b = flags(number(b, m.RosterVersion), m.Granted, m.Unreachable, m.Bootstrapping)
 		return age(b, c.clock(to), m.Sent, c.Longest)
 	case Claim:
 		b = c.about(append(b, tagClaim), m.Candidate, m.ClusterID, m.Term, m.Sent)
 		b = number(number(number(number(b, m.Data.Term), m.Data.Offset), m.HolderTerm), m.Fenced)
-		return c.roster(flags(b, m.Released, m.Holding, m.Founding, m.Forced), m.Roster)
+		return c.roster(flags(b, m.Released, m.Holding, m.Bootstrapping, m.Forced), m.Roster)
 	case ClaimReply:
 		b = c.id(c.id(append(b, tagClaimReply), m.From), m.Holder)
 		b = number(number(number(b, m.Term), m.Highest), m.HolderTerm)

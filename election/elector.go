@@ -18,8 +18,8 @@ type Elector struct {
 	// a holder withdraws does not take its running lease along.
 	leased grant
 	voted  grant
-	// The word given to a founder: never taken back, it lapses.
-	founder grant
+	// The word given to a bootstrap node: never taken back, it lapses.
+	bootstrap grant
 
 	// As a follower.
 	heard      Renew // the newest renewal accepted
@@ -84,7 +84,7 @@ var ErrUnsettled = errors.New("the last change of the roster is not with a major
 func New(self NodeID, st State, now Time) *Elector {
 	e := &Elector{self: self, st: st, highest: st.Term, openedAt: now, claimedAt: now - Lapse, votedAt: now - Lapse}
 	if st.Vote != "" && st.ClusterID == "" {
-		e.founder = grant{to: st.Vote, term: 1, at: now}
+		e.bootstrap = grant{to: st.Vote, term: 1, at: now}
 	}
 	if st.Vote != "" && st.Term > st.HolderTerm {
 		e.voted = grant{to: st.Vote, term: st.Term, at: now}
@@ -120,11 +120,11 @@ func (e *Elector) becomeHolder() {
 	e.born()
 }
 
-// born notes that every founding voter has the cluster on disk: from now on none
-// of them can help to found another. The lease begins when a majority has been
+// born notes that every bootstrap voter has the cluster on disk: from now on none
+// of them can help to bootstrap another. The lease begins when a majority has been
 // told so: whoever has not is right to believe that there is no data yet.
 func (e *Elector) born() {
-	if !e.st.Founding {
+	if !e.st.Bootstrapping {
 		return
 	}
 	for _, v := range e.st.Roster.Voters {
@@ -138,7 +138,7 @@ func (e *Elector) born() {
 // learnBorn notes that the cluster is born. What a holder has been answered so far was
 // not in the knowledge of that, so it counts no more, and all are told at once.
 func (e *Elector) learnBorn() {
-	e.st.Founding = false
+	e.st.Bootstrapping = false
 	e.unsaved = true
 	e.acks = map[NodeID]Time{}
 	e.renewedAt = -RenewEvery
@@ -153,7 +153,7 @@ func (e *Elector) holding() bool {
 // LeaseUntil returns until when this node may accept writes; it may not when ok
 // is false or the time has come.
 func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
-	if !e.holding() || e.st.Founding {
+	if !e.holding() || e.st.Bootstrapping {
 		return 0, false
 	}
 	until = e.answeredBy(e.st.Roster, now) + Lease
@@ -210,7 +210,7 @@ func (e *Elector) unanswered() []Envelope {
 
 func (e *Elector) renewals(now Time, learners []NodeID) []Envelope {
 	m := Renew{
-		ClusterID: e.st.ClusterID, Term: e.st.Term, Holder: e.self, Sent: now, Founding: e.st.Founding, Roster: e.st.Roster,
+		ClusterID: e.st.ClusterID, Term: e.st.Term, Holder: e.self, Sent: now, Bootstrapping: e.st.Bootstrapping, Roster: e.st.Roster,
 		Successors: e.info.Successors, Primary: e.info.Primary, Note: e.info.Note,
 	}
 	out := e.toVoters(m)
@@ -306,15 +306,15 @@ func (e *Elector) Claim(now Time, local Local, fenced Term) []Envelope {
 	})
 }
 
-// Found asks all future voters to found the cluster with this node as its first
+// Bootstrap asks all future voters to bootstrap the cluster with this node as its first
 // primary. Every one of them must agree.
-func (e *Elector) Found(now Time, local Local, clusterID string, voters []Voter) []Envelope {
+func (e *Elector) Bootstrap(now Time, local Local, clusterID string, voters []Voter) []Envelope {
 	if e.st.ClusterID != "" || e.claim != nil {
 		return nil
 	}
 	return e.start(now, local, Claim{
 		ClusterID: clusterID, Term: 1, Candidate: e.self, Sent: now,
-		Roster: NewRoster(1, voters), Data: local.Data, Founding: true,
+		Roster: NewRoster(1, voters), Data: local.Data, Bootstrapping: true,
 	})
 }
 

@@ -47,7 +47,7 @@ func TestRenew(t *testing.T) {
 		{name: "of a new holder", renew: func(m *election.Renew) { m.Holder, m.Term = "x", 6 }, want: true},
 		{name: "of a new holder it did not vote for", state: func(s *election.State) { s.Term, s.Vote = 6, "y" }, renew: func(m *election.Renew) { m.Holder, m.Term = "x", 6 }, want: true},
 		{name: "at a node without a cluster", state: func(s *election.State) { *s = election.State{} }, want: true},
-		{name: "at a node that gave its word to another founder", state: func(s *election.State) { *s = election.State{Vote: "y"} }, silent: true},
+		{name: "at a node that gave its word to another bootstrap node", state: func(s *election.State) { *s = election.State{Vote: "y"} }, silent: true},
 		{name: "at a node that gave its word to this one", state: func(s *election.State) { *s = election.State{Vote: "h"} }, want: true},
 		{name: "with an older roster", renew: func(m *election.Renew) { m.Roster.Version = 1 }, want: true},
 	} {
@@ -96,7 +96,7 @@ func TestRenew(t *testing.T) {
 }
 
 // A renewal that comes late, or twice, does not take back what a later one has said:
-// who takes over, and what a dataset is worth, hang on it.
+// who takes over, and a dataset's version, hang on it.
 func TestRenewOutOfOrder(t *testing.T) {
 	e := election.New("v", member(), 0)
 	m := election.Renew{ClusterID: "c", Term: 5, Holder: "h", Roster: member().Roster}
@@ -399,12 +399,12 @@ func TestOvertakenByLearner(t *testing.T) {
 	}
 }
 
-// TestUnborn: who wins a cluster that not all founding voters are known to have
+// TestUnborn: who wins a cluster that not all bootstrap voters are known to have
 // on disk has no lease until they do, unless a voter knows better.
 func TestUnborn(t *testing.T) {
 	for _, born := range []bool{false, true} {
 		st := member()
-		st.Founding = true
+		st.Bootstrapping = true
 		e := election.New("v", st, 0)
 		at := election.Time(2 * time.Second)
 		e.Claim(at, election.Local{Known: true, Data: data(5, 1)}, 0)
@@ -414,12 +414,12 @@ func TestUnborn(t *testing.T) {
 		for _, id := range []election.NodeID{"x", "y"} {
 			renewed(e, at, id, 6, 2)
 		}
-		if v := e.View(at); v.Holder != "v" || v.Lease != born || v.Founding == born {
-			t.Errorf("born %v: holder %s, lease %v, founding %v", born, v.Holder, v.Lease, v.Founding)
+		if v := e.View(at); v.Holder != "v" || v.Lease != born || v.Bootstrapping == born {
+			t.Errorf("born %v: holder %s, lease %v, bootstrap %v", born, v.Holder, v.Lease, v.Bootstrapping)
 		}
 		renewed(e, at, "h", 6, 2)
-		if v := e.View(at); v.Founding || v.Lease != born {
-			t.Errorf("born %v, all have it: lease %v before they were told, founding %v", born, v.Lease, v.Founding)
+		if v := e.View(at); v.Bootstrapping || v.Lease != born {
+			t.Errorf("born %v, all have it: lease %v before they were told, bootstrap %v", born, v.Lease, v.Bootstrapping)
 		}
 		renewed(e, at+1, "x", 6, 2)
 		renewed(e, at+1, "y", 6, 2)

@@ -1,7 +1,7 @@
 package election
 
-// Force claims the lease because a person has decided so: whoever has more data
-// does not deny it, and voters that the person knows to be gone for good do not
+// Force claims the lease because an operator has decided so: whoever has more data
+// does not deny it, and voters that the operator knows to be gone for good do not
 // count any more (voters is who is left). All else holds as ever: no lease of
 // anybody else may run, and nobody may reach the holder's redis-server.
 //

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write what the scripts in testdata prin
 //
 //	nodes a b c [holder=a term=5 | fresh]  their electors; time is 0
 //	clock 100ms                            time passes for all
-//	local b [data=5/10] [unknown] [witness] [reachable] [paused] [founder=a]
+//	local b [data=5/10] [unknown] [witness] [reachable] [paused] [bootstrap=a]
 //	tick a [learner ...]   claim a [fenced=5]   found a b c   withdraw a
 //	release a              propose a b c d
 //	deliver [a>b] [renew]  the messages under way that match; "all" also what follows
@@ -117,7 +117,7 @@ func (l letter) String() string {
 	}
 	flags := func(on map[string]bool) string {
 		var s string
-		for _, k := range []string{"founding", "holding"} {
+		for _, k := range []string{"bootstrap", "holding"} {
 			if on[k] {
 				s += " " + k
 			}
@@ -126,10 +126,10 @@ func (l letter) String() string {
 	}
 	switch m := l.m.(type) {
 	case election.Renew:
-		return head + fmt.Sprintf("renew term=%d %s", m.Term, roster(m.Roster)) + flags(map[string]bool{"founding": m.Founding})
+		return head + fmt.Sprintf("renew term=%d %s", m.Term, roster(m.Roster)) + flags(map[string]bool{"bootstrap": m.Bootstrapping})
 	case election.RenewReply:
 		if m.Granted {
-			return head + fmt.Sprintf("renewed term=%d roster=%d.%d", m.Term, m.RosterTerm, m.RosterVersion) + flags(map[string]bool{"founding": m.Founding})
+			return head + fmt.Sprintf("renewed term=%d roster=%d.%d", m.Term, m.RosterTerm, m.RosterVersion) + flags(map[string]bool{"bootstrap": m.Bootstrapping})
 		}
 		return head + fmt.Sprintf("not-renewed term=%d highest=%d", m.Term, m.Highest)
 	case election.Claim:
@@ -137,7 +137,7 @@ func (l letter) String() string {
 		if m.Fenced != 0 {
 			s += fmt.Sprintf(" fenced=%d", m.Fenced)
 		}
-		return s + flags(map[string]bool{"founding": m.Founding, "holding": m.Holding})
+		return s + flags(map[string]bool{"bootstrap": m.Bootstrapping, "holding": m.Holding})
 	case election.ClaimReply:
 		if m.Granted {
 			return head + fmt.Sprintf("granted term=%d", m.Term)
@@ -221,8 +221,8 @@ func (s *script) act(n *node, f []string) error {
 		s.after(n, out)
 	case "found":
 		local := n.local
-		local.Founder = n.id
-		s.after(n, n.e.Found(s.now, local, "cluster-of-"+f[1], append(voters, election.Voter{ID: n.id})))
+		local.BootstrapNode = n.id
+		s.after(n, n.e.Bootstrap(s.now, local, "cluster-of-"+f[1], append(voters, election.Voter{ID: n.id})))
 	case "withdraw":
 		s.after(n, n.e.Withdraw(s.now))
 	case "release":
@@ -314,8 +314,8 @@ func (s *script) setLocal(n *node, f []string) error {
 			n.local.Reachable = true
 		case "paused":
 			n.local.Paused = true
-		case "founder":
-			n.local.Founder = election.NodeID(v)
+		case "bootstrap":
+			n.local.BootstrapNode = election.NodeID(v)
 		default:
 			return fmt.Errorf("no such word: %s", w)
 		}
@@ -371,7 +371,7 @@ func (s *script) view(id election.NodeID) {
 	for _, x := range []struct {
 		name string
 		on   bool
-	}{{"released", v.Released}, {"claiming", v.Claiming}, {"nudged", v.Nudged}, {"overtaken", v.Overtaken}, {"founding", v.Founding}} {
+	}{{"released", v.Released}, {"claiming", v.Claiming}, {"nudged", v.Nudged}, {"overtaken", v.Overtaken}, {"bootstrap", v.Bootstrapping}} {
 		if x.on {
 			line += " " + x.name
 		}

@@ -16,7 +16,7 @@ func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 		}
 		reply := e.vote(now, m, local)
 		out := []Envelope{{To: m.Candidate, Message: reply}}
-		if reply.Granted && e.claim != nil && !m.Founding {
+		if reply.Granted && e.claim != nil && !m.Bootstrapping {
 			out = append(out, e.withdraw(now)...) // its term is over
 		}
 		return out
@@ -46,7 +46,7 @@ func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 			e.successors = m.Successors
 		}
 	}
-	reply.Founding = e.st.Founding
+	reply.Bootstrapping = e.st.Bootstrapping
 	reply.Highest, reply.RosterTerm, reply.RosterVersion = e.st.Term, e.st.Roster.Term, e.st.Roster.Version
 	return []Envelope{{To: m.Holder, Message: reply}}
 }
@@ -76,11 +76,11 @@ func (e *Elector) follow(now Time, m Renew) bool {
 		e.st.Term, e.st.Holder, e.st.HolderTerm, e.st.Released = m.Term, m.Holder, m.Term, false
 		e.unsaved = true
 		e.claim = nil
-		e.founder = grant{}
-		e.st.Founding = m.Founding
+		e.bootstrap = grant{}
+		e.st.Bootstrapping = m.Bootstrapping
 	}
-	if e.st.Founding && !m.Founding {
-		e.st.Founding = false
+	if e.st.Bootstrapping && !m.Bootstrapping {
+		e.st.Bootstrapping = false
 		e.unsaved = true
 	}
 	e.learn(m.Roster)
@@ -99,7 +99,7 @@ func (e *Elector) learn(r Roster) {
 // that it has released. The next claim says so to voters that do not know. If the
 // cluster has ever had a lease, one of each majority also knows that it is born.
 func (e *Elector) learnHolder(now Time, m ClaimReply) {
-	if m.Born && e.st.Founding {
+	if m.Born && e.st.Bootstrapping {
 		e.learnBorn()
 	}
 	switch {
@@ -125,7 +125,7 @@ func (e *Elector) onRenewReply(now Time, m RenewReply) {
 	if !e.holding() || m.Term != e.st.HolderTerm || !m.Granted || m.Sent > now {
 		return
 	}
-	if m.Founding && !e.st.Founding {
+	if m.Bootstrapping && !e.st.Bootstrapping {
 		return // it answers what was sent before all had the cluster: it has not been told
 	}
 	e.acks[m.From] = max(e.acks[m.From], m.Sent)
@@ -157,8 +157,8 @@ func (e *Elector) onRelease(now Time, m Release) {
 // vote answers a claim and, when it grants it, remembers the grant.
 func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	reply := ClaimReply{From: e.self, Term: m.Term, Sent: m.Sent}
-	if m.Founding {
-		reply.Denied = e.refuseFounder(now, m, local)
+	if m.Bootstrapping {
+		reply.Denied = e.refuseBootstrap(now, m, local)
 	} else {
 		if m.Released && m.ClusterID == e.st.ClusterID && m.HolderTerm == e.st.HolderTerm {
 			// The release itself may have been lost, and its sender with it.
@@ -171,8 +171,8 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 		e.highest = max(e.highest, m.Term)
 	}
 	switch {
-	case reply.Granted && m.Founding:
-		e.founder = grant{to: m.Candidate, term: m.Term, at: now}
+	case reply.Granted && m.Bootstrapping:
+		e.bootstrap = grant{to: m.Candidate, term: m.Term, at: now}
 		e.unsaved = e.unsaved || e.st.Vote != m.Candidate
 		e.st.Vote = m.Candidate
 	case reply.Granted:
@@ -192,15 +192,15 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	}
 	reply.Highest = e.st.Term
 	reply.Holder, reply.HolderTerm, reply.Released = e.st.Holder, e.st.HolderTerm, e.st.Released
-	reply.Born = e.st.HolderTerm > 0 && !e.st.Founding
+	reply.Born = e.st.HolderTerm > 0 && !e.st.Bootstrapping
 	return reply
 }
 
-// grantVote votes for the candidate. A founding voter that never heard the
-// founder again comes into the cluster by this.
+// grantVote votes for the candidate. A bootstrap voter that never heard the
+// bootstrap node again comes into the cluster by this.
 func (e *Elector) grantVote(now Time, m Claim) {
 	if e.st.ClusterID == "" {
-		e.st.ClusterID, e.st.Founding = m.ClusterID, true
+		e.st.ClusterID, e.st.Bootstrapping = m.ClusterID, true
 		e.claim = nil
 		e.unsaved = true
 	}
@@ -227,12 +227,12 @@ func (e *Elector) open(now Time, successors []NodeID) {
 	e.successors = successors
 }
 
-// promised: this node has given its word to another founder.
-func (e *Elector) promised(now Time, founder NodeID) bool {
-	return e.founder.to != "" && e.founder.to != founder && now < e.founder.at+BootstrapFor
+// promised: this node has given its word to another bootstrap node.
+func (e *Elector) promised(now Time, by NodeID) bool {
+	return e.bootstrap.to != "" && e.bootstrap.to != by && now < e.bootstrap.at+BootstrapFor
 }
 
-func (e *Elector) refuseFounder(now Time, m Claim, local Local) Denied {
+func (e *Elector) refuseBootstrap(now Time, m Claim, local Local) Denied {
 	switch {
 	case e.st.ClusterID != "":
 		return DeniedForeign
@@ -240,7 +240,7 @@ func (e *Elector) refuseFounder(now Time, m Claim, local Local) Denied {
 		return DeniedNotVoter
 	case local.Paused:
 		return DeniedPaused
-	case local.Founder != m.Candidate:
+	case local.BootstrapNode != m.Candidate:
 		return DeniedChoice
 	case e.promised(now, m.Candidate):
 		return DeniedVoted
@@ -279,7 +279,7 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 		return DeniedUnfinished
 	case local.Candidate && local.Data.Compare(m.Data) > 0 && !e.hasAll(m):
 		return DeniedData
-	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Founding:
+	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Bootstrapping:
 		return DeniedData
 	case m.Candidate != e.st.Holder && m.Data.Compare(local.Least) < 0:
 		return DeniedLag
@@ -288,7 +288,7 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 }
 
 // hasAll: the last holder handed over, and the candidate has all that there was then.
-// What this node has beyond that is no data, but signs of life.
+// What this node has beyond that is no data, but heartbeats.
 func (e *Elector) hasAll(m Claim) bool {
 	return e.st.Released && e.handed.Term == e.st.HolderTerm && m.HolderTerm == e.st.HolderTerm &&
 		m.Data.Term == e.handed.Term && m.Data.Offset >= e.handed.Offset
@@ -359,7 +359,7 @@ func (e *Elector) deny(id NodeID, why Denied) {
 func (e *Elector) count(now Time) []Envelope {
 	c := e.claim
 	need, all := c.msg.Roster.Majority(), len(c.msg.Roster.Voters)
-	if c.msg.Founding {
+	if c.msg.Bootstrapping {
 		need = all
 	}
 	switch {
@@ -383,11 +383,11 @@ func (e *Elector) win(c *claim) {
 	e.st = State{
 		ClusterID: c.msg.ClusterID, Term: c.msg.Term, Vote: e.self,
 		Holder: e.self, HolderTerm: c.msg.Term, Roster: c.msg.Roster,
-		Founding: c.msg.Founding || e.st.Founding,
+		Bootstrapping: c.msg.Bootstrapping || e.st.Bootstrapping,
 	}
 	e.st.Roster.Term = c.msg.Term
 	e.unsaved = true
-	e.founder = grant{}
+	e.bootstrap = grant{}
 	e.leased = grant{to: e.self, term: c.msg.Term, at: c.msg.Sent}
 	e.becomeHolder()
 	if kept {

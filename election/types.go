@@ -28,7 +28,7 @@ const (
 	FenceAge    = 100 * time.Millisecond
 	FencedLapse = Lapse + ClaimFor + FenceAge
 	// BootstrapFor is how long a voter of a cluster that does not exist yet keeps
-	// its word to one founder; longer than a founder waits for the others' word.
+	// its word to one bootstrap node; longer than a bootstrap node waits for the others' word.
 	BootstrapFor = 3 * time.Second
 )
 
@@ -81,7 +81,7 @@ func NewRoster(version uint64, voters []Voter) Roster {
 	return Roster{Version: version, Voters: voters}
 }
 
-// Data says what a node's dataset is worth: the term of the holder it was last
+// Data says the version of a node's dataset: the term of the holder it was last
 // in sync with, and how far it had come. Zero: it has no data of this cluster,
 // whatever it has of another.
 type Data struct {
@@ -100,7 +100,7 @@ type State struct {
 	ClusterID string `json:"cluster_id,omitempty"`
 	// Term is the highest term this node has voted in or followed.
 	Term Term `json:"term"`
-	// Vote is whom it voted for in Term; before there is a cluster, the founder it
+	// Vote is whom it voted for in Term; before there is a cluster, the bootstrap node it
 	// gave its word to.
 	Vote NodeID `json:"vote,omitempty"`
 	// Holder is the last node known to have won a term, HolderTerm the term it won.
@@ -108,10 +108,10 @@ type State struct {
 	HolderTerm Term   `json:"holder_term,omitempty"`
 	// Released: Holder has given the lease of HolderTerm back.
 	Released bool `json:"released,omitempty"`
-	// Founding: not every founding voter is known to have this cluster on disk, so
+	// Bootstrapping: not every bootstrap voter is known to have this cluster on disk, so
 	// nobody holds a lease yet.
-	Founding bool   `json:"founding,omitempty"`
-	Roster   Roster `json:"roster"`
+	Bootstrapping bool   `json:"founding,omitempty"`
+	Roster        Roster `json:"roster"`
 }
 
 // Envelope is a message and the node it goes to.
@@ -130,9 +130,9 @@ type Renew struct {
 	Term      Term   `json:"term"`
 	Holder    NodeID `json:"holder"`
 	// Sent is the holder's own clock; it comes back in the reply.
-	Sent     Time   `json:"sent"`
-	Founding bool   `json:"founding,omitempty"`
-	Roster   Roster `json:"roster"`
+	Sent          Time   `json:"sent"`
+	Bootstrapping bool   `json:"founding,omitempty"`
+	Roster        Roster `json:"roster"`
 	// Successors are the replicas to take over, the best first.
 	Successors []NodeID `json:"successors,omitempty"`
 	// Primary is where the holder's redis-server listens, "ip:port".
@@ -149,9 +149,9 @@ type RenewReply struct {
 	Sent    Time   `json:"sent"`
 	// Unreachable: the holder's redis-server takes no connection from this node.
 	Unreachable bool `json:"unreachable,omitempty"`
-	// Founding: the voter does not know that every founding voter has the cluster on
+	// Bootstrapping: the voter does not know that every bootstrap voter has the cluster on
 	// disk. Its answer is to a renewal that did not say so.
-	Founding bool `json:"founding,omitempty"`
+	Bootstrapping bool `json:"founding,omitempty"`
 	// Highest is the voter's own term, RosterTerm and RosterVersion the roster it
 	// has on disk.
 	Highest       Term   `json:"highest"`
@@ -178,9 +178,9 @@ type Claim struct {
 	// taken the right to write from the redis-server of the holder of this term
 	// (0: of none).
 	Fenced Term `json:"fenced,omitempty"`
-	// Founding: the cluster does not exist yet.
-	Founding bool `json:"founding,omitempty"`
-	// Forced: a person has accepted that data is lost.
+	// Bootstrapping: the cluster does not exist yet.
+	Bootstrapping bool `json:"founding,omitempty"`
+	// Forced: an operator has accepted that data is lost.
 	Forced bool `json:"forced,omitempty"`
 }
 
@@ -197,7 +197,7 @@ type ClaimReply struct {
 	Holder     NodeID `json:"holder,omitempty"`
 	HolderTerm Term   `json:"holder_term,omitempty"`
 	Released   bool   `json:"released,omitempty"`
-	// Born: the voter was told that every founding voter has the cluster on disk.
+	// Born: the voter was told that every bootstrap voter has the cluster on disk.
 	Born bool `json:"born,omitempty"`
 	// Roster is sent when the candidate's is older.
 	Roster *Roster `json:"roster,omitempty"`
@@ -239,7 +239,7 @@ const (
 	DeniedData       Denied = "has more data"
 	DeniedRoster     Denied = "the roster is older"
 	DeniedNotVoter   Denied = "not in the roster"
-	DeniedChoice     Denied = "would choose another founder"
+	DeniedChoice     Denied = "would bootstrap another node"
 	DeniedUnfinished Denied = "does not know its own data yet"
 	DeniedPaused     Denied = "the cluster is paused"
 	DeniedLag        Denied = "lacks too much"
@@ -247,7 +247,7 @@ const (
 
 // Local is what a node knows of itself at the moment it votes.
 type Local struct {
-	// Data is its own dataset's worth; Known says that it could be read.
+	// Data is its own dataset's version; Known says that it could be read.
 	Data  Data
 	Known bool
 	// Candidate: it could be made primary itself, so more data is a reason to
@@ -263,9 +263,9 @@ type Local struct {
 	Reachable bool
 	// Unreachable: it has taken no connection from this node for a while.
 	Unreachable bool
-	// Paused: a person has stopped all automatic changes.
+	// Paused: an operator has stopped all automatic changes.
 	Paused bool
-	// Founder is whom this node would choose to found the cluster; empty while
+	// BootstrapNode is whom this node would choose to bootstrap the cluster; empty while
 	// its view is not complete.
-	Founder NodeID
+	BootstrapNode NodeID
 }

@@ -24,8 +24,8 @@ type View struct {
 	Note       []byte
 	Successors []NodeID
 
-	// Founding: the cluster is not on the disks of all its founding voters yet.
-	Founding bool
+	// Bootstrapping: the cluster is not on the disks of all its bootstrap voters yet.
+	Bootstrapping bool
 
 	// Lease: this node may accept writes until LeaseUntil.
 	Lease      bool
@@ -55,7 +55,7 @@ type View struct {
 // View returns what is known now.
 func (e *Elector) View(now Time) View {
 	v := View{
-		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Founding: e.st.Founding,
+		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Bootstrapping: e.st.Bootstrapping,
 		Holder: e.st.Holder, HolderTerm: e.st.HolderTerm, Released: e.st.Released, OpenedAt: e.openedAt,
 		HeardAt: e.heardAt, EverHeard: e.everHeard, Successors: e.successors,
 		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged != "",

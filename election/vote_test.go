@@ -64,9 +64,9 @@ func TestVote(t *testing.T) {
 		{name: "lacks more", local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }, want: election.DeniedLag},
 		{name: "more, of an older term", claim: func(c *election.Claim) { c.Data = data(4, 99) }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }, want: election.DeniedLag},
 		{name: "the last holder lacks more", claim: func(c *election.Claim) { c.Candidate = "h" }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }},
-		{name: "lacks more, and a person knows", claim: func(c *election.Claim) { c.Forced = true }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }},
+		{name: "lacks more, and an operator knows", claim: func(c *election.Claim) { c.Forced = true }, local: func(l *election.Local) { l.Candidate, l.Least = false, data(5, 11) }},
 		{name: "no data in a cluster that had some", claim: func(c *election.Claim) { c.Data = data(0, 99) }, local: func(l *election.Local) { l.Candidate = false }, want: election.DeniedData},
-		{name: "no data in a cluster that never had any", state: func(s *election.State) { s.Founding = true }, claim: func(c *election.Claim) { c.Data = data(0, 0) }, local: func(l *election.Local) { l.Data = data(0, 0) }},
+		{name: "no data in a cluster that never had any", state: func(s *election.State) { s.Bootstrapping = true }, claim: func(c *election.Claim) { c.Data = data(0, 0) }, local: func(l *election.Local) { l.Data = data(0, 0) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			st, local := member(), full
@@ -131,8 +131,8 @@ func TestFounderVote(t *testing.T) {
 		{name: "granted"},
 		{name: "has a cluster", state: member(), want: election.DeniedForeign},
 		{name: "not one of the voters", claim: func(c *election.Claim) { c.Roster = roster(0, 1, "x", "y") }, want: election.DeniedNotVoter},
-		{name: "paused", local: election.Local{Founder: "x", Paused: true}, want: election.DeniedPaused},
-		{name: "would choose another", local: election.Local{Founder: "y"}, want: election.DeniedChoice},
+		{name: "paused", local: election.Local{BootstrapNode: "x", Paused: true}, want: election.DeniedPaused},
+		{name: "would choose another", local: election.Local{BootstrapNode: "y"}, want: election.DeniedChoice},
 		{name: "its view is not complete", local: election.Local{Known: true}, want: election.DeniedChoice},
 		{name: "gave its word", state: election.State{Vote: "y"}, now: election.BootstrapFor - 1, want: election.DeniedVoted},
 		{name: "gave its word long ago", state: election.State{Vote: "y"}, now: election.BootstrapFor},
@@ -140,12 +140,12 @@ func TestFounderVote(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := election.New("v", tt.state, 0)
-			c := election.Claim{ClusterID: "new", Term: 1, Candidate: "x", Roster: roster(0, 1, "v", "x", "y"), Founding: true}
+			c := election.Claim{ClusterID: "new", Term: 1, Candidate: "x", Roster: roster(0, 1, "v", "x", "y"), Bootstrapping: true}
 			if tt.claim != nil {
 				tt.claim(&c)
 			}
 			if tt.local == (election.Local{}) {
-				tt.local.Founder = "x"
+				tt.local.BootstrapNode = "x"
 			}
 			got := e.Step(tt.now, c, tt.local)[0].Message.(election.ClaimReply)
 			if got.Denied != tt.want || got.Granted != (tt.want == "") {
@@ -195,7 +195,7 @@ func TestVotedAtEndsWithTheLease(t *testing.T) {
 	}
 }
 
-// After a handover the history of the old primary creeps on with signs of life, so a
+// After a handover the history of the old primary creeps on with heartbeats, so a
 // voter may have a little more than the successor had when it claimed. It has every
 // acknowledged write all the same.
 func TestVoteAfterAHandover(t *testing.T) {

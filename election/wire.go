@@ -38,17 +38,17 @@ type wireRoster struct {
 }
 
 type wireRenew struct {
-	Tag        string     `json:"t"`
-	ClusterID  string     `json:"c"`
-	Term       Term       `json:"e"`
-	Holder     NodeID     `json:"h"`
-	Sent       Time       `json:"s"`
-	Founding   bool       `json:"b,omitempty"`
-	Roster     wireRoster `json:"r"`
-	Voters     []int      `json:"i,omitempty"` // successors, as places in the roster
-	Successors []NodeID   `json:"u,omitempty"` // successors, when one is no voter
-	Primary    string     `json:"p,omitempty"`
-	Note       []byte     `json:"n,omitempty"`
+	Tag           string     `json:"t"`
+	ClusterID     string     `json:"c"`
+	Term          Term       `json:"e"`
+	Holder        NodeID     `json:"h"`
+	Sent          Time       `json:"s"`
+	Bootstrapping bool       `json:"b,omitempty"`
+	Roster        wireRoster `json:"r"`
+	Voters        []int      `json:"i,omitempty"` // successors, as places in the roster
+	Successors    []NodeID   `json:"u,omitempty"` // successors, when one is no voter
+	Primary       string     `json:"p,omitempty"`
+	Note          []byte     `json:"n,omitempty"`
 }
 
 type wireRenewReply struct {
@@ -61,24 +61,24 @@ type wireRenewReply struct {
 	RosterTerm    Term   `json:"k"`
 	RosterVersion uint64 `json:"v"`
 	Unreachable   bool   `json:"u,omitempty"`
-	Founding      bool   `json:"b,omitempty"`
+	Bootstrapping bool   `json:"b,omitempty"`
 }
 
 type wireClaim struct {
-	Tag        string     `json:"t"`
-	ClusterID  string     `json:"c"`
-	Term       Term       `json:"e"`
-	Candidate  NodeID     `json:"h"`
-	Sent       Time       `json:"s"`
-	Roster     wireRoster `json:"r"`
-	DataTerm   Term       `json:"d"`
-	Offset     int64      `json:"o"`
-	HolderTerm Term       `json:"l"`
-	Released   bool       `json:"q,omitempty"`
-	Holding    bool       `json:"w,omitempty"`
-	Fenced     Term       `json:"z,omitempty"`
-	Founding   bool       `json:"b,omitempty"`
-	Forced     bool       `json:"u,omitempty"`
+	Tag           string     `json:"t"`
+	ClusterID     string     `json:"c"`
+	Term          Term       `json:"e"`
+	Candidate     NodeID     `json:"h"`
+	Sent          Time       `json:"s"`
+	Roster        wireRoster `json:"r"`
+	DataTerm      Term       `json:"d"`
+	Offset        int64      `json:"o"`
+	HolderTerm    Term       `json:"l"`
+	Released      bool       `json:"q,omitempty"`
+	Holding       bool       `json:"w,omitempty"`
+	Fenced        Term       `json:"z,omitempty"`
+	Bootstrapping bool       `json:"b,omitempty"`
+	Forced        bool       `json:"u,omitempty"`
 }
 
 type wireClaimReply struct {
@@ -116,21 +116,21 @@ func Encode(m Message) ([]byte, error) {
 	case Renew:
 		w := wireRenew{
 			Tag: string(tagRenew), ClusterID: m.ClusterID, Term: m.Term, Holder: m.Holder, Sent: m.Sent,
-			Founding: m.Founding, Roster: toWire(m.Roster), Primary: m.Primary, Note: m.Note,
+			Bootstrapping: m.Bootstrapping, Roster: toWire(m.Roster), Primary: m.Primary, Note: m.Note,
 		}
 		w.Voters, w.Successors = places(m.Roster, m.Successors)
 		return json.Marshal(w)
 	case RenewReply:
 		return json.Marshal(wireRenewReply{
 			Tag: string(tagRenewReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
-			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable, Founding: m.Founding,
+			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable, Bootstrapping: m.Bootstrapping,
 		})
 	case Claim:
 		return json.Marshal(wireClaim{
 			Tag: string(tagClaim), ClusterID: m.ClusterID, Term: m.Term, Candidate: m.Candidate, Sent: m.Sent,
 			Roster: toWire(m.Roster), DataTerm: m.Data.Term, Offset: m.Data.Offset,
 			HolderTerm: m.HolderTerm, Released: m.Released, Holding: m.Holding,
-			Fenced: m.Fenced, Founding: m.Founding, Forced: m.Forced,
+			Fenced: m.Fenced, Bootstrapping: m.Bootstrapping, Forced: m.Forced,
 		})
 	case ClaimReply:
 		w := wireClaimReply{
@@ -180,7 +180,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		err := strict(b, &w)
 		return RenewReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
-			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable, Founding: w.Founding,
+			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable, Bootstrapping: w.Bootstrapping,
 		}, err
 	case tagClaim:
 		var w wireClaim
@@ -191,7 +191,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		return Claim{
 			ClusterID: w.ClusterID, Term: w.Term, Candidate: w.Candidate, Sent: w.Sent, Roster: r,
 			Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Released: w.Released,
-			Holding: w.Holding, Fenced: w.Fenced, Founding: w.Founding, Forced: w.Forced,
+			Holding: w.Holding, Fenced: w.Fenced, Bootstrapping: w.Bootstrapping, Forced: w.Forced,
 		}, err
 	case tagClaimReply:
 		var w wireClaimReply
@@ -270,7 +270,7 @@ func (w wireRenew) message() (Message, error) {
 		return nil, err
 	}
 	m := Renew{
-		ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Sent: w.Sent, Founding: w.Founding, Roster: r,
+		ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Sent: w.Sent, Bootstrapping: w.Bootstrapping, Roster: r,
 		Successors: w.Successors, Primary: w.Primary, Note: w.Note,
 	}
 	if len(w.Voters) > 0 && len(w.Successors) > 0 {

@@ -50,7 +50,7 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 		pf.tellSentinel(l, action, then)
 	case reconcile.CheckInSync, reconcile.CheckRecorded, reconcile.StopWrites, reconcile.AwaitOffset:
 		pf.stepHandover(l, action, then)
-	case reconcile.Found, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
+	case reconcile.Bootstrap, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
 		pf.changeElection(l, action, then)
 	case reconcile.FenceRemote:
 		term := n.rounds.cur.o.Election.Term
@@ -255,10 +255,10 @@ func (pf *performer) tellSentinel(l Lane, action reconcile.Action, then func(err
 func (pf *performer) changeElection(l Lane, action reconcile.Action, then func(error)) {
 	n := pf.n
 	switch a := action.(type) {
-	case reconcile.Found:
+	case reconcile.Bootstrap:
 		pf.afterPoll(l, then, func(local election.Local) []election.Envelope {
 			n.tell(Bootstrapping{Voters: len(a.Voters), Keys: n.redis.rec.Keys})
-			return n.ballot.e.Found(n.at, local, n.clusterID(), voters(a.Voters))
+			return n.ballot.e.Bootstrap(n.at, local, n.clusterID(), voters(a.Voters))
 		})
 	case reconcile.Claim:
 		pf.afterPoll(l, then, func(local election.Local) []election.Envelope {

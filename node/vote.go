@@ -24,11 +24,11 @@ func (n *Node) Local() election.Local {
 	r := o.Redis
 	released := o.Election.Holder == o.Self && o.Election.Released
 	local := election.Local{
-		Data:      election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
-		Known:     !r.Running || r.Known && !r.Loading,
-		Reachable: o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
-		Paused:    o.Paused,
-		Founder:   election.NodeID(reconcile.Founder(o, d)),
+		Data:          election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
+		Known:         !r.Running || r.Known && !r.Loading,
+		Reachable:     o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
+		Paused:        o.Paused,
+		BootstrapNode: election.NodeID(reconcile.BootstrapNode(o, d)),
 	}
 	acked := int64(0)
 	if released {

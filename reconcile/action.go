@@ -56,8 +56,8 @@ type (
 	// Publish has the Sentinels take the holder for the primary.
 	Publish struct{ Via string }
 
-	// Found asks every member to found the cluster with this node as primary.
-	Found struct{ Voters []Voter }
+	// Bootstrap asks every member to bootstrap the cluster with this node as primary.
+	Bootstrap struct{ Voters []Voter }
 	// Claim asks the voters for the lease.
 	Claim struct{ Why string }
 	// Release gives the lease back. Whole: nothing is wrong with the local redis-server,
@@ -115,7 +115,7 @@ func (Monitor) action()        {}
 func (TuneSentinel) action()   {}
 func (SetSentinel) action()    {}
 func (Publish) action()        {}
-func (Found) action()          {}
+func (Bootstrap) action()      {}
 func (Claim) action()          {}
 func (Release) action()        {}
 func (CheckInSync) action()    {}
@@ -160,7 +160,7 @@ func (a Monitor) String() string {
 func (TuneSentinel) String() string  { return "sentinel: set timers" }
 func (a SetSentinel) String() string { return "sentinel: set " + a.Option + " " + a.Value }
 func (a Publish) String() string     { return "sentinel: publish the primary via " + a.Via }
-func (a Found) String() string       { return "found cluster with " + ids(a.Voters) }
+func (a Bootstrap) String() string   { return "bootstrap cluster with " + ids(a.Voters) }
 func (a Claim) String() string       { return "claim lease: " + a.Why }
 func (a Release) String() string {
 	return "release lease: " + a.Why + map[bool]string{true: ", the data is whole"}[a.Whole]

@@ -62,7 +62,7 @@ func (w *world) apply(a reconcile.Action) {
 		*w.vip(a.Address) = reconcile.VIP{Address: a.Address, Replica: w.vip(a.Address).Replica, Held: true, RenewedAt: w.o.At}
 	case reconcile.StartSentinel, reconcile.StopSentinel, reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
 		w.applySentinel(a)
-	case reconcile.Found, reconcile.Claim, reconcile.Release, reconcile.FenceRemote, reconcile.SetSuccessors, reconcile.SetRoster:
+	case reconcile.Bootstrap, reconcile.Claim, reconcile.Release, reconcile.FenceRemote, reconcile.SetSuccessors, reconcile.SetRoster:
 		w.applyElection(a)
 	default:
 		w.applyRedis(a)
@@ -133,7 +133,7 @@ func (w *world) applySentinel(a reconcile.Action) {
 func (w *world) applyElection(a reconcile.Action) {
 	o, e := &w.o, &w.o.Election
 	switch a := a.(type) {
-	case reconcile.Found:
+	case reconcile.Bootstrap:
 		e.ClusterID, e.Voters = "c1", a.Voters
 		for i := range o.Members {
 			o.Members[i].ClusterID = "c1"
@@ -211,7 +211,7 @@ func TestConverges(t *testing.T) {
 			busy := false
 			for _, a := range reconcile.Plan(w.o, w.d) {
 				w.apply(a)
-				if isAny[reconcile.HoldVIP](a) || w.denies && (isAny[reconcile.Claim](a) || isAny[reconcile.Found](a) || isAny[reconcile.FenceRemote](a)) {
+				if isAny[reconcile.HoldVIP](a) || w.denies && (isAny[reconcile.Claim](a) || isAny[reconcile.Bootstrap](a) || isAny[reconcile.FenceRemote](a)) {
 					continue
 				}
 				busy = true

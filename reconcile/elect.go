@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Founder returns the member that should be the first primary: the one with the
+// BootstrapNode returns the member that should be the first primary: the one with the
 // most keys, then the lowest priority, then the lowest ID. It is empty while the
 // view is not complete: fewer members than expected, one that is not ready, or
 // one that belongs to a cluster already.
-func Founder(o Observed, d Desired) string {
+func BootstrapNode(o Observed, d Desired) string {
 	if o.Election.ClusterID != "" {
 		return ""
 	}
@@ -25,7 +25,7 @@ func Founder(o Observed, d Desired) string {
 			return ""
 		}
 		alive++
-		if m.Redis != "" && m.Priority != PriorityNever && (best == nil || founds(*m, *best) < 0) {
+		if m.Redis != "" && m.Priority != PriorityNever && (best == nil || bootstrapsBefore(*m, *best) < 0) {
 			best = m
 		}
 	}
@@ -35,7 +35,7 @@ func Founder(o Observed, d Desired) string {
 	return best.ID
 }
 
-func founds(a, b Member) int {
+func bootstrapsBefore(a, b Member) int {
 	return cmp.Or(cmp.Compare(b.Data.Keys, a.Data.Keys), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
 }
 
@@ -47,8 +47,8 @@ func (p *plan) elect() {
 	switch {
 	case e.Claiming || !p.datasetUsable() || !p.d.Redis:
 	case e.ClusterID == "":
-		if !o.Paused && again && Founder(o, p.d) == o.Self {
-			p.do(Found{Voters: p.aliveVoters()})
+		if !o.Paused && again && BootstrapNode(o, p.d) == o.Self {
+			p.do(Bootstrap{Voters: p.aliveVoters()})
 		}
 	case !p.isVoter(o.Self):
 	case o.holds():
@@ -173,7 +173,7 @@ func (p *plan) alive(id string) bool {
 	return ok && m.Alive
 }
 
-// coldStartOver: every voter has come back and said what its data is worth, or
+// coldStartOver: every voter has come back and told the version of its data, or
 // there was time enough.
 func (p *plan) coldStartOver() bool {
 	if p.o.At >= p.o.Started+ColdStart {

@@ -44,7 +44,7 @@ type Observed struct {
 	Started, FenceAfter Time
 	// Stopping since: the node is to be stopped in order.
 	Stopping bool
-	// Paused: a person has stopped all automatic changes.
+	// Paused: an operator has stopped all automatic changes.
 	Paused bool
 	// Handover is a request to move the primary; HandoverTo may be empty: the best.
 	Handover   bool
@@ -98,7 +98,7 @@ type Election struct {
 // Voter is a node of the roster.
 type Voter struct{ ID, Addr string }
 
-// Data says what a dataset is worth; the later term wins, then the offset.
+// Data is a dataset's version; the later term wins, then the offset.
 type Data struct {
 	Term   uint64
 	Offset int64
@@ -183,7 +183,7 @@ type Member struct {
 	Gossip, Redis       string // addresses; Redis empty: it runs none
 	Sentinel            string
 	Alive               bool
-	// Ready: its redis-server has loaded what it had; Data is what it is worth.
+	// Ready: its redis-server has loaded what it had; Data is its version.
 	Ready    bool
 	Data     Data
 	Priority int

@@ -223,7 +223,7 @@ func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconc
 		must(o.Election.ClusterID != "" && o.Redis.Running && !o.Redis.Loading && !o.Redis.Syncing, "without a dataset")
 		must(!o.Stopping, "by a node that stops")
 		must(!o.Paused || o.Election.Holder == o.Self, "by another node while paused")
-	case reconcile.Found:
+	case reconcile.Bootstrap:
 		must(o.Election.ClusterID == "" && !o.Paused, "although there is a cluster")
 	case reconcile.Release:
 		must(o.Election.Holder == o.Self && (drained && a.To != "" || !o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable), "of a redis-server that may write")
@@ -248,7 +248,7 @@ func letsGo(a reconcile.Action) bool {
 
 func takes(a reconcile.Action) bool {
 	switch a.(type) {
-	case reconcile.HoldVIP, reconcile.Promote, reconcile.SetMinReplicas, reconcile.Claim, reconcile.Found:
+	case reconcile.HoldVIP, reconcile.Promote, reconcile.SetMinReplicas, reconcile.Claim, reconcile.Bootstrap:
 		return true
 	}
 	return false
@@ -272,7 +272,7 @@ func conflicts(a, b reconcile.Action) bool {
 		d, ok := b.(reconcile.DropVIP)
 		return ok && addressOf(d) == addressOf(a)
 	case reconcile.Promote:
-		return isAny[reconcile.Follow](b) || isAny[reconcile.FenceRedis](b) || isAny[reconcile.SetMinReplicas](b) || isAny[reconcile.Found](b)
+		return isAny[reconcile.Follow](b) || isAny[reconcile.FenceRedis](b) || isAny[reconcile.SetMinReplicas](b) || isAny[reconcile.Bootstrap](b)
 	case reconcile.SetMinReplicas:
 		return isAny[reconcile.FenceRedis](b) || isAny[reconcile.Follow](b)
 	case reconcile.StartRedis:
@@ -346,7 +346,7 @@ func TestNothingKnown(t *testing.T) {
 	if len(plan) != 1 || plan[0] != (reconcile.StartRedis{}) {
 		t.Errorf("planned %v from nothing, want only redis-server started", plan)
 	}
-	if reconcile.Stopped(reconcile.Observed{}) || reconcile.Founder(reconcile.Observed{}, reconcile.Desired{}) != "" {
+	if reconcile.Stopped(reconcile.Observed{}) || reconcile.BootstrapNode(reconcile.Observed{}, reconcile.Desired{}) != "" {
 		t.Error("nothing is stopped, and nobody founds")
 	}
 }

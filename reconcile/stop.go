@@ -2,7 +2,7 @@ package reconcile
 
 import "slices"
 
-// CannotStay: a primary here is to move, whether a person asked for it or not. This
+// CannotStay: a primary here is to move, whether an operator asked for it or not. This
 // node stops, it is to run no redis-server any more, or its redis-server refuses
 // writes because it cannot write to its disk.
 func CannotStay(o Observed, d Desired) bool {

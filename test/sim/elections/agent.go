@@ -142,7 +142,7 @@ func (a *agent) reachable(now election.Time) bool {
 func (a *agent) localNow(now election.Time) election.Local {
 	r := a.h.redis
 	return election.Local{
-		Data: r.data, Known: r.up, Candidate: true, Reachable: a.reachable(now), Founder: a.founder(),
+		Data: r.data, Known: r.up, Candidate: true, Reachable: a.reachable(now), BootstrapNode: a.bootstrapNode(),
 	}
 }
 
@@ -264,8 +264,8 @@ func (a *agent) release(now election.Time, why string) []election.Envelope {
 	return a.e.Release(now, why)
 }
 
-// founder is whom this node would have found the cluster, or nobody.
-func (a *agent) founder() election.NodeID {
+// bootstrap node is whom this node would have bootstrap the cluster, or nobody.
+func (a *agent) bootstrapNode() election.NodeID {
 	seen := a.seen()
 	if len(seen) < a.h.w.f.expect {
 		return ""
@@ -273,7 +273,7 @@ func (a *agent) founder() election.NodeID {
 	return slices.MinFunc(seen, func(x, y *host) int { return x.i - y.i }).id
 }
 
-// seen are the nodes that a founder would take; the view differs from node to
+// seen are the nodes that a bootstrap node would take; the view differs from node to
 // node while there are faults.
 func (a *agent) seen() []*host {
 	var seen []*host

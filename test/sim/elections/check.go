@@ -117,7 +117,7 @@ func (c *checker) voted(a *agent, m election.Claim, r election.ClaimReply, local
 	if c.votedFor[t] == nil {
 		c.votedFor[t] = map[election.NodeID]bool{}
 	}
-	best := m.Holding || m.Founding || local.Data.Compare(m.Data) <= 0
+	best := m.Holding || m.Bootstrapping || local.Data.Compare(m.Data) <= 0
 	c.votedFor[t][a.h.id] = c.votedFor[t][a.h.id] || best
 }
 
@@ -138,7 +138,7 @@ func (c *checker) claimed(a *agent, v election.View, fenced election.Term) {
 func (c *checker) sent(a *agent, env election.Envelope, said time.Duration) {
 	switch m := env.Message.(type) {
 	case election.Claim:
-		c.vote(termOf{m.ClusterID, m.Term}, a.h.id, m.Candidate, m.Founding)
+		c.vote(termOf{m.ClusterID, m.Term}, a.h.id, m.Candidate, m.Bootstrapping)
 	case election.RenewReply:
 		if m.Granted {
 			c.grants[a.h.id] = granted{to: env.To, until: said + time.Duration(float64(election.Lease)/a.h.rate)}
@@ -152,8 +152,8 @@ func (c *checker) sent(a *agent, env election.Envelope, said time.Duration) {
 }
 
 // vote: a node votes once a term, whatever happened to its agent.
-func (c *checker) vote(t termOf, voter, to election.NodeID, founding bool) {
-	if founding {
+func (c *checker) vote(t termOf, voter, to election.NodeID, bootstrap bool) {
+	if bootstrap {
 		return
 	}
 	v := voteOf{t, voter}
@@ -182,7 +182,7 @@ func (c *checker) hasMajority(h *host) bool {
 		return false
 	}
 	v := h.agent.e.View(h.local())
-	if v.Holder != h.id || v.Released || v.Founding || len(v.Roster.Voters) < 2 {
+	if v.Holder != h.id || v.Released || v.Bootstrapping || len(v.Roster.Voters) < 2 {
 		return false
 	}
 	n := 0

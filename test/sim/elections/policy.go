@@ -18,7 +18,7 @@ func (a *agent) decide(now election.Time) []election.Envelope {
 	r := &a.h.redis
 	owner := v.Holder == a.h.id && !v.Released && v.ClusterID != ""
 	if v.Holder == a.h.id && v.HolderTerm == 1 && r.data.Term == 0 {
-		r.data.Term = 1 // what the founder has, be it nothing, is the cluster's data
+		r.data.Term = 1 // what the bootstrap node has, be it nothing, is the cluster's data
 	}
 	switch {
 	case owner && (!r.up || r.primaryOf != 0 && r.primaryOf > v.HolderTerm):
@@ -184,7 +184,7 @@ func (a *agent) remoteFence(now election.Time, v election.View) {
 }
 
 func (a *agent) found(now election.Time) []election.Envelope {
-	if now < a.nextClaim || a.founder() != a.h.id {
+	if now < a.nextClaim || a.bootstrapNode() != a.h.id {
 		return nil
 	}
 	var voters []election.Voter
@@ -197,6 +197,6 @@ func (a *agent) found(now election.Time) []election.Envelope {
 	a.attempt++
 	a.nextClaim = now + 100*ms + a.h.w.upTo(500*ms)
 	local := a.localNow(now)
-	local.Founder = a.h.id
-	return a.e.Found(now, local, fmt.Sprintf("%s/%d/%d", a.h.id, a.attempt, a.h.w.now), voters)
+	local.BootstrapNode = a.h.id
+	return a.e.Bootstrap(now, local, fmt.Sprintf("%s/%d/%d", a.h.id, a.attempt, a.h.w.now), voters)
 }

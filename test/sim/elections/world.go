@@ -29,7 +29,7 @@ type Result struct {
 	Denied                                                      map[election.Denied]int
 	// Settled is how long after the last fault there was a holder for good.
 	Settled time.Duration
-	// Stuck: two foundings stopped one another, as they must; a person decides.
+	// Stuck: two bootstraps stopped one another, as they must; an operator decides.
 	Stuck bool
 	Err   error
 }
@@ -63,7 +63,7 @@ type faults struct {
 	power, redis       int
 	mend               time.Duration // how long a fault lasts
 	changes, churn     bool          // switchovers and changes of the roster, many
-	early              bool          // no time to found the cluster in peace
+	early              bool          // no time to bootstrap the cluster in peace
 	slowDisk           bool
 	blurred            bool // no two nodes see the same others
 }
@@ -187,7 +187,7 @@ func (w *world) profile() faults {
 		f.link, f.isolate, f.crash, f.power, f.mend = 20, 50, 20, 10, 1500*ms
 		f.changes, f.churn = true, true
 		often(300*ms, 2000*ms)
-	case 4: // founding, over and over in trouble
+	case 4: // bootstrap, over and over in trouble
 		f.link, f.isolate, f.crash, f.power, f.mend = 40, 20, 30, 10, 3*time.Second
 		f.blurred, f.early = true, true
 		often(20*ms, 400*ms)
@@ -359,7 +359,7 @@ func (w *world) loseOne() {
 		if r.Has(gone.id) {
 			n--
 		}
-		if h != gone && (h.disk.ClusterID == "" || h.disk.Founding || h.redis.data.Term == 0) || n < r.Majority() {
+		if h != gone && (h.disk.ClusterID == "" || h.disk.Bootstrapping || h.redis.data.Term == 0) || n < r.Majority() {
 			return
 		}
 	}

@@ -18,9 +18,9 @@ type checker struct {
 	// segments are the histories there are: one for each promotion.
 	segments []history
 	// maxTerm is the highest term under which writes were accepted.
-	maxTerm   uint64
-	letInTerm uint64
-	foundings int
+	maxTerm    uint64
+	letInTerm  uint64
+	bootstraps int
 	// handed: the lease was given back by a handover, and nobody was promoted since.
 	// spoilt is how many hosts had lost power, and redis-servers ended or stood still,
 	// when it began.
@@ -28,7 +28,7 @@ type checker struct {
 	spoilt int
 	// votes is whom each voted for last: to be asked again changes nothing.
 	votes    [most]vote
-	forcedAt time.Duration // when a person forced a claim last
+	forcedAt time.Duration // when an operator forced a claim last
 }
 
 // history is what was acknowledged in a segment.
@@ -345,10 +345,10 @@ func (c *checker) letIn(h *host, term uint64) {
 	c.handed = false
 }
 
-// forced: a person has just forced a failover, and accepted that data is lost.
+// forced: an operator has just forced a failover, and accepted that data is lost.
 func (c *checker) forced() bool { return c.forcedAt > 0 && c.w.now < c.forcedAt+forcedFor }
 
-// lacks: S2. A dataset with nothing in it is let in by nobody but a person once there was
+// lacks: S2. A dataset with nothing in it is let in by nobody but an operator once there was
 // some; and after a power loss what most hosts have on their disks is not left behind, but
 // for what a record may be older than its dataset.
 func (c *checker) lacks(h *host) {
@@ -410,7 +410,7 @@ func (c *checker) known(a *agent, m election.Claim) (d dataset, slack int64) {
 	if c.w.trace != nil {
 		c.w.logf("%s votes for %s with %v, has %+v (at %d of %d)", h.id, m.Candidate, m.Data, a.n.Local(), info.Offset+r.shift, r.pos)
 	}
-	if m.Holding || m.Founding || m.Forced {
+	if m.Holding || m.Bootstrapping || m.Forced {
 		return dataset{}, 0
 	}
 	if d := c.answersFor(h, o); d.valid {

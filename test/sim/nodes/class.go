@@ -50,7 +50,7 @@ const (
 	Joins
 	// Moves: a host returns from a reboot with other addresses.
 	Moves
-	// Forced: a person forces a failover, and leaves out voters only where none of them has
+	// Forced: an operator forces a failover, and leaves out voters only where none of them has
 	// heard of a later term.
 	Forced
 	// LeaveOut: also where one has.

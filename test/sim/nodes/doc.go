@@ -18,7 +18,7 @@
 //
 // Everything follows from a seed, so a failure is repeated by its number. The package
 // does no input or output and reads no clock; only tests use it. Package elections plays the
-// election alone, and nastier: foundings and changing rosters.
+// election alone, and nastier: bootstraps and changing rosters.
 //
 // # What the models assume
 //
@@ -96,7 +96,7 @@
 // to its new address by themselves; a script that is killed; connections that a
 // client's changes of users close. Without the class of flush a full copy is done in one
 // step and the replica keeps what it had until then; without the class of everysec the disk
-// has what was there when the agent last wrote its record. A person who repeats what he asks
+// has what was there when the agent last wrote its record. An operator who repeats what he asks
 // for is: he resumes a paused cluster at one node after the other.
 //
 // # What the checker leaves out
@@ -116,7 +116,7 @@
 //   - A dataset after a power loss ("all hosts lose power": the last second or two), until its
 //     record was written anew and synced; and see the classes of blackout.
 //   - A host that stood still and goes on: 150 ms.
-//   - With max_lag_on_failover nobody may be left to become primary by himself; a person
-//     decides (Result.Waits), as where a founder gave the lease back before it was ever
+//   - With max_lag_on_failover nobody may be left to become primary by himself; an operator
+//     decides (Result.Waits), as where a bootstrap node gave the lease back before it was ever
 //     primary (Result.Barren). How much a failover loses under a limit is not checked.
 package nodes

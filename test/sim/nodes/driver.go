@@ -78,8 +78,8 @@ var vipNames = [2]string{"primary", "replica"}
 
 func (w *world) clusterID(h *host) func() string {
 	return func() string {
-		w.check.foundings++
-		return h.id + strconv.Itoa(w.check.foundings%64)
+		w.check.bootstraps++
+		return h.id + strconv.Itoa(w.check.bootstraps%64)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// force is a person who makes this node the primary, and accepts that data is lost. With
+// force is an operator who makes this node the primary, and accepts that data is lost. With
 // leaveOut the voters that are away no longer count.
 func (a *agent) force(leaveOut bool) {
 	h, w := a.h, a.h.w

@@ -38,7 +38,7 @@ type host struct {
 	stands                 bool
 	stoodAt, lost, resumed time.Duration
 	moved                  int  // how often its addresses changed
-	away                   bool // a person has left it out: it is down until the faults are over
+	away                   bool // an operator has left it out: it is down until the faults are over
 	// keeps is the data that it had when it gave a lease back whole, or as a primary that
 	// crashed: see checker.asked.
 	keeps kept

@@ -28,12 +28,12 @@ type Result struct {
 	Ends int
 	// Late counts what let writes in after its agent had died.
 	Late int
-	// Barren: a founder gave the lease back before it was ever primary, so nobody has
-	// data and nobody may claim; a person decides.
+	// Barren: a bootstrap node gave the lease back before it was ever primary, so nobody has
+	// data and nobody may claim; an operator decides.
 	Barren bool
 	// Classes were played.
 	Classes Class
-	// Waits: with a limit on what may be lost, a person decides.
+	// Waits: with a limit on what may be lost, an operator decides.
 	Waits            int
 	Virtual, Settled time.Duration
 	Err              error

@@ -461,7 +461,7 @@ func (w *world) person() {
 		if leaveOut && !w.has(LeaveOut) && w.knowsLater(keep) {
 			return
 		}
-		w.logf("%s: a person forces a failover, leaving out %v", keep.id, leaveOut)
+		w.logf("%s: an operator forces a failover, leaving out %v", keep.id, leaveOut)
 		a.force(leaveOut)
 	})
 }

@@ -154,7 +154,7 @@ func (s *Scenario) actionsOf(w *world, i int, out []action) []action {
 	if w.left.Freezes > 0 {
 		one(freeze, 0)
 	}
-	if v.ClusterID == "" && w.left.Foundings > 0 && !v.Claiming {
+	if v.ClusterID == "" && w.left.Bootstraps > 0 && !v.Claiming {
 		for k, f := range s.Founders {
 			if f.By == s.ids[i] {
 				one(found, k)
@@ -343,8 +343,8 @@ func (s *Scenario) ask(c *world, n *node, a action, now election.Time, local ele
 		if a.kind == double {
 			c.left.Doubles--
 		}
-		if m, is := a.letter.m.(election.Claim); is && m.Founding {
-			local.Founder = m.Candidate // views differ, so anybody may be agreed with
+		if m, is := a.letter.m.(election.Claim); is && m.Bootstrapping {
+			local.BootstrapNode = m.Candidate // views differ, so anybody may be agreed with
 		}
 		out = n.e.Step(now, a.letter.m, local)
 		s.copyData(c, n, a.letter, out)
@@ -377,15 +377,15 @@ func (s *Scenario) ask(c *world, n *node, a action, now election.Time, local ele
 		}
 		out = n.e.Tick(now, s.ids)
 	case found:
-		c.left.Foundings--
+		c.left.Bootstraps--
 		f := s.Founders[a.arg]
-		local.Founder = f.By
+		local.BootstrapNode = f.By
 		var voters []election.Voter
 		for _, id := range f.Voters {
 			voters = append(voters, election.Voter{ID: id})
 		}
 		n.wordTo, n.wordAt = f.By, now
-		out = n.e.Found(now, local, fmt.Sprintf("%s%d", f.By, c.left.Foundings), voters)
+		out = n.e.Bootstrap(now, local, fmt.Sprintf("%s%d", f.By, c.left.Bootstraps), voters)
 	}
 	return out, true
 }

@@ -12,7 +12,7 @@ import (
 func (s *Scenario) untold(c *world, r election.Roster) bool {
 	n := 0
 	for i, id := range s.ids {
-		if d := c.nodes[i].disk; r.Has(id) && !d.Founding && d.HolderTerm > 0 {
+		if d := c.nodes[i].disk; r.Has(id) && !d.Bootstrapping && d.HolderTerm > 0 {
 			n++
 		}
 	}
@@ -24,15 +24,15 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 	self := s.ids[a.node]
 	switch m := env.Message.(type) {
 	case election.Claim:
-		if !m.Founding {
+		if !m.Bootstrapping {
 			return s.once(c, a.node, m.Term, self)
 		}
 	case election.ClaimReply:
 		asked, is := a.letter.m.(election.Claim)
-		if m.Granted && is && asked.Founding {
+		if m.Granted && is && asked.Bootstrapping {
 			c.ghost.words[slices.Index(s.ids, asked.Candidate)] |= 1 << a.node
 		}
-		if !m.Granted || !is || asked.Founding {
+		if !m.Granted || !is || asked.Bootstrapping {
 			return nil
 		}
 		full := !local.Candidate || c.nodes[a.node].data.Compare(asked.Data) <= 0
@@ -42,15 +42,15 @@ func (s *Scenario) said(c *world, a action, env election.Envelope, local electio
 		}
 		return s.once(c, a.node, m.Term, asked.Candidate)
 	case election.Release:
-		if v := c.nodes[a.node].e.View(c.clock(s, a.node)); v.Holder == m.Holder && v.HolderTerm == m.Term && !s.founding(m.Term) {
+		if v := c.nodes[a.node].e.View(c.clock(s, a.node)); v.Holder == m.Holder && v.HolderTerm == m.Term && !s.bootstrapping(m.Term) {
 			c.ghost.released |= 1 << m.Term
 		}
 	}
 	return nil
 }
 
-// founding: of term 1 each cluster that is founded has its own.
-func (s *Scenario) founding(t election.Term) bool { return len(s.Founders) > 0 && t == 1 }
+// bootstrap: of term 1 each cluster that is founded has its own.
+func (s *Scenario) bootstrapping(t election.Term) bool { return len(s.Founders) > 0 && t == 1 }
 
 // once: a node votes once in a term, whatever happens to its agent.
 func (s *Scenario) once(c *world, i int, t election.Term, to election.NodeID) error {
@@ -122,7 +122,7 @@ func (s *Scenario) won(c *world, i int) error {
 		return nil
 	}
 	g := &c.ghost
-	if s.founding(st.HolderTerm) {
+	if s.bootstrapping(st.HolderTerm) {
 		return s.founded(c, i)
 	}
 	switch by := int(g.winner[st.HolderTerm]) - 1; {

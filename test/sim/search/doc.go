@@ -30,7 +30,7 @@
 //	  a release               95 380      312 278     17
 //	  a fence and a crash    325 740      977 464     23
 //	  a change of two voters  90 596      328 647     18
-//	  two founders             8 456       28 874     15
+//	  two bootstrap nodes             8 456       28 874     15
 //	4 nodes, a claim          10 072       35 254     17
 //	5 nodes, a claim          99 280      376 089     21
 //

@@ -30,7 +30,7 @@ func (n *node) promises(s *Scenario, a action, out []election.Envelope, now elec
 	case election.Claim:
 		switch {
 		case len(out) == 0 || !out[0].Message.(election.ClaimReply).Granted:
-		case m.Founding:
+		case m.Bootstrapping:
 			return n.promised(s, a, m.Candidate, now)
 		default:
 			return n.voted(s, a, m, now, leased)
@@ -64,7 +64,7 @@ func (n *node) voted(s *Scenario, a action, m election.Claim, now election.Time,
 	return nil
 }
 
-// promised: a word is given to one founder for BootstrapFor, by who has no cluster.
+// promised: a word is given to one bootstrap node for BootstrapFor, by who has no cluster.
 func (n *node) promised(s *Scenario, a action, to election.NodeID, now election.Time) error {
 	id := s.ids[a.node]
 	switch {
@@ -77,7 +77,7 @@ func (n *node) promised(s *Scenario, a action, to election.NodeID, now election.
 	return nil
 }
 
-// renewed: not what is known to have been given back, nor for a founder that did not get
+// renewed: not what is known to have been given back, nor for a bootstrap node that did not get
 // this node's word while another has it.
 func (n *node) renewed(s *Scenario, a action, m election.Renew, now election.Time) error {
 	id := s.ids[a.node]

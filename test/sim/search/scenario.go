@@ -15,7 +15,7 @@ type Scenario struct {
 	// Nodes are all, a first; the first Voters of them are the roster of a's term 1, the
 	// others have no cluster. With Founders nobody has one.
 	Nodes, Voters int
-	Founders      []Founding
+	Founders      []Bootstrapping
 	// Rates are how fast clocks go, in thousandths; all 1000 when empty.
 	Rates []int
 	// Terms is the highest term, Letters how many may be under way before one must come
@@ -36,8 +36,8 @@ type Scenario struct {
 	renamings []renaming
 }
 
-// Founding is one attempt to found a cluster.
-type Founding struct {
+// Bootstrapping is one attempt to found a cluster.
+type Bootstrapping struct {
 	By     election.NodeID
 	Voters []election.NodeID
 }
@@ -128,7 +128,7 @@ func (s *Scenario) permute(order []int, k int) {
 }
 
 // interchangeable: i and k begin alike. The holder of the first term is like nobody,
-// and neither are founders, who name their clusters.
+// and neither are bootstrap nodes, who name their clusters.
 func (s *Scenario) interchangeable(i, k int) bool {
 	if i == k {
 		return true

@@ -50,7 +50,7 @@ type node struct {
 	voteTo   election.NodeID
 	voteTerm election.Term
 	voteAt   election.Time
-	// The founder it gave its word to, and when.
+	// The bootstrap node it gave its word to, and when.
 	wordTo election.NodeID
 	wordAt election.Time
 
@@ -72,7 +72,7 @@ type path struct {
 
 // Budget is how much may still happen of what could happen for ever.
 type Budget struct {
-	Doubles, Crashes, Freezes, Fences, Changes, Releases, Waits, Deaths, Writes, Claims, Foundings, Beats int8
+	Doubles, Crashes, Freezes, Fences, Changes, Releases, Waits, Deaths, Writes, Claims, Bootstraps, Beats int8
 }
 
 // ghost is what nobody in the system remembers, and the properties speak of.
@@ -80,7 +80,7 @@ type ghost struct {
 	vote     [mostTerms][mostNodes]int8 // whom a node said it voted for, counted from 1
 	winner   [mostTerms]int8            // counted from 1
 	enough   [mostTerms]uint8           // voters of this term that had no more data than the winner
-	words    [mostNodes]uint8           // who gave its word to this founder
+	words    [mostNodes]uint8           // who gave its word to this bootstrap node
 	released uint8                      // terms given back, a bit each
 	lease    int8                       // the highest term whose lease ran
 }
@@ -165,9 +165,9 @@ func (w *world) sumAs(s *Scenario, p int) uint64 {
 		}
 		b = append(b, as.name(g.winner[t]), set)
 	}
-	b = append(append(b, g.words[:]...), g.released, byte(g.lease)) // founders are not exchanged
+	b = append(append(b, g.words[:]...), g.released, byte(g.lease)) // bootstrap nodes are not exchanged
 	l := w.left
-	for _, n := range []int8{l.Doubles, l.Crashes, l.Freezes, l.Fences, l.Changes, l.Releases, l.Waits, l.Deaths, l.Writes, l.Claims, l.Foundings, l.Beats} {
+	for _, n := range []int8{l.Doubles, l.Crashes, l.Freezes, l.Fences, l.Changes, l.Releases, l.Waits, l.Deaths, l.Writes, l.Claims, l.Bootstraps, l.Beats} {
 		b = append(b, byte(n))
 	}
 	return maphash.Bytes(seed, b)
