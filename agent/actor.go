@@ -14,9 +14,9 @@ import (
 	"github.com/redisd/redisd/supervisor"
 )
 
-// actor carries actions out: on redis-server, redis-sentinel, their processes, and the
-// floating addresses. It decides nothing, and tells what it did through the journal: a write
-// to a log that hangs must keep nobody from acting.
+// actor carries actions out: on redis-server, redis-sentinel, their processes, and the floating
+// addresses. It decides nothing, and tells what it did through the journal: a write to a log that
+// hangs must keep nobody from acting.
 type actor struct {
 	*site
 	files    *files
@@ -30,8 +30,8 @@ type actor struct {
 	quorum   func() int // of the voters
 }
 
-// stopGrace is how long a process may take to stop: redis-server saves its data, and with
-// many GiB that takes minutes.
+// stopGrace is how long a process may take to stop: redis-server saves its data, and with many GiB
+// that takes minutes.
 const stopGrace = 5 * time.Minute
 
 // perform carries out one action, and says how that went.
@@ -69,8 +69,8 @@ func (a *actor) perform(parent context.Context, do node.Do) node.Done {
 	return done
 }
 
-// fence takes the right to write from redis-server. What the agent before this one asked for
-// must not lift it again.
+// fence takes the right to write from redis-server. What the agent before this one asked for must
+// not lift it again.
 func (a *actor) fence(ctx context.Context, act node.Fence, done *node.Done) {
 	if act.CloseStale {
 		if done.Err = a.server.CloseOthers(ctx); done.Err != nil {
@@ -134,8 +134,8 @@ func (a *actor) fenceRemote(ctx context.Context, addr string) error {
 	return nil
 }
 
-// endProcess asks a process to end and returns at once: a redis-server that saves its data
-// must not hold up the rounds. Or it ends it for good.
+// endProcess asks a process to end and returns at once: a redis-server that saves its data must not
+// hold up the rounds. Or it ends it for good.
 func (a *actor) endProcess(ctx context.Context, action fmt.Stringer) error {
 	switch act := action.(type) {
 	case reconcile.StopRedis:
@@ -172,8 +172,8 @@ func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
 	return nil
 }
 
-// checkOwner looks, beside everything else, whether somebody else answers for an address
-// that was just taken: taking it must not wait, but an operator must know.
+// checkOwner looks, beside everything else, whether somebody else answers for an address that was
+// just taken: taking it must not wait, but an operator must know.
 func (a *actor) checkOwner(ctx context.Context, address string) {
 	a.talk.beside(func() {
 		other, err := a.vips.probe(ctx, address)
@@ -215,8 +215,8 @@ func (a *actor) tellSentinel(ctx context.Context, action fmt.Stringer) error {
 	return nil
 }
 
-// monitor sets the local Sentinel up anew for a primary it does not know, or has wrong and
-// did not correct.
+// monitor sets the local Sentinel up anew for a primary it does not know, or has wrong and did not
+// correct.
 func (a *actor) monitor(ctx context.Context, act reconcile.Monitor) error {
 	addr, err := netip.ParseAddrPort(act.Primary)
 	if err != nil {

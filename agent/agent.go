@@ -23,8 +23,8 @@ import (
 
 // Options is what an agent is made of. All fields are required.
 type Options struct {
-	// Config is loaded, resolved and valid. It was read from ConfigPath or, with
-	// LastGood, from the copy of what that file held when it last worked.
+	// Config is loaded, resolved and valid. It was read from ConfigPath or, with LastGood, from the
+	// copy of what that file held when it last worked.
 	Config     config.Config
 	ConfigPath string
 	LastGood   bool
@@ -52,8 +52,8 @@ type Agent struct {
 	voters      []election.Voter // that this node's disk remembers
 }
 
-// New prepares an agent: it reads the secret and this node's state, and takes over what an
-// earlier agent left running. Nothing is started yet.
+// New prepares an agent: it reads the secret and this node's state, and takes over what an earlier
+// agent left running. Nothing is started yet.
 func New(o Options) (*Agent, error) {
 	cfg := o.Config
 	sec, err := secret.Load(cfg.Cluster.SecretFile)
@@ -157,8 +157,8 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	a.journal.alive = func() { alive.alive(d.observe()) }
 }
 
-// Run runs the agent until ctx ends, in which case it leaves Redis running for the next
-// agent, or until Stop was called and the node has stopped.
+// Run runs the agent until ctx ends, in which case it leaves Redis running for the next agent, or
+// until Stop was called and the node has stopped.
 func (a *Agent) Run(ctx context.Context) error {
 	cfg, d := a.cfg.Load(), a.driver
 	if err := a.vips.set(cfg.VIPs, a.log); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/redisd/redisd/supervisor"
 )
 
-// An agent whose redis-server takes connections and answers nothing ends all the same when
-// it is told to: each poll that times out finds the next one due.
+// An agent whose redis-server takes connections and answers nothing ends all the same when it is
+// told to: each poll that times out finds the next one due.
 func TestEndsWhilePollsTimeOut(t *testing.T) {
 	dir := t.TempDir()
 	addr := netip.AddrFrom4([4]byte{127, 79, byte(os.Getpid()), 1})

@@ -15,8 +15,8 @@ import (
 // SocketName is the name of the local socket in the node's run directory.
 const SocketName = "redisd.sock"
 
-// api answers the commands on this host over a local socket. Who may open the
-// socket (root and the group redis) may do everything.
+// api answers the commands on this host over a local socket. Who may open the socket (root and the
+// group redis) may do everything.
 type api struct {
 	server   *http.Server
 	listener net.Listener
@@ -74,8 +74,8 @@ func (c *commands) listen() (*api, error) {
 	return &api{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: l}, nil
 }
 
-// SwitchoverLine is a line of the answer to a switchover: the steps as they pass, and
-// last the result.
+// SwitchoverLine is a line of the answer to a switchover: the steps as they pass, and last the
+// result.
 type SwitchoverLine struct {
 	Step   *Step  `json:"step,omitempty"`
 	Result *Moved `json:"result,omitempty"`

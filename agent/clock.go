@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// now reads the clock that all of the agent's timing uses: monotonic, and
-// running on while the host is suspended, so that a lease lapses in a frozen
-// virtual machine too.
+// now reads the clock that all of the agent's timing uses: monotonic, and running on while the host
+// is suspended, so that a lease lapses in a frozen virtual machine too.
 func now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

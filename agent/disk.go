@@ -16,10 +16,9 @@ import (
 	"github.com/redisd/redisd/node"
 )
 
-// disk is what a node remembers. The state is on disk before a vote is answered;
-// the record follows the dataset ten times a second; the lease file, on a file
-// system that a reboot empties, tells the next agent how long this one's lease
-// runs. All are written in place, also when the disk is full.
+// disk is what a node remembers. The state is on disk before a vote is answered; the record follows
+// the dataset ten times a second; the lease file, on a file system that a reboot empties, tells the
+// next agent how long this one's lease runs. All are written in place, also when the disk is full.
 type disk struct {
 	dir   string
 	state *slotfile.File
@@ -94,15 +93,15 @@ func (d *disk) loadState(cluster string) (stateFile, error) {
 	return s, nil
 }
 
-// ClusterOf returns the name of the cluster that a state directory belongs to;
-// empty when it belongs to none yet.
+// ClusterOf returns the name of the cluster that a state directory belongs to; empty when it
+// belongs to none yet.
 func ClusterOf(dir string) (string, error) {
 	s, err := peekState(dir)
 	return s.Cluster, err
 }
 
-// VotersOf returns the addresses of the voters, this node among them, of the cluster
-// that a state directory belongs to; none when it belongs to none yet.
+// VotersOf returns the addresses of the voters, this node among them, of the cluster that a state
+// directory belongs to; none when it belongs to none yet.
 func VotersOf(dir string) ([]netip.Addr, error) {
 	s, err := peekState(dir)
 	if err != nil {
@@ -155,8 +154,8 @@ func (d *disk) loadRecord() (node.Record, error) {
 	return r, err
 }
 
-// saveRecord replaces the record. It is made to survive a power loss (sync) once a
-// second, as the dataset itself is with appendfsync everysec.
+// saveRecord replaces the record. It is made to survive a power loss (sync) once a second, as the
+// dataset itself is with appendfsync everysec.
 func (d *disk) saveRecord(r node.Record, sync bool) error { return writeSlot(d.data, r, sync) }
 
 // saveLease is called with every renewal: a write to memory, not to disk.

@@ -11,10 +11,9 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// driver runs package node with real I/O: it takes in what happens from every goroutine, and
-// has what comes out saved, sent and done. No I/O is done under its lock, and the goroutine
-// of the clock does none that may wait for a disk, so that the end of a lease is seen
-// whatever hangs.
+// driver runs package node with real I/O: it takes in what happens from every goroutine, and has
+// what comes out saved, sent and done. No I/O is done under its lock, and the goroutine of the
+// clock does none that may wait for a disk, so that the end of a lease is seen whatever hangs.
 type driver struct {
 	*site
 	talk     *talk
@@ -51,8 +50,8 @@ func newDriver(s *site, n *node.Node) *driver {
 	}
 }
 
-// step tells the node what happened, and sees to what it asks for. Once the rooms have
-// ended, nothing happens any more: the next agent is to find what this one left.
+// step tells the node what happened, and sees to what it asks for. Once the rooms have ended,
+// nothing happens any more: the next agent is to find what this one left.
 func (d *driver) step(in node.Input) {
 	d.mu.Lock()
 	if d.ctx != nil && d.ctx.Err() != nil {
@@ -78,8 +77,8 @@ func (d *driver) step(in node.Input) {
 	d.carryOut(r)
 }
 
-// carryOut hands everything on to whom it belongs. None of the channels ever blocks: of each
-// there is one at a time, and the node waits for its answer.
+// carryOut hands everything on to whom it belongs. None of the channels ever blocks: of each there
+// is one at a time, and the node waits for its answer.
 func (d *driver) carryOut(r node.Ready) {
 	for _, do := range r.Do {
 		if do.Lane == node.Polls {

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// keepEvents is how many events a node remembers for `redisd events`; the
-// journal has them all.
+// keepEvents is how many events a node remembers for `redisd events`; the journal has them all.
 const keepEvents = 200
 
 // Event is something that happened to this node.

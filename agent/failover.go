@@ -30,8 +30,8 @@ type FailoverPlan struct {
 	Candidates []Candidate `json:"candidates"`
 	// Away are voters that cannot be asked. Any of them may have more data.
 	Away []string `json:"away"`
-	// Majority: the voters that are here suffice for an election. If they do not, a
-	// forced failover takes those that are away out of the roster.
+	// Majority: the voters that are here suffice for an election. If they do not, a forced failover
+	// takes those that are away out of the roster.
 	Majority bool `json:"majority"`
 }
 

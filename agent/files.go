@@ -19,8 +19,8 @@ import (
 	"github.com/redisd/redisd/redis"
 )
 
-// sentinelTimers make Sentinel learn of new nodes and roles sooner than its ten
-// seconds. They are volatile: set again whenever it starts.
+// sentinelTimers make Sentinel learn of new nodes and roles sooner than its ten seconds. They are
+// volatile: set again whenever it starts.
 var sentinelTimers = redis.Timers{Info: time.Second, Publish: 500 * time.Millisecond}
 
 // confMode keeps the passwords in the generated files from everybody else.
@@ -73,8 +73,7 @@ func (f *files) aclFacts(cfg config.Config) (confgen.ACLFacts, error) {
 	}, err
 }
 
-// writeRedisFiles writes redis.conf and users.acl. What people made permanent at
-// run time stays.
+// writeRedisFiles writes redis.conf and users.acl. What people made permanent at run time stays.
 func (f *files) writeRedisFiles(cfg config.Config, primary string) error {
 	acl, err := f.aclFacts(cfg)
 	if err != nil {
@@ -113,12 +112,12 @@ func (f *files) sentinelFacts(cfg config.Config, primary netip.AddrPort, quorum 
 	}
 }
 
-// parallelSyncs: after a clean promotion a replica needs a partial resync only,
-// so there is no reason to make them wait for each other.
+// parallelSyncs: after a clean promotion a replica needs a partial resync only, so there is no
+// reason to make them wait for each other.
 const parallelSyncs = 16
 
-// Trial has redis-server say whether it would accept the configuration, without
-// touching the running one.
+// Trial has redis-server say whether it would accept the configuration, without touching the
+// running one.
 func Trial(ctx context.Context, cfg config.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -139,8 +138,8 @@ func Trial(ctx context.Context, cfg config.Config) error {
 	return err
 }
 
-// writeSentinelFile writes sentinel.conf. What Sentinel wrote there itself stays; primary
-// counts only where there is no file yet.
+// writeSentinelFile writes sentinel.conf. What Sentinel wrote there itself stays; primary counts
+// only where there is no file yet.
 func (f *files) writeSentinelFile(cfg config.Config, primary string, quorum int) error {
 	addr, _ := netip.ParseAddrPort(primary)
 	return rewrite(filepath.Join(f.sentinelDir(), confgen.SentinelConfName), func(old []byte) ([]byte, error) {

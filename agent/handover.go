@@ -85,9 +85,9 @@ func (a *actor) checkInSync(ctx context.Context, s *redis.Server) error {
 	return nil
 }
 
-// checkRecorded checks that the successor's agent has on disk that its data is of this term:
-// it polls ten times a second, and would else be outvoted by nobody but this node, which may
-// be gone by then. An agent that does not answer is given the benefit of the doubt.
+// checkRecorded checks that the successor's agent has on disk that its data is of this term: it
+// polls ten times a second, and would else be outvoted by nobody but this node, which may be gone
+// by then. An agent that does not answer is given the benefit of the doubt.
 func (a *actor) checkRecorded(ctx context.Context, addr netip.AddrPort, term uint64) error {
 	late := false
 	for {
@@ -110,8 +110,8 @@ func (a *actor) checkRecorded(ctx context.Context, addr netip.AddrPort, term uin
 	}
 }
 
-// awaitOffset waits until a replica has everything up to offset. One whose process is gone
-// is not waited for: no write is accepted meanwhile.
+// awaitOffset waits until a replica has everything up to offset. One whose process is gone is not
+// waited for: no write is accepted meanwhile.
 func awaitOffset(ctx context.Context, s *redis.Server, offset int64) error {
 	var has int64
 	var unanswered error

@@ -21,10 +21,10 @@ const debianDir = "/var/lib/redis"
 // importName is where the copy is made: it becomes the dataset only when it is whole.
 const importName = ".import"
 
-// importDataset copies, on the very first start, the data of Debian's redis-server,
-// so that a server that had data goes on with it. The original is left as it is. A
-// copy that is cut short is begun again: redis-server is not started without it. A
-// node of a loopback cluster (the demo) imports nothing.
+// importDataset copies, on the very first start, the data of Debian's redis-server, so that a
+// server that had data goes on with it. The original is left as it is. A copy that is cut short is
+// begun again: redis-server is not started without it. A node of a loopback cluster (the demo)
+// imports nothing.
 func (f *files) importDataset() error {
 	dir := f.redisDir()
 	marker, part := filepath.Join(dir, ".imported"), filepath.Join(dir, importName)
@@ -55,8 +55,8 @@ func (f *files) importDataset() error {
 	return errors.Join(os.RemoveAll(part), os.WriteFile(marker, nil, 0o640))
 }
 
-// importFirst runs the import before the rounds, and keeps systemd waiting for as
-// long as it takes; runs: redis-server does already.
+// importFirst runs the import before the rounds, and keeps systemd waiting for as long as it takes;
+// runs: redis-server does already.
 func (f *files) importFirst(ctx context.Context, runs bool) error {
 	if !f.cfg.Load().HasRole(config.RoleRedis) || runs {
 		return nil
@@ -69,8 +69,8 @@ func (f *files) importFirst(ctx context.Context, runs bool) error {
 	return f.importDataset()
 }
 
-// importFrom copies an append-only directory, or makes one whose base is the
-// dump: with appendonly, Redis does not look at dump.rdb.
+// importFrom copies an append-only directory, or makes one whose base is the dump: with appendonly,
+// Redis does not look at dump.rdb.
 func importFrom(from, to string) (copied string, err error) {
 	aof := filepath.Join(from, "appendonlydir")
 	if st, err := os.Stat(filepath.Join(aof, "appendonly.aof.manifest")); err == nil && st.Size() > 0 {

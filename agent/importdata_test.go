@@ -12,8 +12,8 @@ import (
 	"github.com/redisd/redisd/redis"
 )
 
-// TestImport starts a real redis-server, with appendonly, on what was copied from
-// one that had none, and one that had it.
+// TestImport starts a real redis-server, with appendonly, on what was copied from one that had
+// none, and one that had it.
 func TestImport(t *testing.T) {
 	for _, appendonly := range []string{"no", "yes"} {
 		t.Run("appendonly "+appendonly, func(t *testing.T) {

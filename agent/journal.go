@@ -10,8 +10,8 @@ import (
 	"github.com/redisd/redisd/node"
 )
 
-// journal tells people what the node decided. It has a goroutine of its own: whoever hangs
-// in a write to the journal must not be one who has to act.
+// journal tells people what the node decided. It has a goroutine of its own: whoever hangs in a
+// write to the journal must not be one who has to act.
 type journal struct {
 	*site
 	alive func() // a round was planned
@@ -157,8 +157,8 @@ func (j *journal) tellFailure(e node.Event) {
 	}
 }
 
-// logLimiter keeps what repeats itself from filling the journal: it is due when it is new,
-// and then once a minute.
+// logLimiter keeps what repeats itself from filling the journal: it is due when it is new, and then
+// once a minute.
 type logLimiter struct {
 	mu   sync.Mutex
 	text string

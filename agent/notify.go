@@ -21,12 +21,11 @@ type notifier struct {
 // aliveEvery is how often the watchdog hears of the rounds.
 const aliveEvery = 400 * time.Millisecond
 
-// stopExtension is how much longer systemd is asked to wait for a stopping node,
-// again and again while it stops.
+// stopExtension is how much longer systemd is asked to wait for a stopping node, again and again
+// while it stops.
 const stopExtension = 30 * time.Second
 
-// alive tells the watchdog that a round was run, and `systemctl status` what the
-// node is.
+// alive tells the watchdog that a round was run, and `systemctl status` what the node is.
 func (n *notifier) alive(o reconcile.Observed) {
 	if o.At < n.aliveAt+aliveEvery {
 		return

@@ -12,8 +12,8 @@ import (
 // Pause is an operator's request that nothing be changed automatically.
 type Pause = node.Pause
 
-// PauseResult says which members have not confirmed the request; they learn of it from the
-// holder when they are back.
+// PauseResult says which members have not confirmed the request; they learn of it from the holder
+// when they are back.
 type PauseResult struct {
 	On      bool     `json:"on"`
 	Changed bool     `json:"changed"`
@@ -52,8 +52,8 @@ func (c *commands) SetPause(ctx context.Context, on bool) (PauseResult, error) {
 	return res, nil
 }
 
-// adoptPause takes a request over when it is later than the one known, and returns when it
-// is on disk.
+// adoptPause takes a request over when it is later than the one known, and returns when it is on
+// disk.
 func (c *commands) adoptPause(ctx context.Context, p Pause) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()

@@ -14,8 +14,8 @@ import (
 	"github.com/redisd/redisd/supervisor"
 )
 
-// poller asks the local redis-server, the local redis-sentinel and the holder's
-// redis-server, and translates what they say. It keeps the last INFO for people.
+// poller asks the local redis-server, the local redis-sentinel and the holder's redis-server, and
+// translates what they say. It keeps the last INFO for people.
 type poller struct {
 	*site
 	server       *redis.Server

@@ -14,16 +14,16 @@ import (
 const (
 	// newsWithin is how long a question for progress waits for some.
 	newsWithin = 200 * time.Millisecond
-	// silentFor is how long the primary's agent may not answer: the watchdog replaces one
-	// that hangs after 2 s, and its next one knows nothing of the switchover.
+	// silentFor is how long the primary's agent may not answer: the watchdog replaces one that
+	// hangs after 2 s, and its next one knows nothing of the switchover.
 	silentFor = 4 * time.Second
-	// clearWithin is how long it may take then until it is clear who accepts writes: the
-	// longest failover, that from an agent that is gone for good, takes 8 s.
+	// clearWithin is how long it may take then until it is clear who accepts writes: the longest
+	// failover, that from an agent that is gone for good, takes 8 s.
 	clearWithin = 12 * time.Second
 )
 
-// progressQuery asks for the steps of a switchover after the first Seen. Cancel asks
-// for it to be taken back if it has not begun.
+// progressQuery asks for the steps of a switchover after the first Seen. Cancel asks for it to be
+// taken back if it has not begun.
 type progressQuery struct {
 	ID     string `json:"id"`
 	Seen   int    `json:"seen"`
@@ -70,8 +70,7 @@ func (c *coordinator) progressOf(ctx context.Context, q progressQuery) (progress
 	}
 }
 
-// Switchover has the primary's agent move the primary, and tells every step as it
-// passes.
+// Switchover has the primary's agent move the primary, and tells every step as it passes.
 func (c *coordinator) Switchover(ctx context.Context, req SwitchoverRequest, say func(Step)) (Moved, error) {
 	req.ID, req.By = randomID(8), c.name()
 	v := c.driver.view()
@@ -107,8 +106,8 @@ func (c *coordinator) Switchover(ctx context.Context, req SwitchoverRequest, say
 	return f.follow(ctx)
 }
 
-// unanswered finds out whether a request that was not answered has begun: it is cancelled,
-// also if it comes in later.
+// unanswered finds out whether a request that was not answered has begun: it is cancelled, also if
+// it comes in later.
 func (f *follower) unanswered(ctx context.Context) error {
 	switch p, err := f.poll(ctx, true); {
 	case err != nil:
@@ -205,8 +204,8 @@ func (f *follower) poll(parent context.Context, cancelIt bool) (progress, error)
 	return p, nil
 }
 
-// afterSilence says what has become of a switchover when the agent that did it is
-// gone: whoever holds the lease knows.
+// afterSilence says what has become of a switchover when the agent that did it is gone: whoever
+// holds the lease knows.
 func (f *follower) afterSilence(ctx context.Context, replaced bool) (Moved, error) {
 	c, m := f.c, Moved{From: f.from, Steps: f.steps, Unverified: "the agent of " + f.from + " ended meanwhile"}
 	gone := fmt.Sprintf("the agent of %s was not heard any more", f.from)

@@ -29,10 +29,9 @@ type reloader struct {
 	mu         sync.Mutex
 }
 
-// Reload reads the configuration again and applies it. When it is refused, every
-// mistake is in the error, and the node goes on with what it had: all that can fail
-// is tried before anything is touched. It runs beside the rounds, which renew the
-// lease meanwhile.
+// Reload reads the configuration again and applies it. When it is refused, every mistake is in the
+// error, and the node goes on with what it had: all that can fail is tried before anything is
+// touched. It runs beside the rounds, which renew the lease meanwhile.
 func (r *reloader) Reload(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,12 +52,11 @@ func (r *reloader) Reload(ctx context.Context) error {
 	return nil
 }
 
-// LastGoodName is the file, in the state directory, of the last configuration that
-// worked.
+// LastGoodName is the file, in the state directory, of the last configuration that worked.
 const LastGoodName = "redisd.toml.good"
 
-// rememberConfig keeps a copy of a configuration that works. A full disk keeps no
-// node from running.
+// rememberConfig keeps a copy of a configuration that works. A full disk keeps no node from
+// running.
 func (r *reloader) rememberConfig() {
 	path := r.disk.path(LastGoodName)
 	text, err := os.ReadFile(r.configPath)
@@ -115,8 +113,8 @@ func (r *reloader) applyConfig(ctx context.Context, next config.Config) error {
 	return nil
 }
 
-// setClientPassword gives redis-server the applications' password. Who is logged
-// in stays so. (ACL LOAD would do as well, but it closes the replicas' links.)
+// setClientPassword gives redis-server the applications' password. Who is logged in stays so. (ACL
+// LOAD would do as well, but it closes the replicas' links.)
 func (r *reloader) setClientPassword(ctx context.Context, password string) {
 	if !r.driver.observe().Redis.Known {
 		return
@@ -128,8 +126,8 @@ func (r *reloader) setClientPassword(ctx context.Context, password string) {
 	}
 }
 
-// applyRedisConfig sets what redis-server can take while it runs, and returns
-// what it would not take.
+// applyRedisConfig sets what redis-server can take while it runs, and returns what it would not
+// take.
 func (r *reloader) applyRedisConfig(ctx context.Context, next config.Config, changes []config.Change) map[string]error {
 	later := map[string]error{}
 	for _, c := range changes {

@@ -22,8 +22,8 @@ type File struct {
 // redacted stands where a password would be.
 const redacted = "(redacted)"
 
-// secretWord finds what must not be shown: the passwords that a file holds in
-// clear, and the hashes of those that it holds hashed.
+// secretWord finds what must not be shown: the passwords that a file holds in clear, and the hashes
+// of those that it holds hashed.
 var secretWord = regexp.MustCompile(`(?m)(^(?:masterauth|requirepass|sentinel auth-pass \S+|sentinel sentinel-pass)\s+)\S+|(\s[#>])\S+`)
 
 // Redact takes the passwords out of the text of a generated file.
@@ -39,8 +39,8 @@ func Redact(text string) string {
 	return out.String()
 }
 
-// Render returns the files that the next start of redis-server and redis-sentinel
-// would use. It needs no secret: no password is in them.
+// Render returns the files that the next start of redis-server and redis-sentinel would use. It
+// needs no secret: no password is in them.
 func Render(cfg config.Config) ([]File, error) {
 	redisDir, sentinelDir := filepath.Join(cfg.Node.StateDir, "redis"), filepath.Join(cfg.Node.StateDir, "sentinel")
 	const none = confgen.Password("none")

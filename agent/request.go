@@ -10,22 +10,22 @@ import (
 	"github.com/redisd/redisd/node"
 )
 
-// keepRequests is how many requests a node remembers after they ended, for whoever asks
-// late how they went.
+// keepRequests is how many requests a node remembers after they ended, for whoever asks late how
+// they went.
 const keepRequests = 8
 
 // Step is something that a switchover has done.
 type Step struct {
-	// Name is "checked", "fenced", "drained", "vip_dropped", "released", "promoted",
-	// "vip_held", "follows" or "undone"; Text says it in words.
+	// Name is "checked", "fenced", "drained", "vip_dropped", "released", "promoted", "vip_held",
+	// "follows" or "undone"; Text says it in words.
 	Name string `json:"name"`
 	Text string `json:"text"`
 	// AtMS is when, in milliseconds after the request.
 	AtMS float64 `json:"at_ms"`
 }
 
-// request is an operator's request to move the primary. What became of it is told to those
-// who know its number, and to nobody else.
+// request is an operator's request to move the primary. What became of it is told to those who know
+// its number, and to nobody else.
 type request struct {
 	id      string
 	to      string // the node's ID
@@ -82,8 +82,8 @@ func (r *request) fence() fencePoint {
 	return r.fenced
 }
 
-// takeBack asks for the request to be cancelled; whether that still can be is seen by who
-// carries it through.
+// takeBack asks for the request to be cancelled; whether that still can be is seen by who carries
+// it through.
 func (r *request) takeBack() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,8 +105,8 @@ func (r *request) finish(m Moved, err error) {
 	r.tell()
 }
 
-// progress is what is new after the first seen steps, and a channel that is closed when
-// there is more.
+// progress is what is new after the first seen steps, and a channel that is closed when there is
+// more.
 func (r *request) progress(seen int) (p progress, more <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -43,8 +43,8 @@ func TestOneRequestAtATime(t *testing.T) {
 	}
 }
 
-// What a handover comes to is told to the request that it was for, and to no other; one
-// that nobody requested is told to none.
+// What a handover comes to is told to the request that it was for, and to no other; one that nobody
+// requested is told to none.
 func TestHandoverIsTold(t *testing.T) {
 	rs := &requests{site: aSite()}
 	first, second := requestFor("1", "b"), requestFor("2", "c")

@@ -14,8 +14,8 @@ import (
 	"github.com/redisd/redisd/redis"
 )
 
-// site is what every room of the agent knows of this node: who and where it is, its
-// configuration, its secret, its disk, and whom gossip knows.
+// site is what every room of the agent knows of this node: who and where it is, its configuration,
+// its secret, its disk, and whom gossip knows.
 type site struct {
 	log        *slog.Logger
 	version    string
@@ -109,8 +109,8 @@ func (s *site) members() node.Members {
 		}
 		if m.ID == s.self {
 			r.Alive = true
-			// Another host answers under this node's ID, because its disk is a copy of this
-			// one's. Until an operator has put that right, neither votes nor claims.
+			// Another host answers under this node's ID, because its disk is a copy of this one's.
+			// Until an operator has put that right, neither votes nor claims.
 			in.Conflict = m.Conflict.IsValid()
 		}
 		in.List = append(in.List, r)

@@ -40,9 +40,9 @@ func (a *actor) startSentinel(ctx context.Context, primary string) (pid int, err
 	return a.run(ctx, a.procs[node.Sentinel], a.sentinelDir(), cfg.Sentinel.Binary, confgen.SentinelConfName)
 }
 
-// run starts a program with its configuration. It gets an ordinary place in the queue for
-// the processor, behind the agent, which must not wait when it has to act, and an ordinary
-// place when memory runs out.
+// run starts a program with its configuration. It gets an ordinary place in the queue for the
+// processor, behind the agent, which must not wait when it has to act, and an ordinary place when
+// memory runs out.
 func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string) (pid int, err error) {
 	ordinary := 0
 	err = p.Start(ctx, supervisor.Spec{Argv: []string{binary, filepath.Join(dir, conf)}, Dir: dir, OOMScoreAdj: &ordinary})
@@ -59,10 +59,9 @@ func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string
 // datasetNames are what redis-server loads when it starts.
 var datasetNames = []string{"appendonlydir", "dump.rdb"}
 
-// setAsideBroken moves a dataset out of the way that redis-server cannot load (an
-// append-only file that a full disk has cut, for example), so that this node gets it anew
-// from the primary. Nothing is deleted, and nothing is done while no other node is known to
-// have the data.
+// setAsideBroken moves a dataset out of the way that redis-server cannot load (an append-only file
+// that a full disk has cut, for example), so that this node gets it anew from the primary. Nothing
+// is deleted, and nothing is done while no other node is known to have the data.
 func (a *actor) setAsideBroken(primary string) error {
 	aside := filepath.Join(a.redisDir(), "set-aside-"+time.Now().UTC().Format("20060102-150405"))
 	moved := false

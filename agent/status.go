@@ -39,8 +39,8 @@ type Status struct {
 	// Seen is the name of the node that answered.
 	Seen    string   `json:"seen_by"`
 	Primary *Primary `json:"primary"` // null: there is none
-	// Health is "healthy", "degraded" (it serves, but would survive less) or
-	// "down" (nothing can be written); Problems says why, in words.
+	// Health is "healthy", "degraded" (it serves, but would survive less) or "down" (nothing can be
+	// written); Problems says why, in words.
 	Health   string       `json:"health"`
 	Problems []string     `json:"problems"`
 	Term     uint64       `json:"term"`
@@ -57,8 +57,7 @@ type Primary struct {
 	Address string `json:"address"` // of its redis-server, "ip:port"
 }
 
-// NodeStatus is one node by its own account; State says so where it could not be
-// asked.
+// NodeStatus is one node by its own account; State says so where it could not be asked.
 type NodeStatus struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
@@ -88,8 +87,8 @@ type Replication struct {
 	Primary string `json:"primary,omitempty"` // whom it follows
 	Link    string `json:"link,omitempty"`    // "up" or "down"
 	Offset  int64  `json:"offset"`
-	// LagBytes is how far it is behind the primary; LagSeconds the age of its last
-	// acknowledgement, one a second. Both are -1 when not known.
+	// LagBytes is how far it is behind the primary; LagSeconds the age of its last acknowledgement,
+	// one a second. Both are -1 when not known.
 	LagBytes   int64 `json:"lag_bytes"`
 	LagSeconds int64 `json:"lag_seconds"`
 	// Replicas, of the primary, by address.

@@ -15,20 +15,20 @@ import (
 const (
 	// handOverWithin bounds a handover that an operator asked for.
 	handOverWithin = 10 * time.Second
-	// takeOverWithin is how long the successor is watched once the lease is free: three
-	// candidates in a row would have had their turn.
+	// takeOverWithin is how long the successor is watched once the lease is free: three candidates
+	// in a row would have had their turn.
 	takeOverWithin = 5 * time.Second
-	// settleWithin bounds the wait for what follows when writes are accepted already: the
-	// VIP, and the old primary's link to the new one.
+	// settleWithin bounds the wait for what follows when writes are accepted already: the VIP, and
+	// the old primary's link to the new one.
 	settleWithin = 5 * time.Second
-	// pollAcceptingEvery is how often the new primary is asked, and so how much later than it
-	// came about the end of the write downtime is seen.
+	// pollAcceptingEvery is how often the new primary is asked, and so how much later than it came
+	// about the end of the write downtime is seen.
 	pollAcceptingEvery = time.Millisecond
 )
 
-// SwitchoverRequest asks for the primary to move; To is a node's name or ID,
-// empty for the standing successor. By is the node on which it was asked for, ID the
-// number that this node gave to the request.
+// SwitchoverRequest asks for the primary to move; To is a node's name or ID, empty for the standing
+// successor. By is the node on which it was asked for, ID the number that this node gave to the
+// request.
 type SwitchoverRequest struct {
 	ID      string        `json:"id,omitempty"`
 	To      string        `json:"to"`
@@ -44,17 +44,17 @@ type Moved struct {
 	Error string `json:"error,omitempty"`
 	// TookMS is from the request to the first write that the new primary would accept.
 	TookMS float64 `json:"took_ms"`
-	// DowntimeMS is how long no write was accepted, at most: from the order that stopped
-	// them to the moment in which the new primary was seen to accept them, both on the
-	// clock of the old primary's host. Null: it was not measured.
+	// DowntimeMS is how long no write was accepted, at most: from the order that stopped them to
+	// the moment in which the new primary was seen to accept them, both on the clock of the old
+	// primary's host. Null: it was not measured.
 	DowntimeMS *float64 `json:"write_downtime_ms"`
-	// Lost is 0 when the new primary was seen to have gone on from the offset at which
-	// writes were stopped, or a later one of the same history. Null: that could not be
-	// seen, and Unverified says why.
+	// Lost is 0 when the new primary was seen to have gone on from the offset at which writes were
+	// stopped, or a later one of the same history. Null: that could not be seen, and Unverified
+	// says why.
 	Lost       *int   `json:"lost"`
 	Unverified string `json:"unverified,omitempty"`
-	// FencedAt is the offset at which writes were stopped, PromotedFrom the one from
-	// which the new primary went on.
+	// FencedAt is the offset at which writes were stopped, PromotedFrom the one from which the new
+	// primary went on.
 	FencedAt     int64 `json:"fenced_at,omitempty"`
 	PromotedFrom int64 `json:"promoted_from,omitempty"`
 	// Note is what else is to be known of a switchover that went through.
@@ -62,8 +62,8 @@ type Moved struct {
 	Steps []Step `json:"steps"`
 }
 
-// coordinator carries switchovers through, on the node whose primary moves; asked on another
-// node, it has that one do it, and tells how it goes.
+// coordinator carries switchovers through, on the node whose primary moves; asked on another node,
+// it has that one do it, and tells how it goes.
 type coordinator struct {
 	*site
 	driver   *driver
@@ -74,8 +74,8 @@ type coordinator struct {
 	todo     chan *request
 }
 
-// startMove checks whether this node's primary can move, and begins to move it. progressOf
-// tells of it then.
+// startMove checks whether this node's primary can move, and begins to move it. progressOf tells of
+// it then.
 func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) error {
 	if err := c.requests.busy(); err != nil {
 		return err
@@ -101,8 +101,8 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	return nil
 }
 
-// behind asks the target how many bytes it lacks, and refuses one that lacks too many to
-// have them in the time for which writes may wait.
+// behind asks the target how many bytes it lacks, and refuses one that lacks too many to have them
+// in the time for which writes may wait.
 func (c *coordinator) behind(parent context.Context, m reconcile.Member) (int64, error) {
 	ctx, cancel := context.WithTimeout(parent, node.ActTimeout)
 	defer cancel()
@@ -184,8 +184,8 @@ func (c *coordinator) carryThrough(ctx context.Context, r *request) (Moved, erro
 	return m, nil
 }
 
-// awaitHandover waits until a round has handed over. What has not begun when the time is
-// over is cancelled; what has begun ends soon, and how is told truly.
+// awaitHandover waits until a round has handed over. What has not begun when the time is over is
+// cancelled; what has begun ends soon, and how is told truly.
 func (c *coordinator) awaitHandover(ctx context.Context, r *request) error {
 	limit := time.NewTimer(r.timeout)
 	defer limit.Stop()
@@ -246,8 +246,8 @@ type newPrimary struct {
 	server *redis.Server
 }
 
-// awaitAccepting waits, after the lease was given back, until a node accepts writes:
-// its redis-server says that it is a primary without a fence.
+// awaitAccepting waits, after the lease was given back, until a node accepts writes: its
+// redis-server says that it is a primary without a fence.
 func (c *coordinator) awaitAccepting(ctx context.Context, r *request) (newPrimary, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeOverWithin)
 	defer cancel()
@@ -283,8 +283,8 @@ func (p newPrimary) close() {
 	}
 }
 
-// successor is who is to accept writes next: the node asked for, or another one that
-// has come before it.
+// successor is who is to accept writes next: the node asked for, or another one that has come
+// before it.
 func (c *coordinator) successor(r *request) (string, netip.AddrPort) {
 	v := c.driver.view()
 	if addr, err := netip.ParseAddrPort(v.Primary); err == nil && string(v.Holder) != c.self && !v.Released {
@@ -309,8 +309,8 @@ func accepts(ctx context.Context, s *redis.Server) bool {
 	return err == nil && set.MinReplicas != redis.Fence
 }
 
-// verify looks whether the new primary went on from where writes were stopped: its
-// redis-server says from which history, and from which offset of it.
+// verify looks whether the new primary went on from where writes were stopped: its redis-server
+// says from which history, and from which offset of it.
 func (m *Moved) verify(ctx context.Context, s *redis.Server, fence fencePoint) {
 	m.FencedAt = fence.Offset
 	ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
@@ -348,8 +348,8 @@ func (m *Moved) losses() string {
 	return "no write was lost (verified)"
 }
 
-// settle tells what follows once writes are accepted again, as long as the primary does
-// not move on.
+// settle tells what follows once writes are accepted again, as long as the primary does not move
+// on.
 func (c *coordinator) settle(ctx context.Context, r *request, t newPrimary) {
 	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
@@ -418,8 +418,8 @@ func until(ctx context.Context, done func() bool) bool {
 	return true
 }
 
-// whereWritesGo says what became of the writes after a switchover that did not work,
-// once that is clear.
+// whereWritesGo says what became of the writes after a switchover that did not work, once that is
+// clear.
 func (c *coordinator) whereWritesGo(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -64,8 +64,8 @@ type calls struct {
 	waiting map[string]chan answer
 }
 
-// receive handles messages until ctx ends. Election messages are handled one by
-// one, calls each on their own.
+// receive handles messages until ctx ends. Election messages are handled one by one, calls each on
+// their own.
 func (t *talk) receive(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -102,8 +102,8 @@ func (t *talk) onElection(body []byte, overTCP bool) {
 	t.take(node.Received{Message: m, TCP: overTCP})
 }
 
-// sendElection carries a message of the election: one packet, and over TCP too where the
-// node says so.
+// sendElection carries a message of the election: one packet, and over TCP too where the node says
+// so.
 func (t *talk) sendElection(s node.Send) {
 	addr, ok := t.address(string(s.To))
 	if !ok {
@@ -122,8 +122,8 @@ func (t *talk) sendElection(s node.Send) {
 	}
 }
 
-// address is where the agent of a node is reached: where gossip saw it last, or where the
-// roster says.
+// address is where the agent of a node is reached: where gossip saw it last, or where the roster
+// says.
 func (t *talk) address(id string) (netip.AddrPort, bool) {
 	if m, ok := t.member(id); ok {
 		return m.Addr, m.Addr.IsValid()

@@ -30,8 +30,8 @@ type floating struct {
 	foreign error // somebody else configured the address on this host
 }
 
-// set makes the configured addresses the ones that are looked after. All new
-// ones are found before an old one is touched.
+// set makes the configured addresses the ones that are looked after. All new ones are found before
+// an old one is touched.
 func (s *vipSet) set(cfgs []config.VIP, log *slog.Logger) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Users of redis-server and redis-sentinel. Names that begin with UserPrefix are
-// redisd's; all others but UserClients are free for operators to use.
+// Users of redis-server and redis-sentinel. Names that begin with UserPrefix are redisd's; all
+// others but UserClients are free for operators to use.
 const (
 	UserPrefix   = "redisd-"
 	UserClients  = "default"         // everybody who does not name a user
@@ -25,8 +25,8 @@ type ACLFacts struct {
 	SentinelPassword Password
 }
 
-// clientRules let clients do everything but change who replicates from whom: a
-// REPLICAOF typed on the wrong node would throw its data away.
+// clientRules let clients do everything but change who replicates from whom: a REPLICAOF typed on
+// the wrong node would throw its data away.
 const clientRules = "~* &* +@all -replicaof -slaveof -failover"
 
 const agentRules = "~* &* +@all"
@@ -34,15 +34,15 @@ const agentRules = "~* &* +@all"
 // replicaRules are what a replica says to its primary.
 const replicaRules = "-@all +psync +replconf +ping"
 
-// sentinelRules are what a Sentinel may say to a redis-server, at all times: it
-// names its connections, pings, looks (INFO; ROLE stands for later releases),
-// exchanges greetings over one channel, and ends a script that keeps the server busy.
+// sentinelRules are what a Sentinel may say to a redis-server, at all times: it names its
+// connections, pings, looks (INFO; ROLE stands for later releases), exchanges greetings over one
+// channel, and ends a script that keeps the server busy.
 //
-// It changes nothing. The agents decide who is primary, and Sentinel publishes it:
-// the transaction by which it reconfigures a server (SLAVEOF, CONFIG REWRITE, CLIENT
-// KILL) is refused word by word, and Sentinel, which goes by INFO alone, does not
-// mind (docs/findings-sentinel.md). Allow none of these words by itself: without
-// MULTI, the rest of the transaction is carried out as far as it is allowed.
+// It changes nothing. The agents decide who is primary, and Sentinel publishes it: the transaction
+// by which it reconfigures a server (SLAVEOF, CONFIG REWRITE, CLIENT KILL) is refused word by word,
+// and Sentinel, which goes by INFO alone, does not mind (docs/findings-sentinel.md). Allow none of
+// these words by itself: without MULTI, the rest of the transaction is carried out as far as it is
+// allowed.
 const sentinelRules = "resetchannels &__sentinel__:hello -@all +ping +info +role +publish +subscribe" +
 	" +client|setname +script|kill"
 
@@ -56,8 +56,8 @@ func ACL(f ACLFacts) []byte {
 	return b.Bytes()
 }
 
-// discoveryRules let everybody ask a Sentinel who is primary, follow its events
-// and look around, without a password; nothing that changes anything.
+// discoveryRules let everybody ask a Sentinel who is primary, follow its events and look around,
+// without a password; nothing that changes anything.
 const discoveryRules = "resetkeys &* -@all +ping +info +role +command +client|setname +client|getname +client|id" +
 	" +subscribe +unsubscribe +psubscribe +punsubscribe" +
 	" +sentinel|get-master-addr-by-name +sentinel|masters +sentinel|master +sentinel|replicas +sentinel|slaves" +
@@ -79,9 +79,9 @@ func writeUser(b *bytes.Buffer, name string, p Password, rules string) {
 	fmt.Fprintf(b, "user %s reset on #%x %s\n", name, sha256.Sum256([]byte(p)), rules)
 }
 
-// ACLMerge adds to a generated users.acl the users that an operator made with ACL
-// SETUSER and ACL SAVE: all of the existing file that generated does not define
-// and whose names redisd does not claim.
+// ACLMerge adds to a generated users.acl the users that an operator made with ACL SETUSER and ACL
+// SAVE: all of the existing file that generated does not define and whose names redisd does not
+// claim.
 func ACLMerge(existing, generated []byte) []byte {
 	merged := bytes.Clone(generated)
 	seen := map[string]bool{}
@@ -99,8 +99,8 @@ func ACLMerge(existing, generated []byte) []byte {
 	return merged
 }
 
-// aclUser returns the user that a line of users.acl defines, "" if none: an ACL
-// file knows no comments and no quotes, only "user NAME RULE …" with single spaces.
+// aclUser returns the user that a line of users.acl defines, "" if none: an ACL file knows no
+// comments and no quotes, only "user NAME RULE …" with single spaces.
 func aclUser(line string) string {
 	line = strings.Trim(line, " \t\r\n")
 	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {

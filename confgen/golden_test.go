@@ -15,9 +15,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
-// TestGolden generates what each testdata/*.txtar asks for. The facts are TOML:
-// "redis.toml", "acl.toml" or "sentinel.toml". A file "existing" is what the
-// program left behind. "want" is the outcome, "error" the error instead.
+// TestGolden generates what each testdata/*.txtar asks for. The facts are TOML: "redis.toml",
+// "acl.toml" or "sentinel.toml". A file "existing" is what the program left behind. "want" is the
+// outcome, "error" the error instead.
 func TestGolden(t *testing.T) {
 	for _, path := range goldens(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
@@ -79,8 +79,7 @@ func decode[T any](t *testing.T, a archive, name string) (facts T) {
 	return facts
 }
 
-// archive is a text in the txtar format: a comment, then files, each below a line
-// "-- NAME --".
+// archive is a text in the txtar format: a comment, then files, each below a line "-- NAME --".
 type archive struct {
 	comment string
 	files   []archiveFile

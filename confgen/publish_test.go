@@ -15,9 +15,9 @@ import (
 	"github.com/redisd/redisd/confgen"
 )
 
-// trio is a cluster of three nodes as redisd would start it, without any agent: the
-// tests do what the agents do, as their user. Sentinel never acts by itself in it,
-// because nothing is down for as long as a test takes.
+// trio is a cluster of three nodes as redisd would start it, without any agent: the tests do what
+// the agents do, as their user. Sentinel never acts by itself in it, because nothing is down for as
+// long as a test takes.
 type trio struct {
 	t         *testing.T
 	redis     [3]*server
@@ -174,9 +174,9 @@ func denied(s *server) (commands []string) {
 	return commands
 }
 
-// TestPublish promotes by the agents' hand and has Sentinel publish it, with no more
-// rights than the generated users have: the Sentinels agree on it, and no server,
-// client or file notices, not even where a Sentinel chooses another one.
+// TestPublish promotes by the agents' hand and has Sentinel publish it, with no more rights than
+// the generated users have: the Sentinels agree on it, and no server, client or file notices, not
+// even where a Sentinel chooses another one.
 func TestPublish(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 3 s")
@@ -245,8 +245,8 @@ func TestPublish(t *testing.T) {
 	c.restart(t, next.addr)
 }
 
-// restart generates the file of a Sentinel anew from what it left behind, takes out of
-// it the dead server and another Sentinel, and starts it again.
+// restart generates the file of a Sentinel anew from what it left behind, takes out of it the dead
+// server and another Sentinel, and starts it again.
 func (c *trio) restart(t *testing.T, primary netip.AddrPort) {
 	s, gone := c.sentinels[2], c.sentinels[1]
 	id := s.do("SENTINEL", "MYID")
@@ -286,8 +286,8 @@ func (c *trio) restart(t *testing.T, primary netip.AddrPort) {
 	}
 }
 
-// TestSentinelUser tries what a Sentinel may say to a redis-server, and says what it
-// says to demote a primary: nothing comes of it.
+// TestSentinelUser tries what a Sentinel may say to a redis-server, and says what it says to demote
+// a primary: nothing comes of it.
 func TestSentinelUser(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), loopback(t, 3)

@@ -17,8 +17,8 @@ import (
 	"github.com/redisd/redisd/internal/directive"
 )
 
-// TestRealProgramsAcceptTheGoldenFiles starts redis-server and redis-sentinel with
-// every golden file, moved to a loopback address and a folder of the test.
+// TestRealProgramsAcceptTheGoldenFiles starts redis-server and redis-sentinel with every golden
+// file, moved to a loopback address and a folder of the test.
 func TestRealProgramsAcceptTheGoldenFiles(t *testing.T) {
 	t.Parallel()
 	for _, path := range goldens(t) {
@@ -184,8 +184,8 @@ func redisFacts(dir string, addr netip.AddrPort) confgen.RedisFacts {
 	return confgen.RedisFacts{Address: addr.Addr(), Port: int(addr.Port()), Dir: dir, ReplicaPassword: replicaPassword}
 }
 
-// TestMergeAfterConfigRewrite lets a real redis-server rewrite its file, merges and
-// starts it again.
+// TestMergeAfterConfigRewrite lets a real redis-server rewrite its file, merges and starts it
+// again.
 func TestMergeAfterConfigRewrite(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), loopback(t, 4)
@@ -259,8 +259,8 @@ func TestDefaultsAreSpelledAsRedisDoes(t *testing.T) {
 	}
 }
 
-// TestDirectivesTable compares the table of directives with this redis-server: each
-// is known, and CONFIG SET agrees on which can change.
+// TestDirectivesTable compares the table of directives with this redis-server: each is known, and
+// CONFIG SET agrees on which can change.
 func TestDirectivesTable(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), loopback(t, 6)

@@ -19,17 +19,17 @@ const (
 	SentinelConfName = "sentinel.conf"
 )
 
-// Fence is the min-replicas-to-write of a fenced redis-server: more replicas than
-// there can be, so it refuses every write. Reads, PING and Sentinel's PUBLISH go on.
+// Fence is the min-replicas-to-write of a fenced redis-server: more replicas than there can be, so
+// it refuses every write. Reads, PING and Sentinel's PUBLISH go on.
 const Fence = 1000000
 
-// MaxLag is min-replicas-max-lag in seconds. Replicas acknowledge once a second
-// and redis-server counts once a second: 1 would flap, more would only lengthen
-// the time for which a cut-off primary goes on accepting.
+// MaxLag is min-replicas-max-lag in seconds. Replicas acknowledge once a second and redis-server
+// counts once a second: 1 would flap, more would only lengthen the time for which a cut-off primary
+// goes on accepting.
 const MaxLag = 2
 
-// Placeholder is where a replica looks for its primary while none is known:
-// nothing listens there, and redis-server stays a replica that refuses writes.
+// Placeholder is where a replica looks for its primary while none is known: nothing listens there,
+// and redis-server stays a replica that refuses writes.
 var Placeholder = netip.MustParseAddrPort("127.0.0.1:1")
 
 // Password is a password in clear. It shows itself to nobody but this package.
@@ -58,9 +58,9 @@ type RedisFacts struct {
 	Directives      map[string]string // of [redis.directives]; see directive.CheckValue
 }
 
-// RedisConf writes redis.conf. A redis-server that starts with it is a replica,
-// fenced, and not to be promoted by Sentinel: whatever the file said before, no
-// node is ever a writable primary until its agent makes it one.
+// RedisConf writes redis.conf. A redis-server that starts with it is a replica, fenced, and not to
+// be promoted by Sentinel: whatever the file said before, no node is ever a writable primary until
+// its agent makes it one.
 func RedisConf(f RedisFacts) []byte {
 	w := new(confWriter)
 	w.comment(
@@ -107,8 +107,8 @@ func ownedPart(w *confWriter, f RedisFacts) {
 	w.set("min-replicas-max-lag", strconv.Itoa(MaxLag))
 }
 
-// listen writes where to listen, and from which address to connect. A node with a
-// loopback address is one of several on this machine: it must keep to its own.
+// listen writes where to listen, and from which address to connect. A node with a loopback address
+// is one of several on this machine: it must keep to its own.
 func listen(w *confWriter, a netip.Addr) {
 	if a.IsLoopback() {
 		w.set("bind", a.String())
@@ -119,8 +119,7 @@ func listen(w *confWriter, a netip.Addr) {
 	w.set("bind-source-addr", a.String())
 }
 
-// child writes what makes a good child process: redisd watches it, redisd
-// collects its output.
+// child writes what makes a good child process: redisd watches it, redisd collects its output.
 func child(w *confWriter) {
 	w.set("daemonize", "no")
 	w.set("supervised", "no")

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// SentinelState is what a Sentinel keeps in sentinel.conf about the cluster. It is
-// that Sentinel's own: redisd reads it, and carries it over word by word.
+// SentinelState is what a Sentinel keeps in sentinel.conf about the cluster. It is that Sentinel's
+// own: redisd reads it, and carries it over word by word.
 type SentinelState struct {
 	Name         string // of the primary it monitors: the cluster's
 	Primary      netip.AddrPort
@@ -34,10 +34,9 @@ type KnownSentinel struct {
 // CONFIG_RUN_ID_SIZE). It refuses to start with another one.
 const sentinelIDLength = 40
 
-// ParseSentinelState reads the state in a sentinel.conf. It insists on what every
-// file that a Sentinel has run with has: exactly one primary, and lines about that
-// one only. Anything else is reported, never repaired: a Sentinel that forgets its
-// epochs may vote twice.
+// ParseSentinelState reads the state in a sentinel.conf. It insists on what every file that a
+// Sentinel has run with has: exactly one primary, and lines about that one only. Anything else is
+// reported, never repaired: a Sentinel that forgets its epochs may vote twice.
 func ParseSentinelState(file []byte) (SentinelState, error) {
 	var s SentinelState
 	seen := map[string]bool{}
@@ -177,16 +176,15 @@ func readAddr(host, port string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr, uint16(n)), nil
 }
 
-// ForgetReplica removes a replica from the sentinel.conf of a Sentinel that does
-// not run, and reports whether it was there. (A running one would write its line
-// back.) Unlike SENTINEL RESET this forgets nothing else. Do it on one node at a
-// time, while the primary is healthy.
+// ForgetReplica removes a replica from the sentinel.conf of a Sentinel that does not run, and
+// reports whether it was there. (A running one would write its line back.) Unlike SENTINEL RESET
+// this forgets nothing else. Do it on one node at a time, while the primary is healthy.
 func ForgetReplica(file []byte, replica netip.AddrPort) (edited []byte, found bool) {
 	return forget(file, replica, "known-replica", "known-slave")
 }
 
-// ForgetSentinel does the same for another Sentinel: for every id that was ever
-// seen at its address.
+// ForgetSentinel does the same for another Sentinel: for every id that was ever seen at its
+// address.
 func ForgetSentinel(file []byte, sentinel netip.AddrPort) (edited []byte, found bool) {
 	return forget(file, sentinel, "known-sentinel")
 }

@@ -53,8 +53,8 @@ func (s *server) output() string {
 	return s.out.String()
 }
 
-// start runs program with the configuration file, with the umask that doc.go asks
-// for, and returns when it answers. It is killed at the end of the test.
+// start runs program with the configuration file, with the umask that doc.go asks for, and returns
+// when it answers. It is killed at the end of the test.
 func start(t *testing.T, program, conf string, addr netip.AddrPort) *server {
 	t.Helper()
 	s := &server{t: t, addr: addr, dir: filepath.Dir(conf), conf: conf, done: make(chan struct{})}
@@ -139,8 +139,8 @@ func (s *server) get(directive string) string {
 	return value
 }
 
-// loopback returns an address on which this test is alone, n being one number of those
-// that no test beside it uses, with a port that was free just now.
+// loopback returns an address on which this test is alone, n being one number of those that no test
+// beside it uses, with a port that was free just now.
 func loopback(t *testing.T, n int) netip.AddrPort {
 	t.Helper()
 	host := fmt.Sprintf("127.88.%d.%d", os.Getpid()%250+1, n)

@@ -7,18 +7,18 @@ import (
 	"github.com/redisd/redisd/internal/directive"
 )
 
-// TrialConf writes a configuration with which redis-server only says whether it
-// would accept the values of redisd.toml. Run it as
+// TrialConf writes a configuration with which redis-server only says whether it would accept the
+// values of redisd.toml. Run it as
 //
 //	redis-server -
 //
-// with this text on its standard input, in an empty directory, and give what it
-// prints to [TrialVerdict]. It ends by itself within a few milliseconds, because it
-// has nowhere to listen: before it reads a data set, loads a module, or opens
-// anything. So a wrong value is found while the running redis-server is untouched.
+// with this text on its standard input, in an empty directory, and give what it prints to
+// [TrialVerdict]. It ends by itself within a few milliseconds, because it has nowhere to listen:
+// before it reads a data set, loads a module, or opens anything. So a wrong value is found while
+// the running redis-server is untouched.
 //
-// Not tried are modules, what only a module knows, and whether a file or an amount
-// of memory that a value names can be had.
+// Not tried are modules, what only a module knows, and whether a file or an amount of memory that a
+// value names can be had.
 func TrialConf(maxMemory string, directives map[string]string) []byte {
 	w := new(confWriter)
 	w.set("port", "0")
@@ -46,10 +46,10 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("redis-server refuses %q: %s", e.Line, e.Reason)
 }
 
-// TrialVerdict reads what a redis-server printed that was started with TrialConf.
-// It returns nil if the configuration was accepted and a *RefusedError if not. Any
-// other error means that redis-server could not be asked. It reads just as well
-// the last words of a redis-server that refused its redis.conf at a real start.
+// TrialVerdict reads what a redis-server printed that was started with TrialConf. It returns nil if
+// the configuration was accepted and a *RefusedError if not. Any other error means that
+// redis-server could not be asked. It reads just as well the last words of a redis-server that
+// refused its redis.conf at a real start.
 func TrialVerdict(output []byte) error {
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 	last := strings.TrimSpace(lines[len(lines)-1])

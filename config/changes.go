@@ -59,10 +59,9 @@ func (c Change) String() string {
 	return s
 }
 
-// Changes lists what differs between the configuration that runs and a new one, in
-// the order of the file. If nothing differs it returns nil. Where a key is given,
-// and how it is spelled, is no difference. Compare two configurations that Resolve
-// has filled in, or two that it has not.
+// Changes lists what differs between the configuration that runs and a new one, in the order of the
+// file. If nothing differs it returns nil. Where a key is given, and how it is spelled, is no
+// difference. Compare two configurations that Resolve has filled in, or two that it has not.
 func Changes(old, next Config) []Change {
 	var changes []Change
 	for _, k := range keys {

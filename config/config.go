@@ -1,13 +1,13 @@
-// Package config is redisd.toml: its shape, its defaults, its check, and what a
-// change of it means for a node that runs.
+// Package config is redisd.toml: its shape, its defaults, its check, and what a change of it means
+// for a node that runs.
 //
-// It reads one file and the environment variables that override a node's own keys,
-// and reports all mistakes at once, each with its line, the invalid value and what it
-// must be. It never writes a file, asks the network or looks at the host: facts
-// about the host are passed in. The agent and the commands call it.
+// It reads one file and the environment variables that override a node's own keys, and reports all
+// mistakes at once, each with its line, the invalid value and what it must be. It never writes a
+// file, asks the network or looks at the host: facts about the host are passed in. The agent and
+// the commands call it.
 //
-// The manual of every key is the file that the package installs,
-// packaging/deb/redisd.toml; a test holds it to this package.
+// The manual of every key is the file that the package installs, packaging/deb/redisd.toml; a test
+// holds it to this package.
 package config
 
 import (
@@ -64,8 +64,8 @@ type Redis struct {
 	MinReplicasToWrite *int   // nil: automatic
 	MaxLagOnFailover   string // "": no limit
 
-	// Directives of redis.conf by their canonical name. A value is what follows the
-	// name on its line; a directive with several lines has a \n between them.
+	// Directives of redis.conf by their canonical name. A value is what follows the name on its
+	// line; a directive with several lines has a \n between them.
 	Directives map[string]string
 }
 
@@ -138,8 +138,8 @@ func Default() Config {
 		Sentinel: Sentinel{
 			Port:   26379,
 			Binary: "redis-sentinel",
-			// The agents are quicker; this is for when they cannot act. From 3 s on a
-			// Sentinel that was stalled itself does not lock up the failover.
+			// The agents are quicker; this is for when they cannot act. From 3 s on a Sentinel that
+			// was stalled itself does not lock up the failover.
 			DownAfter: Duration(3 * time.Second),
 			// Also what a failed attempt costs, twice, before the next one.
 			FailoverTimeout: Duration(15 * time.Second),
@@ -163,9 +163,8 @@ type source struct {
 	at   map[string]string // key: "file:line" or an environment variable
 }
 
-// Where says where a key got its value: "FILE:LINE", the environment variable, or
-// "default". A key is written as "redis.port", "vip[0].address" or
-// "redis.directives.save".
+// Where says where a key got its value: "FILE:LINE", the environment variable, or "default". A key
+// is written as "redis.port", "vip[0].address" or "redis.directives.save".
 func (c Config) Where(key string) string {
 	if at, ok := c.source.at[key]; ok {
 		return at
@@ -182,8 +181,8 @@ func (c Config) DirectiveKey(name string) string {
 	return directivesKey + "." + name
 }
 
-// DirectiveMistake is the mistake that redis-server found in the value of a
-// directive, said about the line of redisd.toml where it is set.
+// DirectiveMistake is the mistake that redis-server found in the value of a directive, said about
+// the line of redisd.toml where it is set.
 func (c Config) DirectiveMistake(name, problem string) *Mistake {
 	key := c.DirectiveKey(name)
 	return &Mistake{Where: c.Where(key), Key: key, Problem: problem}

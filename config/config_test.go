@@ -101,8 +101,8 @@ interface = "eth1"
 	}
 }
 
-// TestMistakes compares with testdata/mistakes.golden what is said about
-// testdata/mistakes.toml: everything that is wrong with it, in its order.
+// TestMistakes compares with testdata/mistakes.golden what is said about testdata/mistakes.toml:
+// everything that is wrong with it, in its order.
 func TestMistakes(t *testing.T) {
 	t.Chdir("testdata")
 	for variable, value := range map[string]string{"REDISD_NODE_PRIORITY": "high", "REDISD_NODE_INTERFACE": "eth0"} {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// key is one key of redisd.toml. The table of all keys is the one place that knows
-// them: reading, checking, comparing and writing go through it.
+// key is one key of redisd.toml. The table of all keys is the one place that knows them: reading,
+// checking, comparing and writing go through it.
 type key struct {
 	name    string // "redis.port"
 	field   func(*Config) any
@@ -250,8 +250,8 @@ func quoted(s string) string {
 	return b.String()
 }
 
-// TOML writes the configuration as a redisd.toml with every key that has a value,
-// after defaults, environment and detection.
+// TOML writes the configuration as a redisd.toml with every key that has a value, after defaults,
+// environment and detection.
 func (c Config) TOML() []byte {
 	var b strings.Builder
 	section := ""

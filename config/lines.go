@@ -6,11 +6,11 @@ import (
 )
 
 // keyLines finds the line of each key of a TOML text, by its full name: "redis.port",
-// "cluster.join[1]", "vip[0].address"; and that of each table's header. The decoder
-// tells positions for its own errors only.
+// "cluster.join[1]", "vip[0].address"; and that of each table's header. The decoder tells positions
+// for its own errors only.
 //
-// The text has passed the decoder. Should this not understand it all the same, it
-// stops and returns what it has: a mistake is then told without its line.
+// The text has passed the decoder. Should this not understand it all the same, it stops and returns
+// what it has: a mistake is then told without its line.
 func keyLines(text string) map[string]int {
 	s := newLineScanner(text)
 	s.document()
@@ -59,8 +59,8 @@ func (s *lineScanner) document() {
 	}
 }
 
-// resolve turns the parts of a header into a name: an array of tables that is passed
-// through, or entered, is its last element; a header in double brackets adds one.
+// resolve turns the parts of a header into a name: an array of tables that is passed through, or
+// entered, is its last element; a header in double brackets adds one.
 func (s *lineScanner) resolve(parts []string, add bool) string {
 	name := ""
 	for i, part := range parts {

@@ -56,8 +56,8 @@ l = "\\"
 	}
 }
 
-// FuzzKeyLines: whatever the decoder takes, the scanner gets through, and it finds
-// the line of every key that is written plainly.
+// FuzzKeyLines: whatever the decoder takes, the scanner gets through, and it finds the line of
+// every key that is written plainly.
 func FuzzKeyLines(f *testing.F) {
 	f.Add("a.\"b\\\"c\" . 'd' = [1, [2, '''x\n'''], {e = \"\"\"\n\"\"\"\"\"}]\r\n[[vip]] # x\n[vip.x]\n[[a1]]\n")
 	f.Add("a = [\n# x\n1, # ]\n2\n,]\nb = { c = 1, }\nd = \"\"\"\\\"\"\"\"\"\ne = ''\n")

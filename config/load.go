@@ -18,9 +18,9 @@ import (
 // maxFile bounds what is read: a redisd.toml has a few kilobytes.
 const maxFile = 1 << 20
 
-// Load reads a redisd.toml, then the environment variables that override the node's
-// own keys, and checks all of it. On an error, all that is wrong is in it, one
-// *Mistake each, and the Config must not be used.
+// Load reads a redisd.toml, then the environment variables that override the node's own keys, and
+// checks all of it. On an error, all that is wrong is in it, one *Mistake each, and the Config must
+// not be used.
 func Load(path string) (Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -33,8 +33,8 @@ func parse(path, text string, lookup func(string) (string, bool)) (Config, error
 	if len(text) > maxFile {
 		return Config{}, fmt.Errorf("read the configuration: %s has more than %d bytes", path, maxFile)
 	}
-	// Everything is taken as it comes, and judged below: the decoder's own mapping
-	// into structs stops at the first wrong type and knows keys in any case.
+	// Everything is taken as it comes, and judged below: the decoder's own mapping into structs
+	// stops at the first wrong type and knows keys in any case.
 	var raw map[string]any
 	if _, err := toml.Decode(text, &raw); err != nil {
 		return Config{}, syntaxMistake(path, err)
@@ -273,8 +273,8 @@ func directiveLine(v any) (line, problem string) {
 	return "", fmt.Sprintf("invalid value %s: must be a text, a whole number, true, false, or a list of them", literalTOML(v))
 }
 
-// environment lets variables override the node's own keys. An empty one counts as
-// not set: that is how a unit file or a container passes on nothing.
+// environment lets variables override the node's own keys. An empty one counts as not set: that is
+// how a unit file or a container passes on nothing.
 func (l *loader) environment(lookup func(string) (string, bool)) {
 	for _, k := range keys {
 		text, _ := lookup(k.env)

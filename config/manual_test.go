@@ -27,8 +27,8 @@ func manual(t *testing.T) string {
 	return string(text)
 }
 
-// TestManual holds the shipped file to the code: it changes nothing as it is, and
-// what it shows as the defaults are the defaults.
+// TestManual holds the shipped file to the code: it changes nothing as it is, and what it shows as
+// the defaults are the defaults.
 func TestManual(t *testing.T) {
 	text := manual(t)
 	shipped, err := parse(manualPath, text, none)

@@ -33,8 +33,8 @@ func (m *Mistake) Error() string {
 	return text
 }
 
-// mistakes collects them. A key that has one gets no second: what follows from a
-// wrong value is not worth telling.
+// mistakes collects them. A key that has one gets no second: what follows from a wrong value is not
+// worth telling.
 type mistakes struct {
 	source source
 	lines  map[string]int
@@ -86,9 +86,8 @@ func literalTOML(v any) string {
 	return fmt.Sprintf("%v", v)
 }
 
-// nearest returns the candidate that a misspelt name most likely means, "" if none
-// is within that many slips. Two names that differ in case, dashes and underscores
-// only are the same.
+// nearest returns the candidate that a misspelt name most likely means, "" if none is within that
+// many slips. Two names that differ in case, dashes and underscores only are the same.
 func nearest(name string, candidates []string, slips int) string {
 	best := ""
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
@@ -101,8 +100,8 @@ func nearest(name string, candidates []string, slips int) string {
 
 func fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "-", "_") }
 
-// distance counts the insertions, deletions, replacements and swaps of neighbours
-// that turn a into b (the optimal string alignment distance).
+// distance counts the insertions, deletions, replacements and swaps of neighbours that turn a into
+// b (the optimal string alignment distance).
 func distance(a, b string) int {
 	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
 	for j := range rows[1] {

@@ -23,17 +23,16 @@ type HostInterface struct {
 	Addresses    []netip.Prefix
 }
 
-// Resolve fills in what redisd.toml leaves to detection: the node's name (the host's),
-// its address, and the interface of each VIP (the one that has an address in its
-// network; "" if that is not clear). What redisd.toml says is left as it is. If name
-// or address remain unknown, the error says what there was to choose from.
+// Resolve fills in what redisd.toml leaves to detection: the node's name (the host's), its address,
+// and the interface of each VIP (the one that has an address in its network; "" if that is not
+// clear). What redisd.toml says is left as it is. If name or address remain unknown, the error says
+// what there was to choose from.
 //
-// The address is chosen among those of interfaces that are up, that are not a VIP,
-// and that other hosts can reach: with node.interface, only of that one; else in the
-// first VIP's network, if there is one; else those of the default route's interface,
-// if there are any. Only if exactly one is left, it is taken. IPv4 goes before IPv6,
-// unless the first VIP is IPv6; an address that comes without a network (/32, /128), as
-// floating ones do, goes last.
+// The address is chosen among those of interfaces that are up, that are not a VIP, and that other
+// hosts can reach: with node.interface, only of that one; else in the first VIP's network, if there
+// is one; else those of the default route's interface, if there are any. Only if exactly one is
+// left, it is taken. IPv4 goes before IPv6, unless the first VIP is IPv6; an address that comes
+// without a network (/32, /128), as floating ones do, goes last.
 func Resolve(c *Config, h HostFacts) error {
 	var errs []error
 	if c.Node.Name == "" {
@@ -125,8 +124,8 @@ func anything(h HostFacts) []candidate {
 	return all
 }
 
-// isInternal knows the interfaces of containers and virtual machines by their usual
-// names: their addresses mean something on this host only.
+// isInternal knows the interfaces of containers and virtual machines by their usual names: their
+// addresses mean something on this host only.
 func isInternal(name string) bool {
 	for _, prefix := range []string{"docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "podman", "lxcbr", "lxdbr"} {
 		if strings.HasPrefix(name, prefix) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// host writes HostFacts as "eth0 default 10.0.0.1/24 2001:db8::1/64; docker0 172.17.0.1/16".
-// The words after the interface's name may be "down", "default" or an address.
+// host writes HostFacts as "eth0 default 10.0.0.1/24 2001:db8::1/64; docker0 172.17.0.1/16". The
+// words after the interface's name may be "down", "default" or an address.
 func host(t *testing.T, name, interfaces string) HostFacts {
 	t.Helper()
 	h := HostFacts{Hostname: name, Interfaces: []HostInterface{{

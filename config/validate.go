@@ -23,8 +23,8 @@ const (
 )
 
 const (
-	// Below this a lost connection alone looks like a dead primary: Sentinel tries to
-	// connect again only once a second.
+	// Below this a lost connection alone looks like a dead primary: Sentinel tries to connect again
+	// only once a second.
 	minDownAfter       = Duration(1500 * time.Millisecond)
 	maxDownAfter       = Duration(10 * time.Minute)
 	minFailoverTimeout = Duration(5 * time.Second)
@@ -41,8 +41,8 @@ var (
 	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
 )
 
-// Validate reports every mistake in the configuration, joined; each is a *Mistake.
-// Load has done it already; it is for a Config that was put together in code.
+// Validate reports every mistake in the configuration, joined; each is a *Mistake. Load has done it
+// already; it is for a Config that was put together in code.
 func (c Config) Validate() error {
 	m := &mistakes{source: c.source}
 	c.validate(m)
@@ -119,8 +119,8 @@ func directiveProblem(name string) string {
 	if !directivePattern.MatchString(name) {
 		return "this cannot be the name of a directive of redis.conf"
 	}
-	// Only what is a slip or two away from a known name is refused: others may be of
-	// a release to come. Whether this redis-server has them, it says itself.
+	// Only what is a slip or two away from a known name is refused: others may be of a release to
+	// come. Whether this redis-server has them, it says itself.
 	if !directive.Known(name) && !strings.Contains(name, ".") {
 		if n := nearest(name, directive.Names(), min(len(name)/4, 2)); n != "" {
 			return fmt.Sprintf("redis.conf has no such directive; did you mean %q?", n)
@@ -174,8 +174,8 @@ func isBinary(s string) bool {
 	return isName(s)
 }
 
-// isInterface knows the kernel's rules (dev_valid_name): at most 15 bytes, no slash,
-// no colon, no white space, not a dot or two.
+// isInterface knows the kernel's rules (dev_valid_name): at most 15 bytes, no slash, no colon, no
+// white space, not a dot or two.
 func isInterface(s string) bool {
 	return s != "" && len(s) <= 15 && s != "." && s != ".." &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f })
@@ -186,8 +186,8 @@ func isHostAddress(a netip.Addr) bool {
 		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// isVIP wants a host's address, not that of the network or its broadcast, and a
-// prefix that says in which network it is.
+// isVIP wants a host's address, not that of the network or its broadcast, and a prefix that says in
+// which network it is.
 func isVIP(p netip.Prefix) bool {
 	a := p.Addr()
 	if !p.IsValid() || !isHostAddress(a) || a.IsLoopback() || a.Is4In6() || p.Bits() == 0 {

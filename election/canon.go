@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Clone returns an elector that goes on from here by itself. A search through all that
-// can happen (test/sim/search) needs many futures of one state; the agent has one.
+// Clone returns an elector that goes on from here by itself. A search through all that can happen
+// (test/sim/search) needs many futures of one state; the agent has one.
 func (e *Elector) Clone() *Elector {
 	c := *e // rosters and messages are never changed in place, so they may be shared
 	c.acks, c.rosterAcks, c.unreachable = maps.Clone(e.acks), maps.Clone(e.rosterAcks), maps.Clone(e.unreachable)
@@ -21,22 +21,21 @@ func (e *Elector) Clone() *Elector {
 	return &c
 }
 
-// Canon writes down what decides how an elector will answer from now on, such that two
-// states with the same future have the same bytes: times as ages, those that can make
-// no difference any more all alike, and nodes as places in IDs. Left out is what View
-// alone shows (denials, nudges, when something was heard): the agent acts on that, and
-// a search lets an agent act at any time.
+// Canon writes down what decides how an elector will answer from now on, such that two states with
+// the same future have the same bytes: times as ages, those that can make no difference any more
+// all alike, and nodes as places in IDs. Left out is what View alone shows (denials, nudges, when
+// something was heard): the agent acts on that, and a search lets an agent act at any time.
 type Canon struct {
 	IDs []NodeID
 	// Clocks are what the clocks of IDs read now.
 	Clocks []Time
-	// Longest is after what age nothing makes a difference: Lapse, or FencedLapse where
-	// claims lean on fences.
+	// Longest is after what age nothing makes a difference: Lapse, or FencedLapse where claims lean
+	// on fences.
 	Longest Time
 }
 
-// Deadlines calls add with each reading of e's clock at which it will answer otherwise
-// than before, or hold no lease any more, though nothing has come in. Some may be past.
+// Deadlines calls add with each reading of e's clock at which it will answer otherwise than before,
+// or hold no lease any more, though nothing has come in. Some may be past.
 func (c Canon) Deadlines(e *Elector, now Time, add func(Time)) {
 	for _, g := range []grant{e.leased, e.voted} {
 		if g.to != "" && (g.to != e.self || g != e.voted) {

@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// Elector is one node's part in the election: voter always, candidate and
-// holder at times. It is not safe for concurrent use.
+// Elector is one node's part in the election: voter always, candidate and holder at times. It is
+// not safe for concurrent use.
 type Elector struct {
 	self    NodeID
 	st      State
 	unsaved bool
 
-	// As a voter: what stands in the way of all others until it lapses or is
-	// released. A renewal and a claim leave separate grants, so that a claim which
-	// a holder withdraws does not take its running lease along.
+	// As a voter: what stands in the way of all others until it lapses or is released. A renewal
+	// and a claim leave separate grants, so that a claim which a holder withdraws does not take its
+	// running lease along.
 	leased grant
 	voted  grant
 	// The word given to a bootstrap node: never taken back, it lapses.
@@ -79,8 +79,8 @@ var ErrNotHolder = errors.New("this node does not hold the lease")
 // ErrUnsettled: a change of the roster waits for the one before it.
 var ErrUnsettled = errors.New("the last change of the roster is not with a majority yet")
 
-// New returns the elector of node self with what its disk remembers. A grant
-// given before the restart still binds: it is counted from now.
+// New returns the elector of node self with what its disk remembers. A grant given before the
+// restart still binds: it is counted from now.
 func New(self NodeID, st State, now Time) *Elector {
 	e := &Elector{self: self, st: st, highest: st.Term, openedAt: now, claimedAt: now - Lapse, votedAt: now - Lapse}
 	if st.Vote != "" && st.ClusterID == "" {
@@ -101,8 +101,8 @@ func New(self NodeID, st State, now Time) *Elector {
 	return e
 }
 
-// Unsaved returns the state that must be on disk before any envelope returned
-// so far is sent, and false when the disk is up to date. Saved says it is.
+// Unsaved returns the state that must be on disk before any envelope returned so far is sent, and
+// false when the disk is up to date. Saved says it is.
 func (e *Elector) Unsaved() (State, bool) { return e.st, e.unsaved }
 
 // Saved tells that what Unsaved returned is on disk.
@@ -120,9 +120,9 @@ func (e *Elector) becomeHolder() {
 	e.born()
 }
 
-// born notes that every bootstrap voter has the cluster on disk: from now on none
-// of them can help to bootstrap another. The lease begins when a majority has been
-// told so: whoever has not is right to believe that there is no data yet.
+// born notes that every bootstrap voter has the cluster on disk: from now on none of them can help
+// to bootstrap another. The lease begins when a majority has been told so: whoever has not is right
+// to believe that there is no data yet.
 func (e *Elector) born() {
 	if !e.st.Bootstrapping {
 		return
@@ -135,8 +135,8 @@ func (e *Elector) born() {
 	e.learnBorn()
 }
 
-// learnBorn notes that the cluster is born. What a holder has been answered so far was
-// not in the knowledge of that, so it counts no more, and all are told at once.
+// learnBorn notes that the cluster is born. What a holder has been answered so far was not in the
+// knowledge of that, so it counts no more, and all are told at once.
 func (e *Elector) learnBorn() {
 	e.st.Bootstrapping = false
 	e.unsaved = true
@@ -144,14 +144,14 @@ func (e *Elector) learnBorn() {
 	e.renewedAt = -RenewEvery
 }
 
-// holding: this node won the newest term it knows a holder of, and has neither
-// given the lease back nor voted for another since, which gives it back too.
+// holding: this node won the newest term it knows a holder of, and has neither given the lease back
+// nor voted for another since, which gives it back too.
 func (e *Elector) holding() bool {
 	return e.st.Holder == e.self && !e.st.Released && e.st.ClusterID != ""
 }
 
-// LeaseUntil returns until when this node may accept writes; it may not when ok
-// is false or the time has come.
+// LeaseUntil returns until when this node may accept writes; it may not when ok is false or the
+// time has come.
 func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
 	if !e.holding() || e.st.Bootstrapping {
 		return 0, false
@@ -160,8 +160,8 @@ func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
 	return until, until > now
 }
 
-// answeredBy returns the sending time of the newest renewal that a majority of
-// the roster, counting this node itself, has answered.
+// answeredBy returns the sending time of the newest renewal that a majority of the roster, counting
+// this node itself, has answered.
 func (e *Elector) answeredBy(r Roster, now Time) Time {
 	var few [7]Time // so that an ordinary roster needs no memory
 	times := few[:0]
@@ -180,8 +180,8 @@ func (e *Elector) answeredBy(r Roster, now Time) Time {
 	return times[len(times)-r.Majority()]
 }
 
-// Tick does what is due: renewals of a holder, also to the learners, who are no
-// voters yet; the end of a claim; a release said again until it was heard.
+// Tick does what is due: renewals of a holder, also to the learners, who are no voters yet; the end
+// of a claim; a release said again until it was heard.
 func (e *Elector) Tick(now Time, learners []NodeID) []Envelope {
 	var out []Envelope
 	if e.claim != nil && now >= e.claim.msg.Sent+ClaimFor {
@@ -202,8 +202,8 @@ func (e *Elector) Tick(now Time, learners []NodeID) []Envelope {
 	return out
 }
 
-// unanswered says the claim again to the voters that have not granted it: the
-// message was lost, or what stood in the way has lapsed meanwhile.
+// unanswered says the claim again to the voters that have not granted it: the message was lost, or
+// what stood in the way has lapsed meanwhile.
 func (e *Elector) unanswered() []Envelope {
 	return slices.DeleteFunc(e.toVoters(e.claim.msg), func(env Envelope) bool { return e.claim.granted[env.To] })
 }
@@ -236,8 +236,8 @@ func (e *Elector) toVoters(m Message) []Envelope {
 	return out
 }
 
-// Propose makes voters the next version of the roster, by which the lease goes
-// from now on. The next change waits until a majority of it has it on disk.
+// Propose makes voters the next version of the roster, by which the lease goes from now on. The
+// next change waits until a majority of it has it on disk.
 func (e *Elector) Propose(now Time, voters []Voter) error {
 	if _, ok := e.LeaseUntil(now); !ok {
 		return ErrNotHolder
@@ -291,9 +291,9 @@ func (e *Elector) settle() {
 	e.settled = e.settled || n >= e.st.Roster.Majority()
 }
 
-// Claim asks all voters for the next term. The node's redis-server accepts no
-// write until the lease runs. Fenced is the term whose holder the caller has
-// fenced from here at most FenceAge ago, else 0.
+// Claim asks all voters for the next term. The node's redis-server accepts no write until the lease
+// runs. Fenced is the term whose holder the caller has fenced from here at most FenceAge ago, else
+// 0.
 func (e *Elector) Claim(now Time, local Local, fenced Term) []Envelope {
 	if e.st.ClusterID == "" || e.claim != nil || !e.st.Roster.Has(e.self) {
 		return nil
@@ -306,8 +306,8 @@ func (e *Elector) Claim(now Time, local Local, fenced Term) []Envelope {
 	})
 }
 
-// Bootstrap asks all future voters to bootstrap the cluster with this node as its first
-// primary. Every one of them must agree.
+// Bootstrap asks all future voters to bootstrap the cluster with this node as its first primary.
+// Every one of them must agree.
 func (e *Elector) Bootstrap(now Time, local Local, clusterID string, voters []Voter) []Envelope {
 	if e.st.ClusterID != "" || e.claim != nil {
 		return nil
@@ -359,8 +359,8 @@ func (e *Elector) Withdraw(now Time) []Envelope {
 	return e.withdraw(now)
 }
 
-// Release gives the lease back for good: the caller has made certain that its
-// redis-server accepts no write.
+// Release gives the lease back for good: the caller has made certain that its redis-server accepts
+// no write.
 func (e *Elector) Release(now Time, why string) []Envelope {
 	if !e.holding() {
 		return nil
@@ -377,8 +377,8 @@ func (e *Elector) Release(now Time, why string) []Envelope {
 	return append(out, e.toVoters(m)...)
 }
 
-// HandOver is Release by a holder whose redis-server has taken no write since it was at
-// offset. Signs of life to its replicas may follow, and count for nothing.
+// HandOver is Release by a holder whose redis-server has taken no write since it was at offset.
+// Signs of life to its replicas may follow, and count for nothing.
 func (e *Elector) HandOver(now Time, successors []NodeID, offset int64, why string) []Envelope {
 	if !e.holding() {
 		return nil

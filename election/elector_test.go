@@ -95,8 +95,8 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// A renewal that comes late, or twice, does not take back what a later one has said:
-// who takes over, and a dataset's version, hang on it.
+// A renewal that comes late, or twice, does not take back what a later one has said: who takes
+// over, and a dataset's version, hang on it.
 func TestRenewOutOfOrder(t *testing.T) {
 	e := election.New("v", member(), 0)
 	m := election.Renew{ClusterID: "c", Term: 5, Holder: "h", Roster: member().Roster}
@@ -217,8 +217,8 @@ func TestReleaseIsForGood(t *testing.T) {
 	}
 }
 
-// TestHolderVotes: a holder whose lease lapsed may vote, and has then given up
-// its term: an answer that comes late does not bring it back.
+// TestHolderVotes: a holder whose lease lapsed may vote, and has then given up its term: an answer
+// that comes late does not bring it back.
 func TestHolderVotes(t *testing.T) {
 	e := holder(t, "h", "x", "y")
 	e.Tick(500*time.Millisecond, nil)
@@ -368,8 +368,8 @@ func TestReleaseFreesOnlyItsTerm(t *testing.T) {
 	}
 }
 
-// TestNudgedLearnsRoster: a voter that denies for its data can claim itself, even
-// if it had not heard yet that it is a voter.
+// TestNudgedLearnsRoster: a voter that denies for its data can claim itself, even if it had not
+// heard yet that it is a voter.
 func TestNudgedLearnsRoster(t *testing.T) {
 	st := member()
 	st.Roster = roster(5, 1, "h", "x", "y")
@@ -385,8 +385,8 @@ func TestNudgedLearnsRoster(t *testing.T) {
 	}
 }
 
-// TestOvertakenByLearner: a node that left the roster while it was ahead would
-// follow nobody any more.
+// TestOvertakenByLearner: a node that left the roster while it was ahead would follow nobody any
+// more.
 func TestOvertakenByLearner(t *testing.T) {
 	e := holder(t, "h", "x", "y")
 	e.Step(1, election.RenewReply{From: "learner", Term: 5, Sent: 1, Highest: 8}, election.Local{})
@@ -399,8 +399,8 @@ func TestOvertakenByLearner(t *testing.T) {
 	}
 }
 
-// TestUnborn: who wins a cluster that not all bootstrap voters are known to have
-// on disk has no lease until they do, unless a voter knows better.
+// TestUnborn: who wins a cluster that not all bootstrap voters are known to have on disk has no
+// lease until they do, unless a voter knows better.
 func TestUnborn(t *testing.T) {
 	for _, born := range []bool{false, true} {
 		st := member()
@@ -429,8 +429,8 @@ func TestUnborn(t *testing.T) {
 	}
 }
 
-// TestLearnHolder: a candidate learns of a later holder, or of a release, from
-// the answers to its claim, but only from its own cluster.
+// TestLearnHolder: a candidate learns of a later holder, or of a release, from the answers to its
+// claim, but only from its own cluster.
 func TestLearnHolder(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -479,8 +479,8 @@ func TestClaimIsSaidAgain(t *testing.T) {
 	}
 }
 
-// The rounds come every 100 ms when all is calm, a little earlier or later: one that is
-// early renews, else there would be 200 ms between two renewals.
+// The rounds come every 100 ms when all is calm, a little earlier or later: one that is early
+// renews, else there would be 200 ms between two renewals.
 func TestRenewsAtEachBeat(t *testing.T) {
 	e := holder(t, "h", "x", "y")
 	at := time.Second

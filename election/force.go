@@ -1,13 +1,13 @@
 package election
 
-// Force claims the lease because an operator has decided so: whoever has more data
-// does not deny it, and voters that the operator knows to be gone for good do not
-// count any more (voters is who is left). All else holds as ever: no lease of
-// anybody else may run, and nobody may reach the holder's redis-server.
+// Force claims the lease because an operator has decided so: whoever has more data does not deny
+// it, and voters that the operator knows to be gone for good do not count any more (voters is who
+// is left). All else holds as ever: no lease of anybody else may run, and nobody may reach the
+// holder's redis-server.
 //
-// Leaving voters out is the one act that the arguments of DESIGN.md do not cover:
-// should those that were left out be alive somewhere, and be a majority of the
-// roster before, they can elect a holder of their own.
+// Leaving voters out is the one act that the arguments of DESIGN.md do not cover: should those that
+// were left out be alive somewhere, and be a majority of the roster before, they can elect a holder
+// of their own.
 func (e *Elector) Force(now Time, local Local, voters []Voter) []Envelope {
 	if _, leased := e.LeaseUntil(now); leased || e.st.ClusterID == "" || e.claim != nil {
 		return nil

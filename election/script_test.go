@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the scripts in testdata print")
 
-// TestScripts plays testdata/*.txt. A script is a list of commands, one a line,
-// each followed by "----" and what it printed, up to an empty line:
+// TestScripts plays testdata/*.txt. A script is a list of commands, one a line, each followed by
+// "----" and what it printed, up to an empty line:
 //
 //	nodes a b c [holder=a term=5 | fresh]  their electors; time is 0
 //	clock 100ms                            time passes for all

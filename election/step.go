@@ -2,8 +2,8 @@ package election
 
 import "maps"
 
-// Step takes a message in and returns the answers. What Unsaved returns
-// afterwards must be on disk before they are sent.
+// Step takes a message in and returns the answers. What Unsaved returns afterwards must be on disk
+// before they are sent.
 func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 	switch m := m.(type) {
 	case Renew:
@@ -51,9 +51,9 @@ func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 	return []Envelope{{To: m.Holder, Message: reply}}
 }
 
-// news: the renewal was not sent before the one that was heard last. One that comes
-// late, or twice, must not say again that there is no primary yet. A holder whose host
-// was booted meanwhile counts from the start: it is heard once the old news is old.
+// news: the renewal was not sent before the one that was heard last. One that comes late, or twice,
+// must not say again that there is no primary yet. A holder whose host was booted meanwhile counts
+// from the start: it is heard once the old news is old.
 func (e *Elector) news(now Time, m Renew) bool {
 	return m.Term != e.heard.Term || m.Holder != e.heard.Holder || m.Sent >= e.heard.Sent || now >= e.newsAt+Lapse
 }
@@ -67,8 +67,8 @@ func (e *Elector) follow(now Time, m Renew) bool {
 		return false
 	}
 	if m.Term > e.st.HolderTerm {
-		// The winner needed a majority, which counted this node or did not: either
-		// way the term has a holder now, and older grants are the winner's business.
+		// The winner needed a majority, which counted this node or did not: either way the term has
+		// a holder now, and older grants are the winner's business.
 		e.st.ClusterID = m.ClusterID
 		if e.st.Vote == "" || m.Term > e.st.Term {
 			e.st.Vote = m.Holder
@@ -95,9 +95,9 @@ func (e *Elector) learn(r Roster) {
 	}
 }
 
-// learnHolder takes over what a voter knows of the last holder: a later one, or
-// that it has released. The next claim says so to voters that do not know. If the
-// cluster has ever had a lease, one of each majority also knows that it is born.
+// learnHolder takes over what a voter knows of the last holder: a later one, or that it has
+// released. The next claim says so to voters that do not know. If the cluster has ever had a lease,
+// one of each majority also knows that it is born.
 func (e *Elector) learnHolder(now Time, m ClaimReply) {
 	if m.Born && e.st.Bootstrapping {
 		e.learnBorn()
@@ -196,8 +196,8 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	return reply
 }
 
-// grantVote votes for the candidate. A bootstrap voter that never heard the
-// bootstrap node again comes into the cluster by this.
+// grantVote votes for the candidate. A bootstrap voter that never heard the bootstrap node again
+// comes into the cluster by this.
 func (e *Elector) grantVote(now Time, m Claim) {
 	if e.st.ClusterID == "" {
 		e.st.ClusterID, e.st.Bootstrapping = m.ClusterID, true
@@ -270,8 +270,8 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 	case local.Reachable && e.mayWrite(m):
 		return DeniedReachable
 	case m.Holding && m.Candidate == e.st.Holder && m.HolderTerm == e.st.HolderTerm && !e.st.Released:
-		// It writes all the time, so this node may have read a later offset of the
-		// same data than the claim carries.
+		// It writes all the time, so this node may have read a later offset of the same data than
+		// the claim carries.
 		return ""
 	case m.Forced:
 		return ""
@@ -287,15 +287,14 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 	return ""
 }
 
-// hasAll: the last holder handed over, and the candidate has all that there was then.
-// What this node has beyond that is no data, but heartbeats.
+// hasAll: the last holder handed over, and the candidate has all that there was then. What this
+// node has beyond that is no data, but heartbeats.
 func (e *Elector) hasAll(m Claim) bool {
 	return e.st.Released && e.handed.Term == e.st.HolderTerm && m.HolderTerm == e.st.HolderTerm &&
 		m.Data.Term == e.handed.Term && m.Data.Offset >= e.handed.Offset
 }
 
-// bound: the lease of this node itself, or a grant to somebody else, stands in
-// the candidate's way.
+// bound: the lease of this node itself, or a grant to somebody else, stands in the candidate's way.
 func (e *Elector) bound(now Time, m Claim) bool {
 	lapse := Lapse
 	if m.Fenced != 0 {
@@ -311,9 +310,8 @@ func (e *Elector) bound(now Time, m Claim) bool {
 	return blocks(e.leased) || blocks(e.voted) && e.voted.to != e.self
 }
 
-// mayWrite: nobody has made certain that the redis-server of the last holder
-// known here accepts no write. A candidate that knows a later holder need not:
-// whoever voted for that one asked the same.
+// mayWrite: nobody has made certain that the redis-server of the last holder known here accepts no
+// write. A candidate that knows a later holder need not: whoever voted for that one asked the same.
 func (e *Elector) mayWrite(m Claim) bool {
 	return e.st.Holder != "" && e.st.Holder != e.self && e.st.Holder != m.Candidate && !e.st.Released &&
 		m.HolderTerm <= e.st.HolderTerm && m.Fenced != e.st.HolderTerm
@@ -343,8 +341,8 @@ func (e *Elector) onClaimReply(now Time, m ClaimReply) []Envelope {
 	return e.count(now)
 }
 
-// deny notes who denied the claim under way; why empty: it did not after all. Whoever was
-// shown the denials before keeps what he has.
+// deny notes who denied the claim under way; why empty: it did not after all. Whoever was shown the
+// denials before keeps what he has.
 func (e *Elector) deny(id NodeID, why Denied) {
 	next := maps.Clone(e.claim.denied)
 	if why == "" {
@@ -372,10 +370,9 @@ func (e *Elector) count(now Time) []Envelope {
 	return nil
 }
 
-// win takes the term. The lease begins with the first renewal that a majority
-// answers: only then do they have on disk who holds it, so that whoever wins
-// next finds a voter that asks whether this node still writes. A holder that
-// claimed again keeps the lease it has.
+// win takes the term. The lease begins with the first renewal that a majority answers: only then do
+// they have on disk who holds it, so that whoever wins next finds a voter that asks whether this
+// node still writes. A holder that claimed again keeps the lease it has.
 func (e *Elector) win(c *claim) {
 	acks, kept := e.acks, e.holding()
 	e.claim = nil

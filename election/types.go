@@ -6,34 +6,32 @@ import (
 	"time"
 )
 
-// Timing. A holder that is cut off stops accepting writes Lease after it sent
-// the last renewal that a majority answered; a voter lets nobody else win until
-// Lapse after it answered one. Lapse-Lease is the time the holder's agent has to
-// fence Redis (a CONFIG SET takes 0.2 ms; a process that does not answer it is
-// killed) and covers the drift of two clocks over one lease.
+// Timing. A holder that is cut off stops accepting writes Lease after it sent the last renewal that
+// a majority answered; a voter lets nobody else win until Lapse after it answered one. Lapse-Lease
+// is the time the holder's agent has to fence Redis (a CONFIG SET takes 0.2 ms; a process that does
+// not answer it is killed) and covers the drift of two clocks over one lease.
 const (
 	Lease = 600 * time.Millisecond
 	Lapse = Lease + 100*time.Millisecond
 	// RenewEvery leaves five renewals to be lost before a lease lapses.
 	RenewEvery = 100 * time.Millisecond
-	// renewDue is when a Tick renews: one that comes a little early must not leave it to
-	// the next.
+	// renewDue is when a Tick renews: one that comes a little early must not leave it to the next.
 	renewDue = RenewEvery * 3 / 4
 	// ClaimFor is how long a claim waits for answers before it is withdrawn.
 	ClaimFor = 250 * time.Millisecond
-	// FenceAge is how old a remote fence may be when a claim that leans on it is
-	// made, and FencedLapse how long a voter has not granted the holder before it
-	// believes such a claim: a holder that was alive when it was fenced could
-	// otherwise have lifted the fence again under a lease that still ran.
+	// FenceAge is how old a remote fence may be when a claim that leans on it is made, and
+	// FencedLapse how long a voter has not granted the holder before it believes such a claim: a
+	// holder that was alive when it was fenced could otherwise have lifted the fence again under a
+	// lease that still ran.
 	FenceAge    = 100 * time.Millisecond
 	FencedLapse = Lapse + ClaimFor + FenceAge
-	// BootstrapFor is how long a voter of a cluster that does not exist yet keeps
-	// its word to one bootstrap node; longer than a bootstrap node waits for the others' word.
+	// BootstrapFor is how long a voter of a cluster that does not exist yet keeps its word to one
+	// bootstrap node; longer than a bootstrap node waits for the others' word.
 	BootstrapFor = 3 * time.Second
 )
 
-// Time is a reading of a monotonic clock that goes on while the host sleeps
-// (CLOCK_BOOTTIME). Readings of different hosts are never compared.
+// Time is a reading of a monotonic clock that goes on while the host sleeps (CLOCK_BOOTTIME).
+// Readings of different hosts are never compared.
 type Time = time.Duration
 
 // Term numbers the holders: each has a term of its own, later ones higher.
@@ -49,11 +47,10 @@ type Voter struct {
 	Addr string `json:"addr"`
 }
 
-// Roster is the list of voters. Only the holder writes it, by one voter at a
-// time, so that every majority of one version meets every majority of the next.
-// Each winner stamps it with its own term, and changes it only after a majority
-// has that stamp on disk: two holders that each changed the same version without
-// knowing of one another would have majorities that do not meet.
+// Roster is the list of voters. Only the holder writes it, by one voter at a time, so that every
+// majority of one version meets every majority of the next. Each winner stamps it with its own
+// term, and changes it only after a majority has that stamp on disk: two holders that each changed
+// the same version without knowing of one another would have majorities that do not meet.
 type Roster struct {
 	// Term is the term of the holder that wrote this version.
 	Term    Term    `json:"term"`
@@ -81,9 +78,8 @@ func NewRoster(version uint64, voters []Voter) Roster {
 	return Roster{Version: version, Voters: voters}
 }
 
-// Data says the version of a node's dataset: the term of the holder it was last
-// in sync with, and how far it had come. Zero: it has no data of this cluster,
-// whatever it has of another.
+// Data says the version of a node's dataset: the term of the holder it was last in sync with, and
+// how far it had come. Zero: it has no data of this cluster, whatever it has of another.
 type Data struct {
 	Term   Term  `json:"term"`
 	Offset int64 `json:"offset"`
@@ -94,22 +90,21 @@ func (d Data) Compare(e Data) int {
 	return cmp.Or(cmp.Compare(d.Term, e.Term), cmp.Compare(d.Offset, e.Offset))
 }
 
-// State is what must survive the agent: it is on disk before anything that
-// depends on it is sent.
+// State is what must survive the agent: it is on disk before anything that depends on it is sent.
 type State struct {
 	ClusterID string `json:"cluster_id,omitempty"`
 	// Term is the highest term this node has voted in or followed.
 	Term Term `json:"term"`
-	// Vote is whom it voted for in Term; before there is a cluster, the bootstrap node it
-	// gave its word to.
+	// Vote is whom it voted for in Term; before there is a cluster, the bootstrap node it gave its
+	// word to.
 	Vote NodeID `json:"vote,omitempty"`
 	// Holder is the last node known to have won a term, HolderTerm the term it won.
 	Holder     NodeID `json:"holder,omitempty"`
 	HolderTerm Term   `json:"holder_term,omitempty"`
 	// Released: Holder has given the lease of HolderTerm back.
 	Released bool `json:"released,omitempty"`
-	// Bootstrapping: not every bootstrap voter is known to have this cluster on disk, so
-	// nobody holds a lease yet.
+	// Bootstrapping: not every bootstrap voter is known to have this cluster on disk, so nobody
+	// holds a lease yet.
 	Bootstrapping bool   `json:"founding,omitempty"`
 	Roster        Roster `json:"roster"`
 }
@@ -123,8 +118,7 @@ type Envelope struct {
 // Message is one of Renew, RenewReply, Claim, ClaimReply and Release.
 type Message interface{ message() }
 
-// Renew is the holder's heartbeat. Who answers it grants the lease for another
-// Lapse.
+// Renew is the holder's heartbeat. Who answers it grants the lease for another Lapse.
 type Renew struct {
 	ClusterID string `json:"cluster_id"`
 	Term      Term   `json:"term"`
@@ -149,11 +143,10 @@ type RenewReply struct {
 	Sent    Time   `json:"sent"`
 	// Unreachable: the holder's redis-server takes no connection from this node.
 	Unreachable bool `json:"unreachable,omitempty"`
-	// Bootstrapping: the voter does not know that every bootstrap voter has the cluster on
-	// disk. Its answer is to a renewal that did not say so.
+	// Bootstrapping: the voter does not know that every bootstrap voter has the cluster on disk.
+	// Its answer is to a renewal that did not say so.
 	Bootstrapping bool `json:"founding,omitempty"`
-	// Highest is the voter's own term, RosterTerm and RosterVersion the roster it
-	// has on disk.
+	// Highest is the voter's own term, RosterTerm and RosterVersion the roster it has on disk.
 	Highest       Term   `json:"highest"`
 	RosterTerm    Term   `json:"roster_term"`
 	RosterVersion uint64 `json:"roster_version"`
@@ -167,16 +160,15 @@ type Claim struct {
 	Sent      Time   `json:"sent"`
 	Roster    Roster `json:"roster"`
 	Data      Data   `json:"data"`
-	// HolderTerm is the newest term that the candidate knows a holder of; Released:
-	// that one has given its lease back.
+	// HolderTerm is the newest term that the candidate knows a holder of; Released: that one has
+	// given its lease back.
 	HolderTerm Term `json:"holder_term"`
 	Released   bool `json:"released,omitempty"`
-	// Holding: the candidate is that holder and its lease runs; it claims only to
-	// win back a voter that has gone ahead.
+	// Holding: the candidate is that holder and its lease runs; it claims only to win back a voter
+	// that has gone ahead.
 	Holding bool `json:"holding,omitempty"`
-	// Fenced: the candidate has itself, with an answer, and at most FenceAge ago,
-	// taken the right to write from the redis-server of the holder of this term
-	// (0: of none).
+	// Fenced: the candidate has itself, with an answer, and at most FenceAge ago, taken the right
+	// to write from the redis-server of the holder of this term (0: of none).
 	Fenced Term `json:"fenced,omitempty"`
 	// Bootstrapping: the cluster does not exist yet.
 	Bootstrapping bool `json:"founding,omitempty"`
@@ -192,8 +184,8 @@ type ClaimReply struct {
 	Sent    Time   `json:"sent"`
 	Denied  Denied `json:"denied,omitempty"`
 	Highest Term   `json:"highest"`
-	// Holder is the last holder that the voter knows, of HolderTerm; Released: it
-	// has given its lease back.
+	// Holder is the last holder that the voter knows, of HolderTerm; Released: it has given its
+	// lease back.
 	Holder     NodeID `json:"holder,omitempty"`
 	HolderTerm Term   `json:"holder_term,omitempty"`
 	Released   bool   `json:"released,omitempty"`
@@ -203,19 +195,17 @@ type ClaimReply struct {
 	Roster *Roster `json:"roster,omitempty"`
 }
 
-// Release gives a lease, or a vote, back: from then on nothing that was granted
-// for Term stands in another node's way. Its sender has made certain that its
-// redis-server accepts no write: it is fenced, dead and held down, or was never
-// made primary.
+// Release gives a lease, or a vote, back: from then on nothing that was granted for Term stands in
+// another node's way. Its sender has made certain that its redis-server accepts no write: it is
+// fenced, dead and held down, or was never made primary.
 type Release struct {
 	ClusterID string `json:"cluster_id"`
 	Term      Term   `json:"term"`
 	Holder    NodeID `json:"holder"`
 	// Successors are the replicas to take over, the best first.
 	Successors []NodeID `json:"successors,omitempty"`
-	// Handed is the offset at which the holder had stopped writes before it handed
-	// over: whoever has that much of the term's data has every acknowledged write. 0:
-	// it did not hand over.
+	// Handed is the offset at which the holder had stopped writes before it handed over: whoever
+	// has that much of the term's data has every acknowledged write. 0: it did not hand over.
 	Handed int64  `json:"handed,omitempty"`
 	Why    string `json:"why"`
 }
@@ -250,22 +240,21 @@ type Local struct {
 	// Data is its own dataset's version; Known says that it could be read.
 	Data  Data
 	Known bool
-	// Candidate: it could be made primary itself, so more data is a reason to
-	// deny others.
+	// Candidate: it could be made primary itself, so more data is a reason to deny others.
 	Candidate bool
-	// Least is what a candidate must have, unless it is the last holder, or forced:
-	// another node is known to have had it, or an operator lets no more go without being
-	// asked. Zero: nothing is known.
+	// Least is what a candidate must have, unless it is the last holder, or forced: another node is
+	// known to have had it, or an operator lets no more go without being asked. Zero: nothing is
+	// known.
 	Least Data
-	// Reachable: nothing says that the holder's redis-server is out of reach. It
-	// is true until a probe begun by this agent, lately, went unanswered: not to
-	// have asked, or to have slept meanwhile, is no answer.
+	// Reachable: nothing says that the holder's redis-server is out of reach. It is true until a
+	// probe begun by this agent, lately, went unanswered: not to have asked, or to have slept
+	// meanwhile, is no answer.
 	Reachable bool
 	// Unreachable: it has taken no connection from this node for a while.
 	Unreachable bool
 	// Paused: an operator has stopped all automatic changes.
 	Paused bool
-	// BootstrapNode is whom this node would choose to bootstrap the cluster; empty while
-	// its view is not complete.
+	// BootstrapNode is whom this node would choose to bootstrap the cluster; empty while its view
+	// is not complete.
 	BootstrapNode NodeID
 }

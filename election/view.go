@@ -10,14 +10,14 @@ type View struct {
 	// Settled: the holder (this node) may change the roster.
 	Settled bool
 
-	// Holder is the last winner, HolderTerm the term it won; Released, since
-	// OpenedAt, when it gave the lease back.
+	// Holder is the last winner, HolderTerm the term it won; Released, since OpenedAt, when it gave
+	// the lease back.
 	Holder     NodeID
 	HolderTerm Term
 	Released   bool
 	OpenedAt   Time
-	// HeardAt is when its last renewal came in; never since the start of this
-	// agent when EverHeard is false.
+	// HeardAt is when its last renewal came in; never since the start of this agent when EverHeard
+	// is false.
 	HeardAt    Time
 	EverHeard  bool
 	Primary    string
@@ -38,17 +38,17 @@ type View struct {
 	// Claiming: a claim is under way; ClaimedAt is when the last one ended.
 	Claiming  bool
 	ClaimedAt Time
-	// VotedAt is when this node last voted for another: it leaves that one some
-	// time, at random, else three candidates can go round for ever. 0 once that one
-	// has given its lease back: it had its turn.
+	// VotedAt is when this node last voted for another: it leaves that one some time, at random,
+	// else three candidates can go round for ever. 0 once that one has given its lease back: it had
+	// its turn.
 	VotedAt Time
 	// Denials of the claim under way, or of the last one; not to be changed.
 	Denials map[NodeID]Denied
-	// Nudged: this node has more data than a candidate it denied. ByHolder: that one
-	// was the last holder, so nobody has more.
+	// Nudged: this node has more data than a candidate it denied. ByHolder: that one was the last
+	// holder, so nobody has more.
 	Nudged, ByHolder bool
-	// Overtaken: a voter or learner knows a higher term than this holder's, so the
-	// holder must claim again to win that node back.
+	// Overtaken: a voter or learner knows a higher term than this holder's, so the holder must
+	// claim again to win that node back.
 	Overtaken bool
 }
 

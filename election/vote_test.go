@@ -7,8 +7,7 @@ import (
 	"github.com/redisd/redisd/election"
 )
 
-// TestVote asks voter v, long after the lease of h lapsed, for its vote for x in
-// term 6.
+// TestVote asks voter v, long after the lease of h lapsed, for its vote for x in term 6.
 func TestVote(t *testing.T) {
 	const started, later = election.Time(0), 2 * time.Second
 	full := election.Local{Data: data(5, 10), Known: true, Candidate: true}
@@ -158,9 +157,9 @@ func TestFounderVote(t *testing.T) {
 	}
 }
 
-// A node that had more than the last holder, back with less, knows so until there is
-// another one: with a limit on what may be lost, candidates that only ever claim when
-// the holder has asked do so all at once, and nobody wins.
+// A node that had more than the last holder, back with less, knows so until there is another one:
+// with a limit on what may be lost, candidates that only ever claim when the holder has asked do so
+// all at once, and nobody wins.
 func TestLessThanHolder(t *testing.T) {
 	full := election.Local{Data: data(5, 10), Known: true, Candidate: true}
 	e := election.New("v", member(), 0)
@@ -176,8 +175,8 @@ func TestLessThanHolder(t *testing.T) {
 	}
 }
 
-// A voter leaves whom it voted for some time. One that gives its lease back has had it:
-// whoever the primary is handed to next need not wait for what is over.
+// A voter leaves whom it voted for some time. One that gives its lease back has had it: whoever the
+// primary is handed to next need not wait for what is over.
 func TestVotedAtEndsWithTheLease(t *testing.T) {
 	e := election.New("v", member(), 0)
 	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: member().Roster, Data: data(5, 9), HolderTerm: 5}
@@ -195,9 +194,8 @@ func TestVotedAtEndsWithTheLease(t *testing.T) {
 	}
 }
 
-// After a handover the history of the old primary creeps on with heartbeats, so a
-// voter may have a little more than the successor had when it claimed. It has every
-// acknowledged write all the same.
+// After a handover the history of the old primary creeps on with heartbeats, so a voter may have a
+// little more than the successor had when it claimed. It has every acknowledged write all the same.
 func TestVoteAfterAHandover(t *testing.T) {
 	handed := election.Release{ClusterID: "c", Term: 5, Holder: "h", Successors: []election.NodeID{"x", "v"}, Handed: 1000}
 	for _, tt := range []struct {

@@ -10,12 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// Messages travel as JSON objects with one-letter keys, the type tag "t" first:
-// readable in a capture, and a Renew to nine voters still fits one packet. The
-// keys are this file's alone; nothing is stored in this form.
+// Messages travel as JSON objects with one-letter keys, the type tag "t" first: readable in a
+// capture, and a Renew to nine voters still fits one packet. The keys are this file's alone;
+// nothing is stored in this form.
 
-// Limits of what Decode accepts. A term beyond maxTerm can only be an attempt to
-// make the counter wrap.
+// Limits of what Decode accepts. A term beyond maxTerm can only be an attempt to make the counter
+// wrap.
 const (
 	maxMessage = 64 << 10
 	maxTerm    = 1 << 53
@@ -106,8 +106,7 @@ type wireRelease struct {
 	Why        string   `json:"y,omitempty"`
 }
 
-// Encode returns the message as it travels. What Decode would not accept is an
-// error.
+// Encode returns the message as it travels. What Decode would not accept is an error.
 func Encode(m Message) ([]byte, error) {
 	if err := check(m); err != nil {
 		return nil, fmt.Errorf("encode %T: %w", m, err)
@@ -250,8 +249,7 @@ func (w wireRoster) roster() (Roster, error) {
 	return r, nil
 }
 
-// places returns the nodes as places in the roster, or as they are when one is
-// no voter.
+// places returns the nodes as places in the roster, or as they are when one is no voter.
 func places(r Roster, nodes []NodeID) ([]int, []NodeID) {
 	var at []int
 	for _, id := range nodes {

@@ -93,8 +93,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// bigRenew is a renewal to n voters with the longest IDs that agents draw (16
-// hexadecimal digits).
+// bigRenew is a renewal to n voters with the longest IDs that agents draw (16 hexadecimal digits).
 func bigRenew(n int, addr string) election.Renew {
 	m := election.Renew{ClusterID: "0123456789abcdef", Term: 123456, Holder: "0123456789abcdef", Sent: 1e18, Primary: addr, Note: make([]byte, 48)}
 	for i := range n {

@@ -11,28 +11,27 @@ import (
 	"net/netip"
 )
 
-// beacon is what a node calls out on its link: who it is and where its gossip
-// listens. It grants nothing; it is a reason to connect to that address, and
-// the connection proves the rest.
+// beacon is what a node calls out on its link: who it is and where its gossip listens. It grants
+// nothing; it is a reason to connect to that address, and the connection proves the rest.
 type beacon struct {
 	Cluster string
 	ID      string
 	Addr    netip.AddrPort
 }
 
-// beaconMagic opens every beacon: three letters and the format. Anything else
-// on the port is dropped at the cost of one comparison.
+// beaconMagic opens every beacon: three letters and the format. Anything else on the port is
+// dropped at the cost of one comparison.
 const beaconMagic = "rdb\x01"
 
 // maxBeacon bounds a beacon on the wire: cluster and id at their longest.
 const maxBeacon = 512
 
-// errNotOurs is all that is ever known of a beacon that does not open: noise,
-// another key, another cluster or a forgery look alike.
+// errNotOurs is all that is ever known of a beacon that does not open: noise, another key, another
+// cluster or a forgery look alike.
 var errNotOurs = errors.New("not a beacon of this cluster")
 
-// sealer closes and opens beacons. Its key is derived from the gossip key, so
-// that no nonce of one is ever used with the key of the other.
+// sealer closes and opens beacons. Its key is derived from the gossip key, so that no nonce of one
+// is ever used with the key of the other.
 type sealer struct{ aead cipher.AEAD }
 
 func newSealer(key []byte) (sealer, error) {
@@ -51,8 +50,8 @@ func newSealer(key []byte) (sealer, error) {
 	return sealer{aead}, nil
 }
 
-// seal returns b for the wire: magic, nonce, then the sealed text. The nonce
-// is random: a node calls at most twice a second, 2³² calls are 68 years.
+// seal returns b for the wire: magic, nonce, then the sealed text. The nonce is random: a node
+// calls at most twice a second, 2³² calls are 68 years.
 func (s sealer) seal(b beacon) []byte {
 	plain := append([]byte{byte(len(b.Cluster))}, b.Cluster...)
 	plain = append(append(plain, byte(len(b.ID))), b.ID...)

@@ -10,9 +10,9 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// callbacks is what memberlist calls. Most of it runs while memberlist holds
-// the lock of its node list: nothing here may block, log directly, or call
-// memberlist, whose Members would wait for that lock for ever.
+// callbacks is what memberlist calls. Most of it runs while memberlist holds the lock of its node
+// list: nothing here may block, log directly, or call memberlist, whose Members would wait for that
+// lock for ever.
 type callbacks struct{ g *Gossip }
 
 var (
@@ -65,9 +65,8 @@ func (c callbacks) NotifyAlive(n *memberlist.Node) error {
 	return err
 }
 
-// NotifyMerge is asked when two nodes exchange all they know. The exchange is
-// refused if nobody on the other side is acceptable; of a mixed crowd,
-// NotifyAlive picks those that are.
+// NotifyMerge is asked when two nodes exchange all they know. The exchange is refused if nobody on
+// the other side is acceptable; of a mixed crowd, NotifyAlive picks those that are.
 func (c callbacks) NotifyMerge(nodes []*memberlist.Node) error {
 	var refusal error
 	accepted := false
@@ -114,8 +113,7 @@ func (c callbacks) NotifyJoin(n *memberlist.Node) {
 	g.rejoiner.hurry()
 }
 
-// NotifyLeave tells of a node that is gone; whether it left or died is not
-// memberlist's to say.
+// NotifyLeave tells of a node that is gone; whether it left or died is not memberlist's to say.
 func (c callbacks) NotifyLeave(n *memberlist.Node) {
 	g := c.g
 	state := g.roster.gone(n.Name, time.Now())
@@ -149,8 +147,8 @@ func (c callbacks) NotifyConflict(held, other *memberlist.Node) {
 		return
 	}
 	if held.Name == c.g.cfg.ID {
-		// Either a clone of this node, or others still remember where it was
-		// before: in both cases they must hear from it until that is settled.
+		// Either a clone of this node, or others still remember where it was before: in both cases
+		// they must hear from it until that is settled.
 		c.g.rejoiner.misjudged(time.Now())
 	}
 	c.g.claims.dispute(held.Name, a, b)

@@ -11,21 +11,19 @@ import (
 )
 
 const (
-	// claimGap is how often one ID's claimants are asked: often enough to
-	// keep conflictTTL from running out while both are there.
+	// claimGap is how often one ID's claimants are asked: often enough to keep conflictTTL from
+	// running out while both are there.
 	claimGap = 5 * time.Second
 
-	// answerWait and askTries bound the wait for an answer, given that either
-	// packet may be lost.
+	// answerWait and askTries bound the wait for an answer, given that either packet may be lost.
 	answerWait = 200 * time.Millisecond
 	askTries   = 3
 )
 
-// claims settles who has a right to an ID that turned up at two addresses.
-// To memberlist a restart at a new address and a cloned disk look the same.
-// Asking tells: of a moved node only one address answers, of a clone both,
-// as two processes; one process at two addresses is a host that listens on
-// all of its own.
+// claims settles who has a right to an ID that turned up at two addresses. To memberlist a restart
+// at a new address and a cloned disk look the same. Asking tells: of a moved node only one address
+// answers, of a clone both, as two processes; one process at two addresses is a host that listens
+// on all of its own.
 type claims struct {
 	g        *Gossip
 	disputes chan dispute
@@ -55,8 +53,8 @@ func newClaims(g *Gossip) *claims {
 	}
 }
 
-// dispute reports that other claims the id which is held to be at held. It
-// never blocks; disputes go on and are reported again.
+// dispute reports that other claims the id which is held to be at held. It never blocks; disputes
+// go on and are reported again.
 func (c *claims) dispute(id string, held, other netip.AddrPort) {
 	select {
 	case c.disputes <- dispute{id, held, other}:

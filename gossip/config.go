@@ -10,8 +10,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Config says who this node is and where others may be. It is not changed
-// once Start has it.
+// Config says who this node is and where others may be. It is not changed once Start has it.
 type Config struct {
 	ID      string // stable node id; letters, digits, '.', '_' and '-'
 	Cluster string // packets of other clusters are dropped unread
@@ -26,9 +25,8 @@ type Config struct {
 
 	Meta Meta
 
-	// Accept refuses a node, by its metadata, with the reason; nil accepts
-	// all. It is called while memberlist's lock is held: it must be quick and
-	// call nothing of Gossip but Members.
+	// Accept refuses a node, by its metadata, with the reason; nil accepts all. It is called while
+	// memberlist's lock is held: it must be quick and call nothing of Gossip but Members.
 	Accept func(Meta) error
 
 	// cut, in tests, says which hosts cannot be reached.
@@ -84,8 +82,8 @@ func (c *Config) check() ([]seed, error) {
 	return seeds, errors.Join(errs...)
 }
 
-// memberlistConfig is memberlist's for a LAN with what redisd needs changed.
-// DESIGN.md has the arithmetic.
+// memberlistConfig is memberlist's for a LAN with what redisd needs changed. DESIGN.md has the
+// arithmetic.
 func (g *Gossip) memberlistConfig() *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.cfg.ID
@@ -103,8 +101,7 @@ func (g *Gossip) memberlistConfig() *memberlist.Config {
 	c.Delegate, c.Events, c.Ping = callbacks{g}, callbacks{g}, callbacks{g}
 	c.Alive, c.Merge, c.Conflict = callbacks{g}, callbacks{g}, callbacks{g}
 
-	// A dead node shows after 3.5 to 5 s on three nodes; a stall of up to 3 s
-	// is forgiven.
+	// A dead node shows after 3.5 to 5 s on three nodes; a stall of up to 3 s is forgiven.
 	c.ProbeInterval = 500 * time.Millisecond
 	c.ProbeTimeout = 250 * time.Millisecond
 	c.SuspicionMult = 6
@@ -118,11 +115,11 @@ func (g *Gossip) memberlistConfig() *memberlist.Config {
 	c.UDPBufferSize = 1400
 	c.EnableCompression = false // allocates 64 KiB for each packet, and saves nothing on 200 bytes
 
-	// The dead and the left are kept so that a node that slept through their
-	// going cannot bring them back.
+	// The dead and the left are kept so that a node that slept through their going cannot bring
+	// them back.
 	c.GossipToTheDeadTime = 72 * time.Hour
-	// A known name at a new address: the old one must have been dead for so
-	// long. A node that left may come back anywhere at once.
+	// A known name at a new address: the old one must have been dead for so long. A node that left
+	// may come back anywhere at once.
 	c.DeadNodeReclaimTime = 10 * time.Second
 	return c
 }

@@ -16,45 +16,40 @@ import (
 )
 
 const (
-	// DiscoveryPort is the UDP port of the beacons, on the multicast groups
-	// below and nowhere else. It is the same for every cluster: whom a beacon
-	// concerns is decided by who can open it.
+	// DiscoveryPort is the UDP port of the beacons, on the multicast groups below and nowhere else.
+	// It is the same for every cluster: whom a beacon concerns is decided by who can open it.
 	DiscoveryPort = 7947
 
-	// beaconAlone and beaconJoined are how often a node calls out. A newcomer
-	// is heard at its first call by everybody there; the slow calls are for
-	// two groups that do not know of each other.
+	// beaconAlone and beaconJoined are how often a node calls out. A newcomer is heard at its first
+	// call by everybody there; the slow calls are for two groups that do not know of each other.
 	beaconAlone  = 500 * time.Millisecond
 	beaconJoined = 5 * time.Second
 
-	// rejoinGroup is how often the group is left and joined again. Switches
-	// that snoop on IGMP and MLD without a querier in the network forget a
-	// listener after 260 s (RFC 2236 §8.4, RFC 3810 §9.4) and only hear of it
-	// again when it joins.
+	// rejoinGroup is how often the group is left and joined again. Switches that snoop on IGMP and
+	// MLD without a querier in the network forget a listener after 260 s (RFC 2236 §8.4, RFC 3810
+	// §9.4) and only hear of it again when it joins.
 	rejoinGroup = 2 * time.Minute
 
-	// beaconBudget is how many packets are looked at in a beaconWindow; a
-	// host that has more coming leaves the rest to the kernel, which drops
-	// them at no cost. Forty nodes starting at once need less.
+	// beaconBudget is how many packets are looked at in a beaconWindow; a host that has more coming
+	// leaves the rest to the kernel, which drops them at no cost. Forty nodes starting at once need
+	// less.
 	beaconBudget = 100
 	beaconWindow = time.Second
 
-	// noGroupPause is the wait when the group cannot be joined: the
-	// interface may be down yet.
+	// noGroupPause is the wait when the group cannot be joined: the interface may be down yet.
 	noGroupPause = 2 * time.Second
 )
 
-// The groups, neither of which a router forwards: RFC 2365's scope for one
-// site with a hop limit of one, and RFC 4291's link-local scope, transient.
+// The groups, neither of which a router forwards: RFC 2365's scope for one site with a hop limit of
+// one, and RFC 4291's link-local scope, transient.
 var (
 	discoveryGroup4 = netip.MustParseAddr("239.255.79.47")
 	discoveryGroup6 = netip.MustParseAddr("ff12::7265:6469:7364")
 )
 
-// discovery finds the other nodes on the local network. It sends beacons on a
-// clock, never because of one that it received, so no packet can make it send
-// another; what a beacon can bring about is a connection to the address that
-// is sealed in it, and rejoiner bounds those.
+// discovery finds the other nodes on the local network. It sends beacons on a clock, never because
+// of one that it received, so no packet can make it send another; what a beacon can bring about is
+// a connection to the address that is sealed in it, and rejoiner bounds those.
 type discovery struct {
 	sealer  sealer
 	me      beacon
@@ -98,8 +93,7 @@ func (d *discovery) run(ctx context.Context) {
 	}
 }
 
-// complain tells the operator, once it has lasted: at boot the interface may
-// still be on its way.
+// complain tells the operator, once it has lasted: at boot the interface may still be on its way.
 func (d *discovery) complain(err error) {
 	if time.Since(d.worked) > aloneGrace {
 		d.journal.complain("discovery", slog.LevelWarn, "cannot look for members on the local network",
@@ -107,8 +101,8 @@ func (d *discovery) complain(err error) {
 	}
 }
 
-// session is one membership of the group: until it is due for renewal, the
-// interface changes, or something fails.
+// session is one membership of the group: until it is due for renewal, the interface changes, or
+// something fails.
 func (d *discovery) session(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rejoinGroup)
 	defer cancel()
@@ -212,10 +206,9 @@ func interfaceWith(ip netip.Addr) (*net.Interface, error) {
 	return nil, fmt.Errorf("no interface holds %s", ip)
 }
 
-// joinGroup opens a socket that receives what is sent to the group on that
-// interface and nothing else. System calls make it because package net binds
-// such a socket to every address instead, where unicast from anywhere on the
-// internet arrives too.
+// joinGroup opens a socket that receives what is sent to the group on that interface and nothing
+// else. System calls make it because package net binds such a socket to every address instead,
+// where unicast from anywhere on the internet arrives too.
 func joinGroup(group netip.Addr, ifi *net.Interface) (*net.UDPConn, error) {
 	var addr unix.Sockaddr
 	family := unix.AF_INET
@@ -263,8 +256,8 @@ func setGroupOptions(fd int, group netip.Addr, index int) error {
 		set(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
 		os.NewSyscallError("setsockopt", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, mreq)),
 		set(unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, 1),
-		// Without this, what another process joined on another interface
-		// would be received here as well.
+		// Without this, what another process joined on another interface would be received here as
+		// well.
 		set(unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0),
 		os.NewSyscallError("join", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, mreq)),
 	)

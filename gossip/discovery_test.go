@@ -77,8 +77,8 @@ func FuzzBeacon(f *testing.F) {
 	})
 }
 
-// Two nodes on one interface, without root. The key is random: whoever else
-// runs these tests is on the same group.
+// Two nodes on one interface, without root. The key is random: whoever else runs these tests is on
+// the same group.
 func TestDiscoveryOnLoopback(t *testing.T) {
 	t.Parallel()
 	key := make([]byte, keySize)
@@ -98,8 +98,8 @@ func TestDiscoveryOnLoopback(t *testing.T) {
 	}
 }
 
-// A flood on the group costs this node a bounded number of looks and no log,
-// and nothing is ever sent because of a packet.
+// A flood on the group costs this node a bounded number of looks and no log, and nothing is ever
+// sent because of a packet.
 func TestDiscoveryUnderFlood(t *testing.T) {
 	t.Parallel()
 	key := make([]byte, keySize)
@@ -164,8 +164,8 @@ func TestDiscoveryWithoutItsInterface(t *testing.T) {
 	}
 }
 
-// lan is hosts, each a network namespace, on two switches with a cable
-// between them that is not plugged in at first.
+// lan is hosts, each a network namespace, on two switches with a cable between them that is not
+// plugged in at first.
 type lan struct {
 	t      *testing.T
 	prefix string
@@ -306,11 +306,10 @@ func TestDiscoveryIPv6(t *testing.T) {
 	testDiscovery(t, "b", "fd77::%d/64")
 }
 
-// testDiscovery: nodes find each other without a list, a router or a name
-// server, and two clusters of one name that have grown apart from the start
-// find each other when the cable is plugged in. On the same wire are a node
-// with another secret and one of another cluster; neither shows up, nor is it
-// heard of in a log.
+// testDiscovery: nodes find each other without a list, a router or a name server, and two clusters
+// of one name that have grown apart from the start find each other when the cable is plugged in. On
+// the same wire are a node with another secret and one of another cluster; neither shows up, nor is
+// it heard of in a log.
 func testDiscovery(t *testing.T, name, format string) {
 	l := newLAN(t, name)
 	addr := func(i int) netip.Prefix { return netip.MustParsePrefix(fmt.Sprintf(format, i)) }
@@ -331,8 +330,8 @@ func testDiscovery(t *testing.T, name, format string) {
 	}
 	t.Logf("two clusters after %v, starting the nodes included", time.Since(began))
 
-	// The last calls at the pace of a lone node must be out, or they, not the
-	// slow ones, would bring the two together. Nothing tells when they are.
+	// The last calls at the pace of a lone node must be out, or they, not the slow ones, would
+	// bring the two together. Nothing tells when they are.
 	time.Sleep(3 * beaconAlone)
 	l.plug()
 	began = time.Now()

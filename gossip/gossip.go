@@ -1,14 +1,14 @@
-// Package gossip tells a redisd node who else belongs to its cluster and
-// carries messages between the agents, over hashicorp/memberlist.
+// Package gossip tells a redisd node who else belongs to its cluster and carries messages between
+// the agents, over hashicorp/memberlist.
 //
-// It is called by package agent. It finds the other nodes (from a list, by
-// name, on the local network, or from memory), keeps trying for ever, refuses
-// those of another cluster, and notices within seconds when one is gone.
+// It is called by package agent. It finds the other nodes (from a list, by name, on the local
+// network, or from memory), keeps trying for ever, refuses those of another cluster, and notices
+// within seconds when one is gone.
 //
-// It never decides anything: it has no quorum, is seconds late, and two nodes
-// may see different members. Who is primary and who may vote is settled by
-// others, with the messages that this package delivers. It knows nothing of
-// what they say, and it starts no process and touches no file.
+// It never decides anything: it has no quorum, is seconds late, and two nodes may see different
+// members. Who is primary and who may vote is settled by others, with the messages that this
+// package delivers. It knows nothing of what they say, and it starts no process and touches no
+// file.
 //
 // DESIGN.md says why it is as it is.
 package gossip
@@ -30,18 +30,16 @@ import (
 )
 
 const (
-	// MaxPacket is the largest payload of Send. With label, encryption and
-	// headers it stays under 1400 bytes, which passes VXLAN and WireGuard
-	// unfragmented.
+	// MaxPacket is the largest payload of Send. With label, encryption and headers it stays under
+	// 1400 bytes, which passes VXLAN and WireGuard unfragmented.
 	MaxPacket = 1200
 
-	// MaxReliable is the largest payload of SendReliable. The receiver has two
-	// seconds for it, on a host that may be short of everything.
+	// MaxReliable is the largest payload of SendReliable. The receiver has two seconds for it, on a
+	// host that may be short of everything.
 	MaxReliable = 256 << 10
 
-	// metaGap and metaDataGap are the least time between two announcements of
-	// changed metadata. Key counts change with every write; announcing each
-	// would keep every node busy with them.
+	// metaGap and metaDataGap are the least time between two announcements of changed metadata. Key
+	// counts change with every write; announcing each would keep every node busy with them.
 	metaGap     = 250 * time.Millisecond
 	metaDataGap = 5 * time.Second
 
@@ -82,8 +80,8 @@ type Gossip struct {
 	closed bool
 }
 
-// Start listens, announces this node and begins to look for the others. It
-// returns at once; that others were reached is seen in Members.
+// Start listens, announces this node and begins to look for the others. It returns at once; that
+// others were reached is seen in Members.
 func Start(cfg Config, log *slog.Logger) (*Gossip, error) {
 	seeds, err := cfg.check()
 	if err != nil {
@@ -139,19 +137,18 @@ func (g *Gossip) begin() error {
 	return nil
 }
 
-// Members returns every node that was ever heard of, by ID: this one, those
-// that are up, and those that are dead or left. Nodes that Accept refuses are
-// not among them. It may be called from Accept.
+// Members returns every node that was ever heard of, by ID: this one, those that are up, and those
+// that are dead or left. Nodes that Accept refuses are not among them. It may be called from
+// Accept.
 func (g *Gossip) Members() []Member { return g.roster.members() }
 
-// Changed signals that Members returns something else than before. Signals
-// are coalesced: one may stand for many changes.
+// Changed signals that Members returns something else than before. Signals are coalesced: one may
+// stand for many changes.
 func (g *Gossip) Changed() <-chan struct{} { return g.roster.changed }
 
-// Messages returns what other nodes sent to this one, in no particular order:
-// memberlist serves the newest first when several wait. When the reader lags
-// by more than about a thousand messages the oldest are dropped. The channel
-// is closed by Close.
+// Messages returns what other nodes sent to this one, in no particular order: memberlist serves the
+// newest first when several wait. When the reader lags by more than about a thousand messages the
+// oldest are dropped. The channel is closed by Close.
 func (g *Gossip) Messages() <-chan Message { return g.inbox.ch }
 
 // Stats are figures for monitoring.
@@ -165,9 +162,8 @@ func (g *Gossip) Stats() Stats {
 	return Stats{Dropped: g.inbox.dropped(), Health: g.ml.GetHealthScore()}
 }
 
-// SetMeta changes what this node says about itself. It returns at once; the
-// others learn of it within a second, of a change in Data alone within some
-// five. Members show it at once.
+// SetMeta changes what this node says about itself. It returns at once; the others learn of it
+// within a second, of a change in Data alone within some five. Members show it at once.
 func (g *Gossip) SetMeta(m Meta) error {
 	if m.ID != g.cfg.ID {
 		return fmt.Errorf("set node metadata: id %q is not this node's, %q", m.ID, g.cfg.ID)
@@ -190,9 +186,8 @@ func (g *Gossip) SetMeta(m Meta) error {
 	return nil
 }
 
-// Send sends one packet to the gossip address of any node, whatever this one
-// believes about it. It may be lost, and arrives within a fraction of a
-// millisecond if not.
+// Send sends one packet to the gossip address of any node, whatever this one believes about it. It
+// may be lost, and arrives within a fraction of a millisecond if not.
 func (g *Gossip) Send(to netip.AddrPort, payload []byte) error {
 	if len(payload) > MaxPacket {
 		return fmt.Errorf("send to %s: %d bytes, at most %d fit in a packet", to, len(payload), MaxPacket)
@@ -214,10 +209,10 @@ func (g *Gossip) send(to netip.AddrPort, k kind, payload []byte) error {
 	return nil
 }
 
-// SendReliable sends over a connection of its own, as much as MaxReliable. A
-// nil error says that the other host took it, not that its agent has read it:
-// an agent that gets no time for two seconds loses it. It gives up when ctx
-// ends, or after two seconds. What must arrive needs an answer and a repeat.
+// SendReliable sends over a connection of its own, as much as MaxReliable. A nil error says that
+// the other host took it, not that its agent has read it: an agent that gets no time for two
+// seconds loses it. It gives up when ctx ends, or after two seconds. What must arrive needs an
+// answer and a repeat.
 func (g *Gossip) SendReliable(ctx context.Context, to netip.AddrPort, payload []byte) error {
 	if len(payload) > MaxReliable {
 		return fmt.Errorf("send to %s: %d bytes, at most %d are allowed", to, len(payload), MaxReliable)
@@ -231,8 +226,8 @@ func (g *Gossip) sendReliable(ctx context.Context, to netip.AddrPort, k kind, pa
 	}
 	node := &memberlist.Node{Addr: unmap(to).Addr().AsSlice(), Port: to.Port()}
 	sent := make(chan error, 1)
-	// memberlist knows no context. Left behind, the attempt ends by its own
-	// time-out, or with Close.
+	// memberlist knows no context. Left behind, the attempt ends by its own time-out, or with
+	// Close.
 	if !g.spawn(func() { sent <- g.ml.SendReliable(node, frame(k, payload)) }) {
 		return fmt.Errorf("send to %s: %w", to, ErrClosed)
 	}
@@ -247,9 +242,8 @@ func (g *Gossip) sendReliable(ctx context.Context, to netip.AddrPort, k kind, pa
 	}
 }
 
-// Forget drops a member that is dead or left from memory, so that it is no
-// longer listed or looked for. One that is up cannot be forgotten. Nodes
-// listed in Config.Join are still tried there.
+// Forget drops a member that is dead or left from memory, so that it is no longer listed or looked
+// for. One that is up cannot be forgotten. Nodes listed in Config.Join are still tried there.
 func (g *Gossip) Forget(id string) error {
 	var addr netip.AddrPort
 	for _, m := range g.roster.members() {
@@ -265,9 +259,9 @@ func (g *Gossip) Forget(id string) error {
 	return nil
 }
 
-// Leave tells the others that this node goes on purpose, waits until they had
-// a chance to hear it, and stops looking for them. Messages still pass; Close
-// ends that. There is no way back: to return, start anew.
+// Leave tells the others that this node goes on purpose, waits until they had a chance to hear it,
+// and stops looking for them. Messages still pass; Close ends that. There is no way back: to
+// return, start anew.
 func (g *Gossip) Leave(timeout time.Duration) error {
 	g.exit.Lock()
 	defer g.exit.Unlock()
@@ -289,8 +283,8 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	return nil
 }
 
-// notifyLeave tells each member that is up, by itself: memberlist's news of a
-// departure does not say whether it was meant.
+// notifyLeave tells each member that is up, by itself: memberlist's news of a departure does not
+// say whether it was meant.
 func (g *Gossip) notifyLeave(timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -306,8 +300,8 @@ func (g *Gossip) notifyLeave(timeout time.Duration) {
 	wg.Wait()
 }
 
-// Close ends everything at once. The others take this node for dead unless it
-// has left. What remains are a few timers of memberlist's, for some seconds.
+// Close ends everything at once. The others take this node for dead unless it has left. What
+// remains are a few timers of memberlist's, for some seconds.
 func (g *Gossip) Close() error {
 	g.exit.Lock()
 	defer g.exit.Unlock()
@@ -402,8 +396,8 @@ func metaWait(old, now Meta) time.Duration {
 	return metaGap
 }
 
-// review applies Accept anew to everybody: this node may just have come to
-// belong to a cluster, and thereby not to that of some it has met.
+// review applies Accept anew to everybody: this node may just have come to belong to a cluster, and
+// thereby not to that of some it has met.
 func (g *Gossip) review() {
 	for _, m := range g.roster.members() {
 		if m.ID == g.cfg.ID {
@@ -434,8 +428,8 @@ func (g *Gossip) found(b beacon) {
 	}
 }
 
-// heard is told of every packet's source. One from a member that is held for
-// dead is a reason to ask it at once instead of at the next round.
+// heard is told of every packet's source. One from a member that is held for dead is a reason to
+// ask it at once instead of at the next round.
 func (g *Gossip) heard(from netip.AddrPort) {
 	if (*g.wanted.Load())[from] {
 		g.rejoiner.hint(from)

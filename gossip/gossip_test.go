@@ -59,8 +59,8 @@ func TestJoinUpdateLeave(t *testing.T) {
 	}
 }
 
-// TestCrashIsNoticed holds the names of the states and, with Suspect, the
-// wording of the line of memberlist's that package journal reads.
+// TestCrashIsNoticed holds the names of the states and, with Suspect, the wording of the line of
+// memberlist's that package journal reads.
 func TestCrashIsNoticed(t *testing.T) {
 	t.Parallel()
 	nodes, cfgs := startCluster(t, 3, nil)
@@ -116,8 +116,8 @@ func TestRestartAtOnceAtTheSameAddress(t *testing.T) {
 	}
 }
 
-// A crash and a new address, as after a DHCP lease: memberlist takes it for a
-// clone until the old address is dead for long enough.
+// A crash and a new address, as after a DHCP lease: memberlist takes it for a clone until the old
+// address is dead for long enough.
 func TestRestartAtANewAddress(t *testing.T) {
 	t.Parallel()
 	nodes, cfgs := startCluster(t, 3, nil)
@@ -161,8 +161,8 @@ func TestCloneIsReported(t *testing.T) {
 	}
 }
 
-// portOnAll finds a port that is free on all addresses, below those that the kernel
-// gives to outgoing connections, which come and go.
+// portOnAll finds a port that is free on all addresses, below those that the kernel gives to
+// outgoing connections, which come and go.
 func portOnAll(t *testing.T) uint16 {
 	t.Helper()
 	for i := range 1000 {
@@ -197,8 +197,8 @@ func TestOneNodeAtTwoAddressesIsNoClone(t *testing.T) {
 	}
 }
 
-// TestIslandsHeal cuts five nodes in two until both halves have given each
-// other up, and lets only memory bring them together: nobody lists anybody.
+// TestIslandsHeal cuts five nodes in two until both halves have given each other up, and lets only
+// memory bring them together: nobody lists anybody.
 func TestIslandsHeal(t *testing.T) {
 	t.Parallel()
 	var cut atomic.Bool
@@ -351,8 +351,8 @@ func TestForeignClusterIDIsRefused(t *testing.T) {
 		t.Error("the refusal does not name the node")
 	}
 
-	// A node that belongs nowhere yet may meet both. Once it is A's, B's must
-	// neither show up nor keep it.
+	// A node that belongs nowhere yet may meet both. Once it is A's, B's must neither show up nor
+	// keep it.
 	var mine atomic.Value
 	mine.Store("")
 	cfg := testConfig("fresh", a1.cfg.Advertise, b1.cfg.Advertise)

@@ -9,22 +9,21 @@ import (
 )
 
 const (
-	// journalDepth bounds the lines that wait to be logged. More than this at
-	// once is a storm, and its first lines say what it is about.
+	// journalDepth bounds the lines that wait to be logged. More than this at once is a storm, and
+	// its first lines say what it is about.
 	journalDepth = 256
 
-	// repeatEvery is how often one and the same complaint is logged. A peer
-	// with a wrong key knocks several times a second, for as long as nobody
-	// looks at it.
+	// repeatEvery is how often one and the same complaint is logged. A peer with a wrong key knocks
+	// several times a second, for as long as nobody looks at it.
 	repeatEvery = time.Minute
 
-	// repeatKeys bounds the memory of what has been complained of: sources
-	// of garbage can be as many as there are addresses.
+	// repeatKeys bounds the memory of what has been complained of: sources of garbage can be as
+	// many as there are addresses.
 	repeatKeys = 256
 )
 
-// journal takes log lines in memberlist's callbacks, where its lock is held
-// and nothing may block, and hands them to the logger from one goroutine.
+// journal takes log lines in memberlist's callbacks, where its lock is held and nothing may block,
+// and hands them to the logger from one goroutine.
 type journal struct {
 	log  *slog.Logger
 	wake chan struct{} // capacity 1
@@ -60,8 +59,8 @@ func (j *journal) note(level slog.Level, msg string, args ...any) {
 	j.queue(line{level, msg, args})
 }
 
-// complain queues a line unless the same key was used within repeatEvery;
-// the next one then says how many were held back.
+// complain queues a line unless the same key was used within repeatEvery; the next one then says
+// how many were held back.
 func (j *journal) complain(key string, level slog.Level, msg string, args ...any) {
 	if !j.log.Enabled(context.Background(), level) {
 		return
@@ -130,16 +129,16 @@ func (j *journal) flush() {
 	}
 }
 
-// memberlistWriter turns memberlist's log lines into the journal's. They look
-// like "[WARN] memberlist: text from=192.0.2.1:7946".
+// memberlistWriter turns memberlist's log lines into the journal's. They look like "[WARN]
+// memberlist: text from=192.0.2.1:7946".
 type memberlistWriter struct {
 	journal   *journal
 	suspected func(id string)
 	closing   func() bool // whether failures are of this node's own making
 }
 
-// relevel is for lines whose level misleads the operator: by how they begin.
-// At debug are those of which this package logs its own, with more in them.
+// relevel is for lines whose level misleads the operator: by how they begin. At debug are those of
+// which this package logs its own, with more in them.
 var relevel = []struct {
 	head  string
 	level slog.Level
@@ -178,9 +177,8 @@ func (w memberlistWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// parseLine splits off the level. memberlist's ERR is one packet or stream
-// that did not work out, mostly through no fault of this node: for the
-// operator that is a warning.
+// parseLine splits off the level. memberlist's ERR is one packet or stream that did not work out,
+// mostly through no fault of this node: for the operator that is a warning.
 func parseLine(s string) (slog.Level, string) {
 	s = strings.TrimSpace(s)
 	level := slog.LevelWarn
@@ -196,10 +194,9 @@ func parseLine(s string) (slog.Level, string) {
 	return level, strings.TrimPrefix(s, "memberlist: ")
 }
 
-// suspicion reads the one line that tells what no callback of memberlist
-// does: that a probe went unanswered. Should a later version word it
-// otherwise, members go from alive to dead without suspect in between, and
-// TestCrashIsNoticed fails.
+// suspicion reads the one line that tells what no callback of memberlist does: that a probe went
+// unanswered. Should a later version word it otherwise, members go from alive to dead without
+// suspect in between, and TestCrashIsNoticed fails.
 func suspicion(text string) (id string, ok bool) {
 	id, found := strings.CutPrefix(text, "Suspect ")
 	if !found {
@@ -208,8 +205,8 @@ func suspicion(text string) (id string, ok bool) {
 	return strings.CutSuffix(id, " has failed, no acks received")
 }
 
-// complaint tells complaints apart: by what is said up to the first detail, and by
-// the host that caused it. Ports change with every connection.
+// complaint tells complaints apart: by what is said up to the first detail, and by the host that
+// caused it. Ports change with every connection.
 func complaint(text, from string) string {
 	head, _, _ := strings.Cut(text, ":")
 	host := from

@@ -86,8 +86,8 @@ func TestComplaintsAreNotRepeated(t *testing.T) {
 	})
 }
 
-// Neither many kinds nor many lines take memory without end, nor does a
-// logger that hangs hold up the one who notes.
+// Neither many kinds nor many lines take memory without end, nor does a logger that hangs hold up
+// the one who notes.
 func TestJournalIsBounded(t *testing.T) {
 	j := newJournal(slog.New(stuck{}))
 	for n := range 10 * journalDepth {

@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// checkLeaks waits for memberlist's last timers: a probe under way at Close
-// runs for up to eight times its half second.
+// checkLeaks waits for memberlist's last timers: a probe under way at Close runs for up to eight
+// times its half second.
 func checkLeaks() int {
 	var err error
 	for deadline := time.Now().Add(6 * time.Second); time.Now().Before(deadline); {
@@ -57,8 +57,8 @@ type nodeSpec struct {
 	Bind        netip.AddrPort
 }
 
-// serveNode is the main of a node in a namespace: it prints the members
-// whenever they change, until its standard input ends.
+// serveNode is the main of a node in a namespace: it prints the members whenever they change, until
+// its standard input ends.
 func serveNode(spec string) error {
 	var n nodeSpec
 	if err := json.Unmarshal([]byte(spec), &n); err != nil {
@@ -89,8 +89,8 @@ func serveNode(spec string) error {
 
 var lastHost atomic.Uint32
 
-// newAddr returns a loopback address that no other test, and no other run of
-// them at the same time, uses.
+// newAddr returns a loopback address that no other test, and no other run of them at the same time,
+// uses.
 func newAddr() netip.AddrPort {
 	n := lastHost.Add(1)
 	pid := os.Getpid()
@@ -151,8 +151,7 @@ func startLogged(t testing.TB, cfg Config) (*Gossip, *lines) {
 	return g, l
 }
 
-// startCluster starts n nodes that join the first, and waits until each sees
-// all.
+// startCluster starts n nodes that join the first, and waits until each sees all.
 func startCluster(t testing.TB, n int, change func(i int, cfg *Config)) ([]*Gossip, []Config) {
 	t.Helper()
 	var nodes []*Gossip

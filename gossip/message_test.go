@@ -68,8 +68,7 @@ func TestSendToAnUnknownAddress(t *testing.T) {
 	}
 }
 
-// A host that takes connections and reads nothing. More is sent than the
-// kernel's buffers hold.
+// A host that takes connections and reads nothing. More is sent than the kernel's buffers hold.
 func TestSendReliableGivesUp(t *testing.T) {
 	t.Parallel()
 	deaf := newAddr()
@@ -99,8 +98,8 @@ func TestSendReliableGivesUp(t *testing.T) {
 	}
 }
 
-// A flood that nobody reads: the sender and memberlist go on, the newest
-// messages are there, and the loss is counted and reported.
+// A flood that nobody reads: the sender and memberlist go on, the newest messages are there, and
+// the loss is counted and reported.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	nodes, cfgs := startCluster(t, 2, nil)

@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// metaFormat is the first byte of encoded metadata. A new field does not
-	// change it: readers skip what they do not know. It changes only when an
-	// older reader would misunderstand, and then the older reader refuses.
+	// metaFormat is the first byte of encoded metadata. A new field does not change it: readers
+	// skip what they do not know. It changes only when an older reader would misunderstand, and
+	// then the older reader refuses.
 	metaFormat = 1
 
-	// maxMetaSize is memberlist's own limit. It panics when a node's
-	// metadata is longer, so nothing longer may ever reach it.
+	// maxMetaSize is memberlist's own limit. It panics when a node's metadata is longer, so nothing
+	// longer may ever reach it.
 	maxMetaSize = memberlist.MetaMaxSize
 
-	// maxMetaText bounds one text field, so that a peer cannot fill a line
-	// of a log or of a table with it.
+	// maxMetaText bounds one text field, so that a peer cannot fill a line of a log or of a table
+	// with it.
 	maxMetaText = 128
 )
 
-// Roles is the set of things a node runs. Bits that this version does not
-// know are kept: a newer node's role survives being relayed by an older one.
+// Roles is the set of things a node runs. Bits that this version does not know are kept: a newer
+// node's role survives being relayed by an older one.
 type Roles uint32
 
 // The roles of a node.
@@ -54,20 +54,20 @@ func (r Roles) String() string {
 	return strings.Join(names, ",")
 }
 
-// Data is how much a node's redis holds, roughly: it spreads within seconds,
-// not at once. It is for bootstrap and for operators to look at.
+// Data is how much a node's redis holds, roughly: it spreads within seconds, not at once. It is for
+// bootstrap and for operators to look at.
 type Data struct {
 	Keys  int64
 	Bytes int64
-	// Term and Offset are the dataset's version in an election: the term of the
-	// primary it was last in sync with, and how far it had come.
+	// Term and Offset are the dataset's version in an election: the term of the primary it was last
+	// in sync with, and how far it had come.
 	Term   uint64
 	Offset int64
 }
 
-// Meta is what a node says about itself. It travels with its membership to
-// every other node, 512 bytes at most, so it holds identity and addresses;
-// anything that changes often goes by message instead.
+// Meta is what a node says about itself. It travels with its membership to every other node, 512
+// bytes at most, so it holds identity and addresses; anything that changes often goes by message
+// instead.
 type Meta struct {
 	ID        string // stable node id: memberlist's name for the node
 	Name      string // for operators; may repeat
@@ -87,8 +87,8 @@ type Meta struct {
 	Data     Data
 }
 
-// field ties a place in Meta to its number on the wire. Numbers are never
-// reused. Exactly one of text and number is set.
+// field ties a place in Meta to its number on the wire. Numbers are never reused. Exactly one of
+// text and number is set.
 type field struct {
 	tag    uint64
 	name   string
@@ -146,8 +146,8 @@ func (m *Meta) fields() []field {
 	}
 }
 
-// The low bit of a field's key says how long the value is, which is all that
-// a reader needs to step over a field that it does not know.
+// The low bit of a field's key says how long the value is, which is all that a reader needs to step
+// over a field that it does not know.
 const (
 	wireNumber = 0 // one varint, zigzag
 	wireText   = 1 // length, then bytes
@@ -189,8 +189,8 @@ func (m Meta) encode() ([]byte, error) {
 	return buf, nil
 }
 
-// decodeMeta reads what a peer says about itself. It trusts nothing: the
-// bytes come from whoever holds the key, in whatever version.
+// decodeMeta reads what a peer says about itself. It trusts nothing: the bytes come from whoever
+// holds the key, in whatever version.
 func decodeMeta(buf []byte) (Meta, error) {
 	m, err := readMeta(buf)
 	if err != nil {

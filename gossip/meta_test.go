@@ -42,8 +42,8 @@ func TestMetaRoundTrip(t *testing.T) {
 	}
 }
 
-// Every field at its longest but the texts at what the configuration allows
-// (63 bytes for a name) must fit, or a node could not start.
+// Every field at its longest but the texts at what the configuration allows (63 bytes for a name)
+// must fit, or a node could not start.
 func TestMetaOfTheLargestRealNodeFits(t *testing.T) {
 	m := fullMeta()
 	m.Name = strings.Repeat("n", 63)
@@ -124,8 +124,8 @@ func TestMetaDecodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzMeta: whatever a peer sends, decoding must not panic, and what is
-// accepted must be something this node could have sent itself.
+// FuzzMeta: whatever a peer sends, decoding must not panic, and what is accepted must be something
+// this node could have sent itself.
 func FuzzMeta(f *testing.F) {
 	for _, m := range []Meta{{ID: "n1"}, fullMeta()} {
 		buf, err := m.encode()

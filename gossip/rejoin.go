@@ -14,21 +14,20 @@ import (
 )
 
 const (
-	// rejoinFast is the pace while something is amiss, rejoinSlow the one at
-	// which islands find each other again: a few connections in ten seconds.
+	// rejoinFast is the pace while something is amiss, rejoinSlow the one at which islands find
+	// each other again: a few connections in ten seconds.
 	rejoinFast = time.Second
 	rejoinSlow = 10 * time.Second
 
-	// restless is how long after a death, or after another node had a wrong
-	// idea of this one, the fast pace is kept.
+	// restless is how long after a death, or after another node had a wrong idea of this one, the
+	// fast pace is kept.
 	restless = 5 * time.Second
 
-	// hintGap bounds how often hints (a beacon, a packet of a member held for
-	// dead) can make this node connect to one address.
+	// hintGap bounds how often hints (a beacon, a packet of a member held for dead) can make this
+	// node connect to one address.
 	hintGap = time.Second
 
-	// lookupTimeout bounds one look-up; a dead name server must not hold more
-	// than its own seed.
+	// lookupTimeout bounds one look-up; a dead name server must not hold more than its own seed.
 	lookupTimeout = 2 * time.Second
 
 	// maxContacts bounds the connections being tried at a time.
@@ -38,10 +37,9 @@ const (
 	aloneGrace = 15 * time.Second
 )
 
-// rejoiner connects this node to everyone it should be with, for ever.
-// memberlist joins once: two halves of a cluster that have given each other
-// up never meet again by themselves, and a join that reached only this very
-// node counts as a success there.
+// rejoiner connects this node to everyone it should be with, for ever. memberlist joins once: two
+// halves of a cluster that have given each other up never meet again by themselves, and a join that
+// reached only this very node counts as a success there.
 type rejoiner struct {
 	self    func(netip.AddrPort) bool            // is it this node?
 	join    func(netip.AddrPort) error           // memberlist's Join of one address
@@ -124,8 +122,8 @@ func jitter(d time.Duration) time.Duration {
 	return d - d/5 + rand.N(2*d/5)
 }
 
-// round returns the known addresses to try: of everybody who is missing, and
-// while others have a wrong idea of this node, of everybody.
+// round returns the known addresses to try: of everybody who is missing, and while others have a
+// wrong idea of this node, of everybody.
 func (r *rejoiner) round(up, gone []Member) []netip.AddrPort {
 	skip := r.present(up)
 	for _, m := range gone {
@@ -174,8 +172,8 @@ func (r *rejoiner) present(up []Member) map[netip.AddrPort]bool {
 	return skip
 }
 
-// resolve looks the seeds up and tries what they stand for, each on its own:
-// a slow name server delays nobody else.
+// resolve looks the seeds up and tries what they stand for, each on its own: a slow name server
+// delays nobody else.
 func (r *rejoiner) resolve(up []Member) {
 	skip := r.present(up)
 	for _, s := range r.seeds {
@@ -257,8 +255,8 @@ func (r *rejoiner) mayFollow(a netip.AddrPort, now time.Time) bool {
 	return true
 }
 
-// misjudged notes that another node holds this one for dead, or for another
-// address: it must hear from us until it knows better.
+// misjudged notes that another node holds this one for dead, or for another address: it must hear
+// from us until it knows better.
 func (r *rejoiner) misjudged(now time.Time) {
 	r.mu.Lock()
 	r.wrong = now
@@ -307,8 +305,7 @@ func (r *rejoiner) complain() {
 	}
 }
 
-// joinError takes the one cause out of memberlist's list of them: it was given
-// one address.
+// joinError takes the one cause out of memberlist's list of them: it was given one address.
 func joinError(err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
 		return cause
@@ -316,8 +313,8 @@ func joinError(err error) error {
 	return err
 }
 
-// selfCheck returns a test for addresses that lead back to this node. Joining
-// oneself does no harm, but it is no company either.
+// selfCheck returns a test for addresses that lead back to this node. Joining oneself does no harm,
+// but it is no company either.
 func selfCheck(bind, advertise netip.AddrPort) func(netip.AddrPort) bool {
 	return func(a netip.AddrPort) bool {
 		if a == advertise || a == bind {

@@ -129,8 +129,8 @@ func TestSelfCheck(t *testing.T) {
 	}
 }
 
-// The pace is never slower than the slow one, is fast when needed, and the
-// jitter stays within a fifth.
+// The pace is never slower than the slow one, is fast when needed, and the jitter stays within a
+// fifth.
 func TestPace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		delay := rejoinFast
@@ -246,8 +246,8 @@ func TestRejoinPaces(t *testing.T) {
 	}
 }
 
-// A host that swallows packets holds up neither the others nor its own next
-// attempt after the time-out; it is never tried twice at a time.
+// A host that swallows packets holds up neither the others nor its own next attempt after the
+// time-out; it is never tried twice at a time.
 func TestRejoinIsNotHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{slow: 4 * time.Second}
@@ -292,8 +292,8 @@ func TestRejoinFollowsHints(t *testing.T) {
 	})
 }
 
-// While others hold this node for dead it calls on all of them, fast; so it
-// does for a while after a death.
+// While others hold this node for dead it calls on all of them, fast; so it does for a while after
+// a death.
 func TestRejoinWhenMisjudged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}

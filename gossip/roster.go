@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// State is what gossip believes of a member. It is a suggestion: it comes
-// seconds late, without a quorum, and two nodes may believe different things.
+// State is what gossip believes of a member. It is a suggestion: it comes seconds late, without a
+// quorum, and two nodes may believe different things.
 type State int
 
 // The zero State means "not learnt".
@@ -44,30 +44,29 @@ type Member struct {
 	State State
 	Since time.Time // when this node learnt of the State
 
-	// Conflict is another host that answers under the same ID: a cloned disk.
-	// While it is set, nothing that this ID says can be relied upon, and a
-	// node that finds it on itself must not vote.
+	// Conflict is another host that answers under the same ID: a cloned disk. While it is set,
+	// nothing that this ID says can be relied upon, and a node that finds it on itself must not
+	// vote.
 	Conflict netip.AddrPort
 }
 
 const (
-	// maxGone bounds how many members that are dead or left are remembered.
-	// Every re-imaged host leaves one behind.
+	// maxGone bounds how many members that are dead or left are remembered. Every re-imaged host
+	// leaves one behind.
 	maxGone = 256
 
-	// leaveGrace joins a member's word that it leaves with memberlist's news
-	// that it is gone, whichever comes first.
+	// leaveGrace joins a member's word that it leaves with memberlist's news that it is gone,
+	// whichever comes first.
 	leaveGrace = 30 * time.Second
 
-	// conflictTTL is how long an ID conflict stands after the other host last answered;
-	// while two nodes quarrel over an ID they are asked every few seconds.
+	// conflictTTL is how long an ID conflict stands after the other host last answered; while two
+	// nodes quarrel over an ID they are asked every few seconds.
 	conflictTTL = time.Minute
 )
 
-// roster remembers every member ever heard of. memberlist's own list cannot
-// serve: it must not be asked inside a callback, drops the dead, does not say
-// suspect, dead and left apart, and hands out pointers that it goes on
-// writing to. The roster is built from its callbacks and never calls it.
+// roster remembers every member ever heard of. memberlist's own list cannot serve: it must not be
+// asked inside a callback, drops the dead, does not say suspect, dead and left apart, and hands out
+// pointers that it goes on writing to. The roster is built from its callbacks and never calls it.
 type roster struct {
 	self    string
 	changed chan struct{} // capacity 1
@@ -91,8 +90,8 @@ func newRoster(self Member) *roster {
 	}
 }
 
-// update runs f on a member's record, if there is one, and tells the reader
-// of changed when f changed what members() returns.
+// update runs f on a member's record, if there is one, and tells the reader of changed when f
+// changed what members() returns.
 func (r *roster) update(id string, f func(*record)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,8 +115,8 @@ func (r *roster) signal() {
 	}
 }
 
-// joined notes a member that memberlist now holds for alive. It reports
-// whether that is news, and its address before, if it has moved.
+// joined notes a member that memberlist now holds for alive. It reports whether that is news, and
+// its address before, if it has moved.
 func (r *roster) joined(m Meta, addr netip.AddrPort, now time.Time) (news bool, old netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,8 +158,7 @@ func (r *roster) gone(id string, now time.Time) State {
 	return state
 }
 
-// leaves notes a member's word that it is leaving. The word may come after
-// the news.
+// leaves notes a member's word that it is leaving. The word may come after the news.
 func (r *roster) leaves(id string, now time.Time) {
 	r.update(id, func(rec *record) {
 		rec.leaving = now
@@ -203,8 +201,7 @@ func (r *roster) setSelf(m Meta) {
 	r.update(r.self, func(rec *record) { rec.Meta = m })
 }
 
-// forget drops a member that is not there. It reports whether the member is
-// now unknown.
+// forget drops a member that is not there. It reports whether the member is now unknown.
 func (r *roster) forget(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -265,8 +262,8 @@ func (r *roster) members() []Member {
 	return list
 }
 
-// others returns the other members that are up, and those that are gone.
-// Whoever is refused is in neither.
+// others returns the other members that are up, and those that are gone. Whoever is refused is in
+// neither.
 func (r *roster) others() (up, gone []Member) {
 	for _, m := range r.members() {
 		switch {

@@ -19,8 +19,7 @@ var (
 
 func at(seconds int) time.Time { return t0.Add(time.Duration(seconds) * time.Second) }
 
-// TestRoster tells what happened to member b, second by second, and how it is
-// then listed.
+// TestRoster tells what happened to member b, second by second, and how it is then listed.
 func TestRoster(t *testing.T) {
 	b := Meta{ID: "b"}
 	join := func(r *roster, s int) { r.joined(b, addrB, at(s)) }

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// seed is one entry of Config.Join: an address, a name, or a name of SRV
-// records. Names are looked up anew each time they are used, because what
-// they stand for is what changes when hosts are replaced.
+// seed is one entry of Config.Join: an address, a name, or a name of SRV records. Names are looked
+// up anew each time they are used, because what they stand for is what changes when hosts are
+// replaced.
 type seed struct {
 	text string         // as configured
 	addr netip.AddrPort // if it is an address
@@ -27,8 +27,7 @@ type resolver interface {
 	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
 }
 
-// parseSeed reads "192.0.2.1", "[2001:db8::1]:7946", "name", "name:port" and
-// "srv:name".
+// parseSeed reads "192.0.2.1", "[2001:db8::1]:7946", "name", "name:port" and "srv:name".
 func parseSeed(text string, port uint16) (seed, error) {
 	s := seed{text: text, port: port}
 	fail := func(why string) (seed, error) {
@@ -67,8 +66,8 @@ func parseSeed(text string, port uint16) (seed, error) {
 	return s, nil
 }
 
-// isHostname is lenient: what is not a name will not be found either. It
-// refuses what was surely meant as something else.
+// isHostname is lenient: what is not a name will not be found either. It refuses what was surely
+// meant as something else.
 func isHostname(s string) bool {
 	return s != "" && len(s) <= 253 && !strings.ContainsFunc(s, func(r rune) bool {
 		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')

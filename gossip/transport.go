@@ -13,29 +13,26 @@ import (
 )
 
 const (
-	// maxStreams bounds the connections being served at a time. Whoever can
-	// reach the port can open one; nothing is known of them before the first
-	// bytes are decrypted.
+	// maxStreams bounds the connections being served at a time. Whoever can reach the port can open
+	// one; nothing is known of them before the first bytes are decrypted.
 	maxStreams = 64
 
-	// maxStreamBytes bounds what is read from one connection. memberlist
-	// itself would take 20 MiB before it looks at the key. A state of a
-	// hundred nodes is 60 KiB, a reliable message at most MaxReliable.
+	// maxStreamBytes bounds what is read from one connection. memberlist itself would take 20 MiB
+	// before it looks at the key. A state of a hundred nodes is 60 KiB, a reliable message at most
+	// MaxReliable.
 	maxStreamBytes = 2 * MaxReliable
 
-	// packetBuffer is the largest UDP packet there is: one buffer, read into
-	// again and again.
+	// packetBuffer is the largest UDP packet there is: one buffer, read into again and again.
 	packetBuffer = 1 << 16
 
-	// socketBuffer is asked of the kernel for received packets, and may be
-	// cut down by it: room for a few hundred while this process is stalled.
+	// socketBuffer is asked of the kernel for received packets, and may be cut down by it: room for
+	// a few hundred while this process is stalled.
 	socketBuffer = 1 << 20
 )
 
-// transport carries memberlist's packets and streams over one address.
-// memberlist's own would do, but allocates 64 KiB for each packet received,
-// cannot be closed within bounds, sends without a deadline, and hides the
-// causes of errors behind text.
+// transport carries memberlist's packets and streams over one address. memberlist's own would do,
+// but allocates 64 KiB for each packet received, cannot be closed within bounds, sends without a
+// deadline, and hides the causes of errors behind text.
 type transport struct {
 	advertise netip.AddrPort
 	local     net.Addr // source of outgoing streams; nil: the kernel's choice
@@ -78,8 +75,8 @@ func listen(bind, advertise netip.AddrPort) (*transport, error) {
 		open: make(map[*stream]struct{}),
 	}
 	if !bind.Addr().IsUnspecified() {
-		// Bound to the node's own address: never speak from another one,
-		// such as a VIP held for the moment.
+		// Bound to the node's own address: never speak from another one, such as a VIP held for the
+		// moment.
 		t.local = &net.TCPAddr{IP: bind.Addr().AsSlice()}
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -164,8 +161,8 @@ func (t *transport) acceptStreams() {
 	}
 }
 
-// ended reports whether a reader shall stop. Other errors of a socket pass
-// (no descriptors left, a peer's reset); the pause keeps them from spinning.
+// ended reports whether a reader shall stop. Other errors of a socket pass (no descriptors left, a
+// peer's reset); the pause keeps them from spinning.
 func (t *transport) ended(err error) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return true
@@ -178,8 +175,7 @@ func (t *transport) ended(err error) bool {
 	}
 }
 
-// track keeps conn for Shutdown; nil when there are too many, or no more may
-// be opened.
+// track keeps conn for Shutdown; nil when there are too many, or no more may be opened.
 func (t *transport) track(conn net.Conn, accepted bool) *stream {
 	s := &stream{Conn: conn, t: t, accepted: accepted, budget: maxStreamBytes}
 	peer, _ := netip.ParseAddrPort(conn.RemoteAddr().String())
@@ -198,8 +194,7 @@ func (t *transport) track(conn net.Conn, accepted bool) *stream {
 
 func (t *transport) isCut(a netip.Addr) bool { return t.cut != nil && t.cut(a) }
 
-// stream is a connection that Shutdown can close and that reads so much and
-// no more.
+// stream is a connection that Shutdown can close and that reads so much and no more.
 type stream struct {
 	net.Conn // not *net.TCPConn: its WriteTo would go round the budget
 	t        *transport
@@ -247,8 +242,8 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
 
-// WriteToAddress returns the socket's error as it is: memberlist tells by its
-// type whether the peer or this node is at fault.
+// WriteToAddress returns the socket's error as it is: memberlist tells by its type whether the peer
+// or this node is at fault.
 func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
 	to, err := netip.ParseAddrPort(a.Addr)
 	if err != nil {
@@ -261,8 +256,8 @@ func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 	return time.Now(), err
 }
 
-// DialAddressTimeout opens a stream that is dead after timeout, unless
-// memberlist extends it; for reliable messages it never sets a deadline.
+// DialAddressTimeout opens a stream that is dead after timeout, unless memberlist extends it; for
+// reliable messages it never sets a deadline.
 func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	deadline := time.Now().Add(timeout)
 	dialer := net.Dialer{Deadline: deadline, LocalAddr: t.local}

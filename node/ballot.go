@@ -4,8 +4,8 @@ import (
 	"github.com/redisd/redisd/election"
 )
 
-// ballot keeps the election's promise: what an answer depends on is on disk before the
-// answer is sent. While its state is being saved nothing else is done with the elector.
+// ballot keeps the election's promise: what an answer depends on is on disk before the answer is
+// sent. While its state is being saved nothing else is done with the elector.
 type ballot struct {
 	n      *Node
 	e      *election.Elector
@@ -25,9 +25,9 @@ type ballot struct {
 	jitterFor Time
 }
 
-// elect does f on the elector, sends what it returns once its state is on disk, and then
-// goes on; then may be nil. When the state cannot be saved nothing is sent, which to the
-// others is a lost message. It is not to be called while a save is under way.
+// elect does f on the elector, sends what it returns once its state is on disk, and then goes on;
+// then may be nil. When the state cannot be saved nothing is sent, which to the others is a lost
+// message. It is not to be called while a save is under way.
 func (b *ballot) elect(tcp bool, f func(e *election.Elector) []election.Envelope, then func(error)) {
 	n := b.n
 	envelopes := f(b.e)
@@ -88,8 +88,8 @@ func (b *ballot) saved(err error) {
 	}
 }
 
-// hidden: the lease that the elector knows of is not on disk. What is being saved may be
-// something else, like a change of the voters.
+// hidden: the lease that the elector knows of is not on disk. What is being saved may be something
+// else, like a change of the voters.
 func (b *ballot) hidden() bool {
 	st, unsaved := b.e.Unsaved()
 	d := &b.onDisk
@@ -144,8 +144,8 @@ func (b *ballot) redrawJitter(v *election.View) {
 	}
 }
 
-// backoff is when the last claim ended, or this node last voted for another, and a little
-// more, by chance.
+// backoff is when the last claim ended, or this node last voted for another, and a little more, by
+// chance.
 func (b *ballot) backoff(v *election.View) Time {
 	return max(v.ClaimedAt, v.VotedAt) + b.jitterFor
 }
@@ -153,8 +153,7 @@ func (b *ballot) backoff(v *election.View) Time {
 // inbox are the messages that wait until the elector is free, one after the other.
 type inbox struct {
 	list []Received
-	// polling: the first of them is a claim, which waits for a fresh poll; polled: it has
-	// had it.
+	// polling: the first of them is a claim, which waits for a fresh poll; polled: it has had it.
 	polling, polled bool
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// Before there is a cluster the members say how many keys they have: the fullest is to
-// bootstrap it, and an empty one must not be copied over it.
+// Before there is a cluster the members say how many keys they have: the fullest is to bootstrap
+// it, and an empty one must not be copied over it.
 func TestKeysBeforeThereIsACluster(t *testing.T) {
 	b := newBench(t, Options{RedisPID: 1})
 	b.tick(ms)
@@ -63,8 +63,8 @@ func TestForceWaitsForTheDisk(t *testing.T) {
 	}
 }
 
-// The lease is shown while something else of the election is being saved, and hidden when
-// that could not be saved.
+// The lease is shown while something else of the election is being saved, and hidden when that
+// could not be saved.
 func TestLeaseWhileSaving(t *testing.T) {
 	b := leads(t)
 	b.saves = nil

@@ -13,8 +13,8 @@ import (
 // ErrPaused: what was asked for changes the cluster.
 var ErrPaused = errors.New("the cluster is paused: `redisd resume` first")
 
-// MaxBehind is how many bytes a successor may lack when a switchover begins: what a
-// network of 100 Mbit/s carries in CatchUp, the time for which writes may wait for it.
+// MaxBehind is how many bytes a successor may lack when a switchover begins: what a network of 100
+// Mbit/s carries in CatchUp, the time for which writes may wait for it.
 const MaxBehind = 100_000_000 / 8 * int64(CatchUp/time.Millisecond) / 1000
 
 // CheckSwitchover says why the primary, this node, cannot move to the node of that name or ID,
@@ -95,8 +95,8 @@ func memberNames(members []reconcile.Member) []string {
 	return names
 }
 
-// CheckBehind says that a successor lacks too many bytes to have them in the time for which
-// writes may wait.
+// CheckBehind says that a successor lacks too many bytes to have them in the time for which writes
+// may wait.
 func CheckBehind(name string, behind int64) error {
 	if behind > MaxBehind {
 		return fmt.Errorf("%s is %d bytes behind, the limit is %d (what it can catch up with in %v, while writes wait): wait until it has caught up, or see to its network", name, behind, MaxBehind, CatchUp)

@@ -6,25 +6,25 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// guard is the dead man's switch of the rounds. What the end of a lease asks for is their
-// business; but a round may be stuck, most likely in a write to a disk that hangs, and must
-// not keep the right to write and the VIP with it. Its lane is never behind the rounds'.
+// guard is the dead man's switch of the rounds. What the end of a lease asks for is their business;
+// but a round may be stuck, most likely in a write to a disk that hangs, and must not keep the
+// right to write and the VIP with it. Its lane is never behind the rounds'.
 type guard struct {
 	// until is the end of the lease; zero: there is none, or what has to be done was done.
 	until Time
 	woke  bool // the rounds were called at its end
 }
 
-// over: the rounds saw to the end of the lease themselves. Before fenceAfter they did not:
-// the lease that this agent took over may run.
+// over: the rounds saw to the end of the lease themselves. Before fenceAfter they did not: the
+// lease that this agent took over may run.
 func (g *guard) over(at, fenceAfter Time) {
 	if at >= fenceAfter {
 		*g = guard{}
 	}
 }
 
-// next is when there is something to look at: the end of the lease, when the rounds are
-// called, and then, when they have had their time.
+// next is when there is something to look at: the end of the lease, when the rounds are called, and
+// then, when they have had their time.
 func (g *guard) next(at Time) Time {
 	if g.until == 0 {
 		return never
@@ -36,8 +36,8 @@ func (g *guard) next(at Time) Time {
 	return min(next, at+GuardEvery)
 }
 
-// guardStep calls the rounds at the end of a lease, and does itself what they have not done
-// a moment later.
+// guardStep calls the rounds at the end of a lease, and does itself what they have not done a
+// moment later.
 func (n *Node) guardStep() {
 	g := &n.guard
 	if g.until == 0 || n.at < g.until+WakeMargin {

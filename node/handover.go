@@ -6,8 +6,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// request is an operator's request to move the primary, from when it is made until a
-// handover has begun, or it was cancelled.
+// request is an operator's request to move the primary, from when it is made until a handover has
+// begun, or it was cancelled.
 type request struct {
 	id, to   string
 	asked    bool // no handover has begun for it
@@ -26,8 +26,8 @@ type handover struct {
 	cause   error // why it is being undone
 }
 
-// CancelSwitchover takes a request back, and reports whether nothing was done for it and
-// nothing will be.
+// CancelSwitchover takes a request back, and reports whether nothing was done for it and nothing
+// will be.
 func (n *Node) CancelSwitchover(id string) bool {
 	if n.perform.request.id != id || !n.perform.request.asked {
 		return false
@@ -72,8 +72,8 @@ func (pf *performer) beginHandover(to string) bool {
 	return true
 }
 
-// stopWrites fences redis-server, for good; how far its history went by then is what the
-// successor must have.
+// stopWrites fences redis-server, for good; how far its history went by then is what the successor
+// must have.
 func (pf *performer) stopWrites(l Lane, a reconcile.StopWrites, then func(error)) {
 	n := pf.n
 	if pf.mayComeLate() {
@@ -92,8 +92,8 @@ func (pf *performer) stopWrites(l Lane, a reconcile.StopWrites, then func(error)
 	})
 }
 
-// handoverStep takes note of how a step went. When one fails before the lease is given back,
-// writes that were stopped go on here, if this node may still accept them.
+// handoverStep takes note of how a step went. When one fails before the lease is given back, writes
+// that were stopped go on here, if this node may still accept them.
 func (pf *performer) handoverStep(a reconcile.Action, err error) {
 	n := pf.n
 	h, r := pf.handover, &n.rounds.cur
@@ -113,8 +113,8 @@ func (pf *performer) handoverStep(a reconcile.Action, err error) {
 		pf.endHandover(nil)
 	case err == nil:
 	case released:
-		// Nothing was lost, and nothing can be undone: the release is sent as soon as the
-		// disk takes it.
+		// Nothing was lost, and nothing can be undone: the release is sent as soon as the disk
+		// takes it.
 		r.queue = nil
 		pf.endHandover(fmt.Errorf("release the lease: %w", err))
 	case !h.stopped:

@@ -34,10 +34,9 @@ func decodeHeartbeat(text []byte) Heartbeat {
 	return b
 }
 
-// heardBeat is the most that the holder of a term has said it had, and the history of the
-// last primary that it named. It may say less later, or nothing: an agent that has just been
-// started knows no more than its last record, and a redis-server that has ended has no
-// history.
+// heardBeat is the most that the holder of a term has said it had, and the history of the last
+// primary that it named. It may say less later, or nothing: an agent that has just been started
+// knows no more than its last record, and a redis-server that has ended has no history.
 type heardBeat struct {
 	term   election.Term
 	offset int64
@@ -75,9 +74,9 @@ func (rs *rounds) ownHeartbeat(o reconcile.Observed) (primary string, b Heartbea
 	return primary, b
 }
 
-// announce has the renewals say where the primary is, once it is one: a replica that came
-// before it is ready would be sent away, and try again a second later. The history goes with
-// the address: one is worth nothing without the other.
+// announce has the renewals say where the primary is, once it is one: a replica that came before it
+// is ready would be sent away, and try again a second later. The history goes with the address: one
+// is worth nothing without the other.
 func (rs *rounds) announce(o reconcile.Observed) {
 	n := rs.n
 	if !o.Election.Lease {

@@ -19,8 +19,8 @@ func newNode(t *testing.T, o Options) *Node {
 	return New(o)
 }
 
-// What the primary had is said also when its redis-server has ended: that is when the others
-// have to know it.
+// What the primary had is said also when its redis-server has ended: that is when the others have
+// to know it.
 func TestOwnHeartbeat(t *testing.T) {
 	o := reconcile.Observed{Election: reconcile.Election{Term: 4, Lease: true}}
 	o.Redis.Data = reconcile.Data{Term: 4, Offset: 900}
@@ -33,8 +33,8 @@ func TestOwnHeartbeat(t *testing.T) {
 	}
 }
 
-// An agent that has just been started knows no more than its last record: what the one
-// before it said still counts, until there is another holder.
+// An agent that has just been started knows no more than its last record: what the one before it
+// said still counts, until there is another holder.
 func TestHeardBeat(t *testing.T) {
 	var h heardBeat
 	for _, tt := range []struct {
@@ -75,8 +75,8 @@ func renewals(r Ready) (out []election.Renew) {
 	return out
 }
 
-// A renewal that names the primary names its history, too, and a new one is said at once:
-// until then the replicas do not know the version of their data.
+// A renewal that names the primary names its history, too, and a new one is said at once: until
+// then the replicas do not know the version of their data.
 func TestAnnounce(t *testing.T) {
 	n := newNode(t, Options{State: holding(), RedisPID: 1})
 	for _, tt := range []struct {

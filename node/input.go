@@ -25,8 +25,8 @@ type (
 		Address string
 		Held    bool
 	}
-	// Members are all that gossip knows of, this node among them. Conflict: another host
-	// answers under this node's ID.
+	// Members are all that gossip knows of, this node among them. Conflict: another host answers
+	// under this node's ID.
 	Members struct {
 		List     []reconcile.Member
 		Conflict bool
@@ -72,8 +72,8 @@ type (
 	Done struct {
 		ID  uint64
 		Err error
-		// Answered: redis-server answered, if with an error. One that did not may yet carry
-		// the command out.
+		// Answered: redis-server answered, if with an error. One that did not may yet carry the
+		// command out.
 		Answered bool
 		// NotBegun: its time was over before it was begun.
 		NotBegun bool
@@ -98,13 +98,12 @@ type (
 
 	// Stop asks for the node to be stopped in order.
 	Stop struct{}
-	// SetPause asks for automatic changes to be stopped, or to go on. The later version
-	// counts.
+	// SetPause asks for automatic changes to be stopped, or to go on. The later version counts.
 	SetPause struct{ Pause Pause }
 	// RequestSwitchover asks for the primary to move to the node with that ID.
 	RequestSwitchover struct{ ID, To string }
-	// Force has this node claim the lease although data is lost, by these voters, until it
-	// is held or the time has come.
+	// Force has this node claim the lease although data is lost, by these voters, until it is held
+	// or the time has come.
 	Force struct {
 		LeaveOut bool // voters that are away do not count any more
 		Until    Time

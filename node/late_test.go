@@ -8,9 +8,9 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// TestHandoverWaitsForLateCommand: a redis-server that did not answer a command that lets
-// writes in may carry it out after the one that stops them. No handover stops writes before
-// the connection of that command is closed.
+// TestHandoverWaitsForLateCommand: a redis-server that did not answer a command that lets writes in
+// may carry it out after the one that stops them. No handover stops writes before the connection of
+// that command is closed.
 func TestHandoverWaitsForLateCommand(t *testing.T) {
 	n := New(Options{Self: "a", Now: time.Hour, RedisPID: 7, Jitter: func(Time) Time { return time.Millisecond }})
 	n.redis.stale = false

@@ -36,14 +36,14 @@ type State struct {
 	Pause    Pause          `json:"pause"`
 	// Drained is how far this node's history went when it handed over last.
 	Drained *Drained `json:"drained,omitempty"`
-	// Whole is the term whose lease this node gave back with all its data, if that is the
-	// last one there was.
+	// Whole is the term whose lease this node gave back with all its data, if that is the last one
+	// there was.
 	Whole uint64 `json:"whole,omitempty"`
 }
 
-// Pause is an operator's request that nothing be changed automatically. It holds for the
-// whole cluster: every node keeps it on disk, the holder's heartbeats carry it to those that
-// were away when it was made, and the later version counts.
+// Pause is an operator's request that nothing be changed automatically. It holds for the whole
+// cluster: every node keeps it on disk, the holder's heartbeats carry it to those that were away
+// when it was made, and the later version counts.
 type Pause struct {
 	Version uint64 `json:"version"`
 	On      bool   `json:"on"`
@@ -88,8 +88,8 @@ type Node struct {
 	leaseNoted Time
 }
 
-// New returns a node that has done nothing yet. A lease that an earlier agent of this node
-// held may still be counted on for as long as it runs.
+// New returns a node that has done nothing yet. A lease that an earlier agent of this node held may
+// still be counted on for as long as it runs.
 func New(o Options) *Node {
 	n := &Node{
 		self: o.Self, redisAddr: o.Redis, started: o.Now, jitter: o.Jitter, clusterID: o.ClusterID, desired: o.Desired,
@@ -116,8 +116,8 @@ func New(o Options) *Node {
 	return n
 }
 
-// Step takes in what happened and returns what is to be done about it. Time never goes
-// back: an earlier one counts as the last.
+// Step takes in what happened and returns what is to be done about it. Time never goes back: an
+// earlier one counts as the last.
 func (n *Node) Step(at Time, in Input) Ready {
 	n.at = max(n.at, at)
 	n.out = Ready{}
@@ -175,8 +175,8 @@ func (n *Node) take(in Input) {
 	}
 }
 
-// advance does whatever can be done now. Before the first Tick that is nothing: the driver
-// says first what it found.
+// advance does whatever can be done now. Before the first Tick that is nothing: the driver says
+// first what it found.
 func (n *Node) advance() {
 	if !n.begun {
 		return
@@ -217,14 +217,13 @@ func (n *Node) next() Time {
 // never is later than everything.
 const never = Time(1<<63 - 1)
 
-// Multiple returns the next multiple of a period after t. What is done several times a
-// second falls together then: to wake an idle processor costs more than most of what is
-// done.
+// Multiple returns the next multiple of a period after t. What is done several times a second falls
+// together then: to wake an idle processor costs more than most of what is done.
 func Multiple(t, every Time) Time { return t - t%every + every }
 
-// View is the state of the election. A lease that is not on disk yet is not shown: it would
-// not survive this agent. While something else of the election is being saved, the lease
-// that is on disk is.
+// View is the state of the election. A lease that is not on disk yet is not shown: it would not
+// survive this agent. While something else of the election is being saved, the lease that is on
+// disk is.
 func (n *Node) View(at Time) election.View {
 	v := n.ballot.e.View(at)
 	if n.ballot.hidden() {
@@ -291,8 +290,8 @@ func (n *Node) call(l Lane, action Do, then func(Input)) uint64 {
 	return action.ID
 }
 
-// answer passes an answer to whoever waits for it. One that nobody waits for is of a call
-// that was given up.
+// answer passes an answer to whoever waits for it. One that nobody waits for is of a call that was
+// given up.
 func (n *Node) answer(id uint64, in Input) {
 	then := n.calls[id]
 	delete(n.calls, id)
@@ -312,8 +311,8 @@ func (n *Node) vipSeen(in VIPSeen) {
 	}
 }
 
-// configureVIPs takes over which addresses there are. What is known of one that stays is
-// newer than what the driver read before.
+// configureVIPs takes over which addresses there are. What is known of one that stays is newer than
+// what the driver read before.
 func (n *Node) configureVIPs(list []reconcile.VIP) {
 	list = slices.Clone(list)
 	for i, v := range list {
@@ -361,9 +360,9 @@ func (n *Node) meta() Meta {
 	return m
 }
 
-// shareMeta tells the members what changed. The dataset's size and offset change all the
-// time and matter only to an election among nodes that have no holder, so they alone are no
-// reason to speak while there is one.
+// shareMeta tells the members what changed. The dataset's size and offset change all the time and
+// matter only to an election among nodes that have no holder, so they alone are no reason to speak
+// while there is one.
 func (rs *rounds) shareMeta(settled bool) {
 	n := rs.n
 	next := n.meta()

@@ -59,8 +59,7 @@ func (b *bench) tick(d time.Duration) {
 	b.now = end
 }
 
-// take returns the first thing to do whose text begins so, and forgets it; Do{} if there is
-// none.
+// take returns the first thing to do whose text begins so, and forgets it; Do{} if there is none.
 func (b *bench) take(text string) Do {
 	i := slices.IndexFunc(b.do, func(d Do) bool { return strings.HasPrefix(d.Action.String(), text) })
 	if i < 0 {
@@ -119,8 +118,8 @@ func leads(t *testing.T) *bench {
 	return b
 }
 
-// run lets time pass; the disk takes everything, redis-server does as told, and b answers
-// renewals if it can be reached.
+// run lets time pass; the disk takes everything, redis-server does as told, and b answers renewals
+// if it can be reached.
 func (b *bench) run(d time.Duration, reached bool) {
 	for end := b.now + d; b.now < end; {
 		b.tick(5 * ms)
@@ -361,8 +360,8 @@ func TestHandOverCancelled(t *testing.T) {
 	}
 }
 
-// A command that lets writes in and is not answered may be carried out yet: from then on
-// only killing the process is a fence.
+// A command that lets writes in and is not answered may be carried out yet: from then on only
+// killing the process is a fence.
 func TestUnansweredIsKilled(t *testing.T) {
 	b := leads(t)
 	b.n.perform.allowWrites(Rounds, reconcile.SetMinReplicas{N: 1}, func(error) {})
@@ -389,8 +388,8 @@ func TestNothingWithoutLease(t *testing.T) {
 	}
 }
 
-// To observe changes nothing: ten goroutines may do it at once, beside a plan and a view.
-// (The race detector sees to it that this test can fail.)
+// To observe changes nothing: ten goroutines may do it at once, beside a plan and a view. (The race
+// detector sees to it that this test can fail.)
 func TestObserveChangesNothing(t *testing.T) {
 	b := leads(t)
 	before := fmt.Sprintf("%+v", *b.n)

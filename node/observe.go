@@ -59,8 +59,8 @@ func (n *Node) Desired() reconcile.Desired { return n.desired }
 // Plan is what this node would do now. Nothing is done.
 func (n *Node) Plan(at Time) []reconcile.Action { return reconcile.Plan(n.Observe(at), n.desired) }
 
-// NeedsOperator says why this node, which could become primary now, leaves that to an
-// operator; empty: it does not.
+// NeedsOperator says why this node, which could become primary now, leaves that to an operator;
+// empty: it does not.
 func (n *Node) NeedsOperator(o reconcile.Observed) string {
 	since := max(o.Election.HeardAt, o.Started)
 	if o.Election.Released {

@@ -15,8 +15,8 @@ type performer struct {
 	drained  *Drained
 	// whole is the last term whose lease this node gave back with all its data.
 	whole uint64
-	// unanswered is the redis-server process that may yet carry out a command that lets
-	// writes in, and since when.
+	// unanswered is the redis-server process that may yet carry out a command that lets writes in,
+	// and since when.
 	unanswered   int
 	unansweredAt Time
 	// allowing is the one to which such a command is under way.
@@ -29,8 +29,8 @@ type lane struct {
 	queue []reconcile.Action
 }
 
-// begin carries out one action in a lane, and then says how it went. What concerns the
-// election alone is done here; the rest is for the driver.
+// begin carries out one action in a lane, and then says how it went. What concerns the election
+// alone is done here; the rest is for the driver.
 func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 	n := pf.n
 	switch a := action.(type) {
@@ -79,8 +79,8 @@ func (pf *performer) do(l Lane, d Do, then func(Done)) {
 	})
 }
 
-// fence takes the right to write from redis-server, for certain: one that does not answer
-// the command is killed, and so is one that may yet carry out a command that lets writes in.
+// fence takes the right to write from redis-server, for certain: one that does not answer the
+// command is killed, and so is one that may yet carry out a command that lets writes in.
 func (pf *performer) fence(l Lane, why string, then func(error)) { pf.tryFence(l, why, false, then) }
 
 func (pf *performer) tryFence(l Lane, why string, again bool, then func(error)) {
@@ -130,9 +130,9 @@ func (pf *performer) kill(l Lane, why string, then func(error)) {
 	})
 }
 
-// allowWrites has redis-server accept writes, as long as the lease runs and no longer. A
-// command that was sent and not answered may still be carried out, after a fence even: until
-// its connection is closed only killing the process is a fence.
+// allowWrites has redis-server accept writes, as long as the lease runs and no longer. A command
+// that was sent and not answered may still be carried out, after a fence even: until its connection
+// is closed only killing the process is a fence.
 func (pf *performer) allowWrites(l Lane, action reconcile.Action, then func(error)) {
 	n := pf.n
 	until, ok := n.lease()
@@ -156,8 +156,8 @@ func (pf *performer) allowWrites(l Lane, action reconcile.Action, then func(erro
 	})
 }
 
-// holdVIP adds or renews an address. That of the primary only under a lease, at the time of
-// the act: a round that was frozen in between must not take it.
+// holdVIP adds or renews an address. That of the primary only under a lease, at the time of the
+// act: a round that was frozen in between must not take it.
 func (pf *performer) holdVIP(l Lane, a reconcile.HoldVIP, then func(error)) {
 	n := pf.n
 	v := n.vip(a.Address)
@@ -250,8 +250,8 @@ func (pf *performer) tellSentinel(l Lane, action reconcile.Action, then func(err
 	})
 }
 
-// changeElection does what concerns the lease and the voters. Whoever asks for votes polls
-// its dataset first.
+// changeElection does what concerns the lease and the voters. Whoever asks for votes polls its
+// dataset first.
 func (pf *performer) changeElection(l Lane, action reconcile.Action, then func(error)) {
 	n := pf.n
 	switch a := action.(type) {

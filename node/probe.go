@@ -13,8 +13,8 @@ type probe struct {
 	seen Time
 	// tried is when the last probe ended.
 	tried Time
-	// connected is when it last took a connection, whether it answered or not: one that is
-	// busy does, and one behind a cut does not.
+	// connected is when it last took a connection, whether it answered or not: one that is busy
+	// does, and one behind a cut does not.
 	connected Time
 	fenced    uint64 // the term in which this node fenced it last
 	fencedAt  Time
@@ -112,8 +112,8 @@ func (n *Node) holderAddr(v *election.View) string {
 			return m.Redis
 		}
 	}
-	// Not heard of since this agent started: the roster knows its host, and the
-	// configuration, which is the same everywhere, its port.
+	// Not heard of since this agent started: the roster knows its host, and the configuration,
+	// which is the same everywhere, its port.
 	for _, w := range v.Roster.Voters {
 		if w.ID == v.Holder {
 			return sameHost(w.Addr, n.redisAddr)

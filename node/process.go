@@ -19,8 +19,8 @@ func (p *process) started(pid int) {
 	}
 }
 
-// starting forgets what was said of processes by their number: after a boot, or in a
-// container, the next one may well have the same.
+// starting forgets what was said of processes by their number: after a boot, or in a container, the
+// next one may well have the same.
 func (pf *performer) starting(which Process) {
 	n := pf.n
 	n.procs[which].ended, n.procs[which].stopOf = 0, 0
@@ -34,15 +34,13 @@ func (pf *performer) starting(which Process) {
 // answered takes note that the process got as far as to answer.
 func (p *process) answered(pid int) { p.answeredBy, p.failed = pid, 0 }
 
-// pause is the time to keep before the next start, longer with every exit that came
-// quickly.
+// pause is the time to keep before the next start, longer with every exit that came quickly.
 func (p *process) pause(ranFor Time) Time {
 	if ranFor >= backoffReset {
 		p.quick = 0
 	}
 	pause := backoffMost
-	// Beyond this many doublings the limit is reached anyway, and the shift would in time
-	// overflow.
+	// Beyond this many doublings the limit is reached anyway, and the shift would in time overflow.
 	if p.quick < 6 {
 		pause = min(backoffFirst<<p.quick, backoffMost)
 	}

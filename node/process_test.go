@@ -27,8 +27,8 @@ func (b *bench) start(pid int) {
 	b.t.Fatal("redis-server is not started")
 }
 
-// After a boot, and in containers, a process may get the number that an earlier one had.
-// A node that took it for that one thought it dead for ever.
+// After a boot, and in containers, a process may get the number that an earlier one had. A node
+// that took it for that one thought it dead for ever.
 func TestProcessOfTheSameNumber(t *testing.T) {
 	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
 	b.step(Exited{Process: Redis, PID: 62, Code: -1}) // while no agent ran
@@ -64,8 +64,8 @@ func TestExitBeforeStarted(t *testing.T) {
 	}
 }
 
-// A dataset is set aside only when redis-server has ended three times before it ever
-// answered, and another node has the data.
+// A dataset is set aside only when redis-server has ended three times before it ever answered, and
+// another node has the data.
 func TestSetAside(t *testing.T) {
 	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
 	for i := range brokenAfter {
@@ -84,8 +84,8 @@ func TestSetAside(t *testing.T) {
 	}
 }
 
-// What the driver found is known before anything is begun: a process that ended before this
-// agent was there must not be taken for the one that it starts.
+// What the driver found is known before anything is begun: a process that ended before this agent
+// was there must not be taken for the one that it starts.
 func TestNothingBeforeTheFirstTick(t *testing.T) {
 	b := newBench(t, Options{Desired: reconcile.Desired{Redis: true, Expect: 2}})
 	b.step(VIPsConfigured{})

@@ -7,8 +7,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// Ready is what a Step asks of the driver. Nothing in it waits for anything else in it:
-// whatever depends on a Save comes out of the Step that is told of its success.
+// Ready is what a Step asks of the driver. Nothing in it waits for anything else in it: whatever
+// depends on a Save comes out of the Step that is told of its success.
 type Ready struct {
 	// Save is to be put on disk, for certain; then the driver says Saved.
 	Save *State
@@ -18,8 +18,8 @@ type Ready struct {
 	Lease Time
 	// Send are messages to other agents, to be sent now.
 	Send []Send
-	// Do is to be begun now, each in its lane; the driver answers each with the input that
-	// its type names.
+	// Do is to be begun now, each in its lane; the driver answers each with the input that its type
+	// names.
 	Do []Do
 	// Share is what gossip is to say of this node from now on; nil: as before.
 	Share *Meta
@@ -33,8 +33,8 @@ type Ready struct {
 	Stopped bool
 }
 
-// Send is a message to another agent. Reliable: also over TCP, because a lost packet would
-// cost time, or packets do not get through.
+// Send is a message to another agent. Reliable: also over TCP, because a lost packet would cost
+// time, or packets do not get through.
 type Send struct {
 	To       election.NodeID
 	Message  election.Message
@@ -67,8 +67,8 @@ const (
 	Polls
 )
 
-// Do is one thing to do. Its Action is one of reconcile's, or PollRedis, PollSentinel, Probe
-// or Fence. All but these polls are answered by Done.
+// Do is one thing to do. Its Action is one of reconcile's, or PollRedis, PollSentinel, Probe or
+// Fence. All but these polls are answered by Done.
 type Do struct {
 	ID     uint64
 	Lane   Lane
@@ -83,25 +83,25 @@ type Do struct {
 	SetAside bool
 }
 
-// PollRedis asks the local redis-server for its state; answered by RedisPolled. CloseStale:
-// all other connections of this agent and of the one before it are closed first, so that
-// nothing which was asked for on them is carried out any more.
+// PollRedis asks the local redis-server for its state; answered by RedisPolled. CloseStale: all
+// other connections of this agent and of the one before it are closed first, so that nothing which
+// was asked for on them is carried out any more.
 type PollRedis struct{ CloseStale bool }
 
-// PollSentinel asks the local redis-sentinel for its view; answered by SentinelPolled. When
-// it names another primary than Want, it is also asked whom it would promote.
+// PollSentinel asks the local redis-sentinel for its view; answered by SentinelPolled. When it
+// names another primary than Want, it is also asked whom it would promote.
 type PollSentinel struct{ Want string }
 
-// Probe asks the redis-server at Addr for PING; answered by Probed. Connect: without an
-// answer it is tried whether it takes a connection. An empty Addr: there is nobody to probe
-// any more, and no answer.
+// Probe asks the redis-server at Addr for PING; answered by Probed. Connect: without an answer it
+// is tried whether it takes a connection. An empty Addr: there is nobody to probe any more, and no
+// answer.
 type Probe struct {
 	Addr    string
 	Connect bool
 }
 
-// Fence takes the right to write from the local redis-server; answered by Done, whose error
-// means that it may still write.
+// Fence takes the right to write from the local redis-server; answered by Done, whose error means
+// that it may still write.
 type Fence struct {
 	Why        string
 	CloseStale bool
@@ -124,8 +124,8 @@ type (
 		Term     uint64
 		Released bool
 	}
-	// LeaseReleased: it gives the lease back; To: to that node, for Request, having stopped
-	// writes at Offset.
+	// LeaseReleased: it gives the lease back; To: to that node, for Request, having stopped writes
+	// at Offset.
 	LeaseReleased struct {
 		Why, To, Request string
 	}
@@ -141,8 +141,8 @@ type (
 		Why    string
 		Voters int
 	}
-	// OperatorRequired: this node could be primary and leaves that to an operator; Why empty:
-	// it is so no more.
+	// OperatorRequired: this node could be primary and leaves that to an operator; Why empty: it is
+	// so no more.
 	OperatorRequired struct{ Why string }
 	// PauseChanged: the cluster is paused, or resumed.
 	PauseChanged struct{ On bool }
@@ -161,8 +161,8 @@ type (
 	}
 	// HandoverBegun: the successor was checked, and writes are being stopped.
 	HandoverBegun struct{ To, Request string }
-	// HandoverEnded: the lease was given back (Err nil), or writes go on here. Stopped: they
-	// had been stopped. Drained: they still are, and only the release is not on disk.
+	// HandoverEnded: the lease was given back (Err nil), or writes go on here. Stopped: they had
+	// been stopped. Drained: they still are, and only the release is not on disk.
 	HandoverEnded struct {
 		To, Request      string
 		Err              error

@@ -6,8 +6,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// watch asks redis-server, redis-sentinel and the holder's redis-server when that is due,
-// and has written down what came of it.
+// watch asks redis-server, redis-sentinel and the holder's redis-server when that is due, and has
+// written down what came of it.
 type watch struct {
 	n          *Node
 	recording  bool
@@ -17,8 +17,7 @@ type watch struct {
 	syncWanted bool
 }
 
-// redisWatch is the newest answer of the local redis-server, and the version of its
-// dataset.
+// redisWatch is the newest answer of the local redis-server, and the version of its dataset.
 type redisWatch struct {
 	pid         int // the process that the following was read from
 	info        RedisInfo
@@ -35,14 +34,14 @@ type redisWatch struct {
 	acked        int64 // by a replica, at the end of the last process
 	ackedUntil   Time
 	killed       int // the process that was sent SIGKILL
-	// stale: this process was taken over from an agent whose last commands may not be
-	// carried out yet.
+	// stale: this process was taken over from an agent whose last commands may not be carried out
+	// yet.
 	stale bool
-	// notBefore is when a command was sent that lets writes in: what was asked before says
-	// nothing about whether they are.
+	// notBefore is when a command was sent that lets writes in: what was asked before says nothing
+	// about whether they are.
 	notBefore Time
-	// askedAt is when the question was put whose answer this is. Polls overlap: one that
-	// began earlier may end later, and is not news then.
+	// askedAt is when the question was put whose answer this is. Polls overlap: one that began
+	// earlier may end later, and is not news then.
 	askedAt Time
 
 	due     Time
@@ -76,8 +75,8 @@ func (wa *watch) pollRedis(l Lane, timeout Time, then func(Input)) uint64 {
 	return n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.perform.mayComeLate()}, Until: n.at + timeout}, then)
 }
 
-// mayComeLate: redis-server has not answered a command that lets writes in, and may carry it
-// out yet, also after one that stops them.
+// mayComeLate: redis-server has not answered a command that lets writes in, and may carry it out
+// yet, also after one that stops them.
 func (pf *performer) mayComeLate() bool {
 	return pf.unanswered != 0 && pf.unanswered == pf.n.procs[Redis].pid
 }
@@ -92,8 +91,8 @@ func (wa *watch) freshPoll(l Lane, then func()) {
 	wa.pollRedis(l, FreshTimeout, func(Input) { then() })
 }
 
-// news has a round look at what a poll saw. The poll at the end of a round is no news: it is
-// for the round that follows, if there is one.
+// news has a round look at what a poll saw. The poll at the end of a round is no news: it is for
+// the round that follows, if there is one.
 func (wa *watch) news(poll uint64) {
 	if poll != wa.n.rounds.poll {
 		wa.n.wake()
@@ -190,9 +189,8 @@ func (w *redisWatch) ended(at Time) {
 	w.known, w.pid, w.silentSince, w.stuck, w.stale = false, 0, 0, false, false
 }
 
-// noteAcked notes what the replicas had acknowledged when a primary's process ended, or was
-// as good as ended. The end of the next one, which was no primary yet, takes nothing of that
-// back.
+// noteAcked notes what the replicas had acknowledged when a primary's process ended, or was as good
+// as ended. The end of the next one, which was no primary yet, takes nothing of that back.
 func (w *redisWatch) noteAcked(at Time) {
 	if !w.known || w.info.Role != reconcile.Primary {
 		return
@@ -205,8 +203,8 @@ func (w *redisWatch) noteAcked(at Time) {
 	}
 }
 
-// ackedAtEnd is the most that a replica had acknowledged when the last process ended, 0 when
-// that is long ago.
+// ackedAtEnd is the most that a replica had acknowledged when the last process ended, 0 when that
+// is long ago.
 func (w *redisWatch) ackedAtEnd(at Time) int64 {
 	if at > w.ackedUntil {
 		return 0
@@ -214,8 +212,8 @@ func (w *redisWatch) ackedAtEnd(at Time) int64 {
 	return w.acked
 }
 
-// allowing: a command is sent that lets writes in. From now on redis-server counts as one
-// that may accept them, until it says otherwise itself.
+// allowing: a command is sent that lets writes in. From now on redis-server counts as one that may
+// accept them, until it says otherwise itself.
 func (w *redisWatch) allowing(at Time) {
 	w.notBefore, w.info.MinReplicas = at, reconcile.Unknown
 }
@@ -255,6 +253,6 @@ func (n *Node) observeRedis() reconcile.Redis {
 	return r
 }
 
-// RedisInfo is the newest answer of the local redis-server; ok is false when it has given
-// none since it was started.
+// RedisInfo is the newest answer of the local redis-server; ok is false when it has given none
+// since it was started.
 func (n *Node) RedisInfo() (info RedisInfo, ok bool) { return n.redis.info, n.redis.known }

@@ -7,8 +7,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// rounds is the loop: observe, plan, act. One thing is under way at a time; elections go on
-// beside it, and between two actions renewals are sent.
+// rounds is the loop: observe, plan, act. One thing is under way at a time; elections go on beside
+// it, and between two actions renewals are sent.
 type rounds struct {
 	n        *Node
 	cur      round
@@ -80,8 +80,8 @@ func (rs *rounds) step() bool {
 	return true
 }
 
-// renew sends the renewals that are due between two actions, and reports whether the disk
-// is to be waited for. A disk that could not save is tried again by the next round.
+// renew sends the renewals that are due between two actions, and reports whether the disk is to be
+// waited for. A disk that could not save is tried again by the next round.
 func (rs *rounds) renew() bool {
 	n := rs.n
 	if _, unsaved := n.ballot.e.Unsaved(); unsaved || n.at == rs.cur.ticked {

@@ -87,8 +87,8 @@ func (w *sentinelWatch) ended() {
 	w.known, w.pid, w.wrongSince = false, 0, 0
 }
 
-// acted takes note of how an action went: after one that failed, Sentinel is left alone for
-// a while.
+// acted takes note of how an action went: after one that failed, Sentinel is left alone for a
+// while.
 func (w *sentinelWatch) acted(at Time, err error) {
 	w.failedAt = 0
 	if err != nil {

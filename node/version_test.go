@@ -7,9 +7,9 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// What reached a replica between the last poll and the end of its primary counts,
-// although the holder, whose redis-server has ended, names no primary any more:
-// else who is elected hangs on who happened to poll last.
+// What reached a replica between the last poll and the end of its primary counts, although the
+// holder, whose redis-server has ended, names no primary any more: else who is elected hangs on who
+// happened to poll last.
 func TestVersionCountsTheLastWords(t *testing.T) {
 	primary := "10.0.0.1:6379"
 	replica := func(offset int64, up bool) RedisInfo {
@@ -37,9 +37,9 @@ func TestVersionCountsTheLastWords(t *testing.T) {
 	}
 }
 
-// A replica whose packets do not get through takes the link to a primary that lost power
-// for good, and that one may be primary again, at the same address, in a later term. What
-// the replica has is of that term only when it has its history.
+// A replica whose packets do not get through takes the link to a primary that lost power for good,
+// and that one may be primary again, at the same address, in a later term. What the replica has is
+// of that term only when it has its history.
 func TestVersionComparesHistories(t *testing.T) {
 	primary := "10.0.0.1:6379"
 	for _, tt := range []struct {
@@ -68,8 +68,8 @@ func TestVersionComparesHistories(t *testing.T) {
 	}
 }
 
-// The last that a redis-server was known to have is written down also after its end: its
-// next process has forgotten its offset.
+// The last that a redis-server was known to have is written down also after its end: its next
+// process has forgotten its offset.
 func TestRecordOutlivesRedis(t *testing.T) {
 	n := newNode(t, Options{})
 	n.redis.known, n.redis.pid, n.redis.rec = true, 1, Record{Term: 7, Offset: 1600, Keys: 1}
@@ -113,9 +113,9 @@ func TestLeads(t *testing.T) {
 	}
 }
 
-// The poll that comes round all the time may overlap with the poll before a vote. What
-// it saw earlier must not replace what was seen later: a successor that claimed with it
-// lacked bytes that it had, and was refused.
+// The poll that comes round all the time may overlap with the poll before a vote. What it saw
+// earlier must not replace what was seen later: a successor that claimed with it lacked bytes that
+// it had, and was refused.
 func TestVersionIsOfTheNewestPoll(t *testing.T) {
 	const primary = "10.0.0.1:6379"
 	n := newNode(t, Options{RedisPID: 1})
@@ -183,8 +183,8 @@ func TestReturns(t *testing.T) {
 	}
 }
 
-// Who gave the lease back because it was alone denies those who have less, also while it
-// is being stopped: what it acknowledged last is nowhere else.
+// Who gave the lease back because it was alone denies those who have less, also while it is being
+// stopped: what it acknowledged last is nowhere else.
 func TestUsable(t *testing.T) {
 	alone := reconcile.Observed{
 		Self: "a", At: time.Hour, Election: reconcile.Election{Holder: "a", Term: 4, Released: true},
@@ -216,8 +216,8 @@ func TestUsable(t *testing.T) {
 	}
 }
 
-// What a replica had acknowledged when the primary ended is somewhere: its agent votes
-// for nobody who has less.
+// What a replica had acknowledged when the primary ended is somewhere: its agent votes for nobody
+// who has less.
 func TestAckedAtEnd(t *testing.T) {
 	w := &redisWatch{known: true, pid: 7, info: RedisInfo{Role: reconcile.Primary, Replicas: []reconcile.Link{
 		{Online: true, Offset: 500}, {Online: true, Offset: 900}, {Online: false, Offset: 1000},

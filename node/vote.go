@@ -5,8 +5,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// Drained is how far the history of a term went when its holder handed over. It says nothing
-// of a later term of the same holder.
+// Drained is how far the history of a term went when its holder handed over. It says nothing of a
+// later term of the same holder.
 type Drained struct {
 	Term   uint64 `json:"term"`
 	Offset int64  `json:"offset"`
@@ -17,8 +17,8 @@ func (d *Drained) counts(o reconcile.Observed) bool {
 	return d != nil && d.Term == o.Election.Term && d.Term == o.Redis.Data.Term
 }
 
-// Local is what this node knows when it votes. The driver has just polled its dataset, since
-// what came in after the last regular poll counts too.
+// Local is what this node knows when it votes. The driver has just polled its dataset, since what
+// came in after the last regular poll counts too.
 func (n *Node) Local() election.Local {
 	o, d := n.Observe(n.at), n.desired
 	r := o.Redis
@@ -36,9 +36,9 @@ func (n *Node) Local() election.Local {
 	}
 	local.Least = least(o, d, acked)
 	if released && n.perform.drained.counts(o) {
-		// It has handed over all that it had. Its offset creeps on with PINGs to its replicas
-		// and the Sentinels' greetings, which are no data; what it had then is what a
-		// successor must have.
+		// It has handed over all that it had. Its offset creeps on with PINGs to its replicas and
+		// the Sentinels' greetings, which are no data; what it had then is what a successor must
+		// have.
 		local.Known, local.Candidate, local.Data.Offset = true, true, n.perform.drained.Offset
 		return local
 	}
@@ -47,14 +47,14 @@ func (n *Node) Local() election.Local {
 	return local
 }
 
-// usable: this node has data with which it could be primary, so that it denies whoever has
-// less. whole is the last term whose lease it gave back only because it was alone.
+// usable: this node has data with which it could be primary, so that it denies whoever has less.
+// whole is the last term whose lease it gave back only because it was alone.
 //
-// A replica that has just ended will be back with its data: whoever has less must not
-// overtake it in these seconds. One that is busy has its data all the same. A primary that
-// has ended, or has given the lease back, is to be overtaken, unless it was only alone: what
-// it acknowledged in its last lease is nowhere else. That it is being stopped changes
-// nothing then: once it is gone the others may do without it, but not with its own vote.
+// A replica that has just ended will be back with its data: whoever has less must not overtake it
+// in these seconds. One that is busy has its data all the same. A primary that has ended, or has
+// given the lease back, is to be overtaken, unless it was only alone: what it acknowledged in its
+// last lease is nowhere else. That it is being stopped changes nothing then: once it is gone the
+// others may do without it, but not with its own vote.
 func usable(o reconcile.Observed, whole uint64, justExited bool) bool {
 	r, released := o.Redis, o.Election.Holder == o.Self && o.Election.Released
 	switch {
@@ -74,9 +74,9 @@ func returns(o reconcile.Observed, justExited bool) bool {
 	return o.Election.Holder != o.Self && (justExited || !o.Redis.Running && o.At < o.Started+reconcile.ColdStart)
 }
 
-// least is what a candidate must have: what a replica had acknowledged, and all that the
-// last primary said it had but the operator's limit. The last primary knows that itself, and
-// when it is back with less than this node has, what it once said is of no use.
+// least is what a candidate must have: what a replica had acknowledged, and all that the last
+// primary said it had but the operator's limit. The last primary knows that itself, and when it is
+// back with less than this node has, what it once said is of no use.
 func least(o reconcile.Observed, d reconcile.Desired, acked int64) election.Data {
 	had := o.Election.HolderOffset
 	if o.Election.Holder == o.Self && o.Redis.Data.Term == o.Election.Term {

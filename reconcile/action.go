@@ -12,8 +12,8 @@ type Action interface {
 }
 
 type (
-	// FenceRedis takes the right to write from the local redis-server, and kills it
-	// when it does not answer: afterwards no write is accepted.
+	// FenceRedis takes the right to write from the local redis-server, and kills it when it does
+	// not answer: afterwards no write is accepted.
 	FenceRedis struct{ Why string }
 	// CloseClients closes the clients' connections, so that they look for the primary.
 	CloseClients struct{}
@@ -60,36 +60,36 @@ type (
 	Bootstrap struct{ Voters []Voter }
 	// Claim asks the voters for the lease.
 	Claim struct{ Why string }
-	// Release gives the lease back. Whole: nothing is wrong with the local redis-server,
-	// so nobody who has less data is to have the lease next. To: it is handed over to that
-	// node, which has every byte up to where StopWrites stopped writes.
+	// Release gives the lease back. Whole: nothing is wrong with the local redis-server, so nobody
+	// who has less data is to have the lease next. To: it is handed over to that node, which has
+	// every byte up to where StopWrites stopped writes.
 	Release struct {
 		Why   string
 		Whole bool
 		To    string
 	}
 
-	// The steps of a handover, in this order; CloseClients, DropVIP and Release follow them.
-	// Until Release each of them can fail, and then writes go on here.
+	// The steps of a handover, in this order; CloseClients, DropVIP and Release follow them. Until
+	// Release each of them can fail, and then writes go on here.
 
-	// CheckInSync asks the successor's redis-server whether it follows this primary and is
-	// in sync; CheckRecorded its agent, whether that is on its disk.
+	// CheckInSync asks the successor's redis-server whether it follows this primary and is in sync;
+	// CheckRecorded its agent, whether that is on its disk.
 	CheckInSync struct{ To string }
-	// CheckRecorded asks the successor's agent whether its disk says that its data is of
-	// this term: it would else be outvoted by nobody but this node, which may be gone then.
+	// CheckRecorded asks the successor's agent whether its disk says that its data is of this term:
+	// it would else be outvoted by nobody but this node, which may be gone then.
 	CheckRecorded struct{ To string }
 	// StopWrites fences the local redis-server and notes the offset at which writes stopped.
 	StopWrites struct{ To string }
-	// AwaitOffset waits until the successor has every byte up to that offset, which is known
-	// by then.
+	// AwaitOffset waits until the successor has every byte up to that offset, which is known by
+	// then.
 	AwaitOffset struct {
 		To     string
 		Offset int64
 	}
 	// FenceRemote fences the holder's redis-server, whose agent is silent.
 	FenceRemote struct{ Addr string }
-	// SetSuccessors tells every node where the primary is, this one, and who takes
-	// over, the best first.
+	// SetSuccessors tells every node where the primary is, this one, and who takes over, the best
+	// first.
 	SetSuccessors struct{ IDs []string }
 	// SetRoster changes the voters by one.
 	SetRoster struct {

@@ -11,9 +11,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// world is a simple model of what the actions of one node bring about: enough to
-// see that its plans come to an end. The other nodes are well, and do what a
-// holder or a voter does.
+// world is a simple model of what the actions of one node bring about: enough to see that its plans
+// come to an end. The other nodes are well, and do what a holder or a voter does.
 type world struct {
 	o reconcile.Observed
 	d reconcile.Desired
@@ -167,8 +166,8 @@ func (w *world) win() {
 	o.Redis.Data.Term = e.Term
 }
 
-// settle makes a random situation one in which nothing happens but what this node
-// does: processes answer, gossip and ballot agree, nobody else claims.
+// settle makes a random situation one in which nothing happens but what this node does: processes
+// answer, gossip and ballot agree, nobody else claims.
 func settle(o *reconcile.Observed) {
 	o.Stopping, o.Started, o.FenceAfter = false, o.At-time.Minute, 0
 	e, r, s := &o.Election, &o.Redis, &o.Sentinel
@@ -197,8 +196,8 @@ func settle(o *reconcile.Observed) {
 	e.Released = e.Released || e.Holder == ""
 }
 
-// TestConverges: from any settled situation the plans come to an end within half
-// a minute, but for the renewals of addresses, and claims where nobody grants them.
+// TestConverges: from any settled situation the plans come to an end within half a minute, but for
+// the renewals of addresses, and claims where nobody grants them.
 func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o, d := drawObserved(t)
@@ -248,8 +247,7 @@ func (w *world) check(t *rapid.T) {
 	}
 }
 
-// TestStops: a node that is to stop comes to its end, paused or not, whatever the
-// others do.
+// TestStops: a node that is to stop comes to its end, paused or not, whatever the others do.
 func TestStops(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o, d := drawObserved(t)

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// BootstrapNode returns the member that should be the first primary: the one with the
-// most keys, then the lowest priority, then the lowest ID. It is empty while the
-// view is not complete: fewer members than expected, one that is not ready, or
-// one that belongs to a cluster already.
+// BootstrapNode returns the member that should be the first primary: the one with the most keys,
+// then the lowest priority, then the lowest ID. It is empty while the view is not complete: fewer
+// members than expected, one that is not ready, or one that belongs to a cluster already.
 func BootstrapNode(o Observed, d Desired) string {
 	if o.Election.ClusterID != "" {
 		return ""
@@ -39,8 +38,8 @@ func bootstrapsBefore(a, b Member) int {
 	return cmp.Or(cmp.Compare(b.Data.Keys, a.Data.Keys), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
 }
 
-// elect asks for the lease when this node should have it. While the cluster is
-// paused only the primary that runs may take its own lease again.
+// elect asks for the lease when this node should have it. While the cluster is paused only the
+// primary that runs may take its own lease again.
 func (p *plan) elect() {
 	o, e := p.o, p.o.Election
 	again := o.At >= e.ClaimedAt+ClaimAgain
@@ -52,8 +51,8 @@ func (p *plan) elect() {
 		}
 	case !p.isVoter(o.Self):
 	case o.holds():
-		// Renewals go on by themselves; a voter that knows a higher term is won back
-		// by a new claim, which needs no pause: nobody else can have the lease.
+		// Renewals go on by themselves; a voter that knows a higher term is won back by a new
+		// claim, which needs no pause: nobody else can have the lease.
 		if e.Overtaken && again {
 			p.do(Claim{Why: "a voter knows a higher term"})
 		}
@@ -64,10 +63,10 @@ func (p *plan) elect() {
 	}
 }
 
-// TooFarBehind: this node lacks more of what the last primary had than the operator
-// lets go without being asked, or does not know how much it lacks. Whoever was asked
-// for a vote by the last primary itself, back with less, may go ahead. The voters know
-// the limit, too: a node that was away may have heard of less than there was.
+// TooFarBehind: this node lacks more of what the last primary had than the operator lets go without
+// being asked, or does not know how much it lacks. Whoever was asked for a vote by the last primary
+// itself, back with less, may go ahead. The voters know the limit, too: a node that was away may
+// have heard of less than there was.
 func TooFarBehind(o Observed, d Desired) bool {
 	if d.FailoverLag == 0 || o.Election.Holder == o.Self || o.Election.ByHolder {
 		return false
@@ -76,9 +75,9 @@ func TooFarBehind(o Observed, d Desired) bool {
 	return !known || lacks > d.FailoverLag
 }
 
-// Lacks is how many bytes this node lacks of what the last primary said it had. It is
-// not known when the primary was not heard since this agent started, or this node has
-// not been in sync with it: offsets of different histories cannot be compared.
+// Lacks is how many bytes this node lacks of what the last primary said it had. It is not known
+// when the primary was not heard since this agent started, or this node has not been in sync with
+// it: offsets of different histories cannot be compared.
 func Lacks(o Observed) (bytes int64, known bool) {
 	e, data := o.Election, o.Redis.Data
 	if e.HolderOffset == 0 || data.Term != e.Term {
@@ -87,8 +86,8 @@ func Lacks(o Observed) (bytes int64, known bool) {
 	return max(e.HolderOffset-data.Offset, 0), true
 }
 
-// claim asks for the lease of another node, or the released one of this node,
-// when it is there to be had and this node's turn has come.
+// claim asks for the lease of another node, or the released one of this node, when it is there to
+// be had and this node's turn has come.
 func (p *plan) claim() {
 	o := p.o
 	open, ok := p.open()
@@ -111,8 +110,8 @@ func (p *plan) datasetUsable() bool {
 	return r.answers() && !r.Loading && !r.Syncing
 }
 
-// opening says since when the lease is there to be claimed, and why; fence is
-// the redis-server that has to be fenced first.
+// opening says since when the lease is there to be claimed, and why; fence is the redis-server that
+// has to be fenced first.
 type opening struct {
 	since Time
 	why   string
@@ -173,8 +172,8 @@ func (p *plan) alive(id string) bool {
 	return ok && m.Alive
 }
 
-// coldStartOver: every voter has come back and told the version of its data, or
-// there was time enough.
+// coldStartOver: every voter has come back and told the version of its data, or there was time
+// enough.
 func (p *plan) coldStartOver() bool {
 	if p.o.At >= p.o.Started+ColdStart {
 		return true
@@ -187,8 +186,8 @@ func (p *plan) coldStartOver() bool {
 	return true
 }
 
-// rank is this node's place among the candidates; 0 claims at once. Whoever gave
-// the lease back itself lets the successors go first.
+// rank is this node's place among the candidates; 0 claims at once. Whoever gave the lease back
+// itself lets the successors go first.
 func (p *plan) rank() int {
 	o, e := p.o, p.o.Election
 	if e.Nudged || o.Redis.Role == Primary && e.Holder != o.Self {
@@ -259,9 +258,9 @@ func (p *plan) roster() {
 	}
 }
 
-// successors are the replicas in sync, in the order in which they take over. The
-// order stands as long as all of them stay in sync: offsets jump about under
-// load, and a successor that changes all the time is known to nobody.
+// successors are the replicas in sync, in the order in which they take over. The order stands as
+// long as all of them stay in sync: offsets jump about under load, and a successor that changes all
+// the time is known to nobody.
 func (p *plan) successors() []string {
 	o := p.o
 	type candidate struct {

@@ -8,8 +8,8 @@ import (
 // Time is a reading of this host's monotonic clock.
 type Time = time.Duration
 
-// Fence is the min-replicas-to-write no cluster can meet: with it a redis-server
-// refuses every write and serves everything else.
+// Fence is the min-replicas-to-write no cluster can meet: with it a redis-server refuses every
+// write and serves everything else.
 const Fence = 1000000
 
 // Unknown stands for a setting that has not been read yet.
@@ -39,8 +39,8 @@ func (r Role) String() string {
 type Observed struct {
 	At   Time
 	Self string
-	// Started is when this agent began, FenceAfter until when the lease that its
-	// predecessor held may still be counted on.
+	// Started is when this agent began, FenceAfter until when the lease that its predecessor held
+	// may still be counted on.
 	Started, FenceAfter Time
 	// Stopping since: the node is to be stopped in order.
 	Stopping bool
@@ -49,16 +49,16 @@ type Observed struct {
 	// Handover is a request to move the primary; HandoverTo may be empty: the best.
 	Handover   bool
 	HandoverTo string
-	// HandoverFailures counts the attempts that failed since the request was made,
-	// HandoverAt is when the last one ended.
+	// HandoverFailures counts the attempts that failed since the request was made, HandoverAt is
+	// when the last one ended.
 	HandoverFailures int
 	HandoverAt       Time
 
 	Election Election
 	Redis    Redis
 	Sentinel Sentinel
-	// HolderSeen is when the holder's redis-server last answered this node (0: it
-	// was not asked); RemoteFenced the last term in which this node fenced it.
+	// HolderSeen is when the holder's redis-server last answered this node (0: it was not asked);
+	// RemoteFenced the last term in which this node fenced it.
 	HolderSeen   Time
 	RemoteFenced uint64
 	VIPs         []VIP
@@ -87,11 +87,11 @@ type Election struct {
 	Nudged       bool // a node with less data has asked for this one's vote
 	ByHolder     bool // and it was the last holder
 	Overtaken    bool
-	// Unreachable is how many voters say that this holder's redis-server takes no
-	// connection from them.
+	// Unreachable is how many voters say that this holder's redis-server takes no connection from
+	// them.
 	Unreachable int
-	// LapsedAt is since when this node has won the last term and has no lease: nobody
-	// answers, or not enough. Zero: it is not so.
+	// LapsedAt is since when this node has won the last term and has no lease: nobody answers, or
+	// not enough. Zero: it is not so.
 	LapsedAt Time
 }
 
@@ -115,8 +115,8 @@ type Redis struct {
 	Running    bool
 	StartedAt  Time
 	StartAfter Time // when it may be started next, after quick exits
-	// SilentSince is when it stopped answering (0: it answers); Stuck that its
-	// process does not use the processor meanwhile, or is stopped.
+	// SilentSince is when it stopped answering (0: it answers); Stuck that its process does not use
+	// the processor meanwhile, or is stopped.
 	SilentSince Time
 	Stuck       bool
 	// AnswersSince is since when it has answered whenever it was asked.
@@ -197,8 +197,8 @@ type Desired struct {
 	Priority        int
 	// MinReplicas is the operator's min_replicas_to_write; Unknown: automatic.
 	MinReplicas int
-	// FailoverLag is how many bytes this node may lack of what the last primary had,
-	// and still ask for the lease by itself; 0: any number.
+	// FailoverLag is how many bytes this node may lack of what the last primary had, and still ask
+	// for the lease by itself; 0: any number.
 	FailoverLag     int64
 	DownAfter       time.Duration `text:"span"`
 	FailoverTimeout time.Duration `text:"span"`

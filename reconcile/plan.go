@@ -8,71 +8,70 @@ import (
 
 // Timing, each with its reason; DESIGN.md has them in one table.
 const (
-	// Lapse is how long after the holder's last word no other node can win; it is
-	// election.Lapse, and a test holds them equal.
+	// Lapse is how long after the holder's last word no other node can win; it is election.Lapse,
+	// and a test holds them equal.
 	Lapse = 700 * time.Millisecond
-	// TakeMargin is how long a lease must run yet for anything to be taken: the
-	// command that takes it may be carried out 200 ms later.
+	// TakeMargin is how long a lease must run yet for anything to be taken: the command that takes
+	// it may be carried out 200 ms later.
 	TakeMargin = 250 * time.Millisecond
-	// Quiet is how long the holder, or a majority of its voters, may not be heard for all
-	// to be calm: one renewal of 100 ms was lost then.
+	// Quiet is how long the holder, or a majority of its voters, may not be heard for all to be
+	// calm: one renewal of 100 ms was lost then.
 	Quiet = 200 * time.Millisecond
 	// Ample is what a lease has left at least when a majority was heard within Quiet.
 	Ample = 400 * time.Millisecond
-	// SilentRedis is how long the holder's redis-server must not have answered this
-	// node before it counts as unreachable: four probes of 100 ms.
+	// SilentRedis is how long the holder's redis-server must not have answered this node before it
+	// counts as unreachable: four probes of 100 ms.
 	SilentRedis = 400 * time.Millisecond
-	// AgentGrace is how long a holder whose agent is silent keeps its place while
-	// its redis-server answers: longer than the systemd watchdog (2 s), a restart,
-	// and the kernel's lifetime of its VIP (5 s, at most 1 s late), so that the VIP
-	// is off that host before it can be on another.
+	// AgentGrace is how long a holder whose agent is silent keeps its place while its redis-server
+	// answers: longer than the systemd watchdog (2 s), a restart, and the kernel's lifetime of its
+	// VIP (5 s, at most 1 s late), so that the VIP is off that host before it can be on another.
 	AgentGrace = 7 * time.Second
-	// AgentAlive is that time for a holder that gossip calls alive: the others may
-	// well hear what only this node does not.
+	// AgentAlive is that time for a holder that gossip calls alive: the others may well hear what
+	// only this node does not.
 	AgentAlive = 30 * time.Second
-	// HangAfter is how long redis-server may not answer, while its process does not
-	// even use the processor, before it is taken for hung.
+	// HangAfter is how long redis-server may not answer, while its process does not even use the
+	// processor, before it is taken for hung.
 	HangAfter = 500 * time.Millisecond
-	// ReachGrace is how long redis-server must have answered here before it counts that
-	// others cannot connect: they need a second to believe it, and as long to unlearn it.
+	// ReachGrace is how long redis-server must have answered here before it counts that others
+	// cannot connect: they need a second to believe it, and as long to unlearn it.
 	ReachGrace = 2 * time.Second
 	// RankStep keeps the second best candidate out of the way of the best.
 	RankStep = 300 * time.Millisecond
-	// ClaimAgain is the pause after a claim that was not won; a node that has asked
-	// in vain for a while asks every ClaimSlow, since each claim costs an fsync.
+	// ClaimAgain is the pause after a claim that was not won; a node that has asked in vain for a
+	// while asks every ClaimSlow, since each claim costs an fsync.
 	ClaimAgain = 100 * time.Millisecond
 	ClaimSlow  = time.Second
-	// ColdStart is how long nodes that come up without a holder wait for the others
-	// before the fullest dataset among those present wins.
+	// ColdStart is how long nodes that come up without a holder wait for the others before the
+	// fullest dataset among those present wins.
 	ColdStart = 10 * time.Second
-	// LapsedFor is how long a holder whose lease has ended goes on asking for it before
-	// it gives it back: a stall is over by then, a cut is not.
+	// LapsedFor is how long a holder whose lease has ended goes on asking for it before it gives it
+	// back: a stall is over by then, a cut is not.
 	LapsedFor = 500 * time.Millisecond
 	// RenewVIP is how often the kernel's lifetime of a held address is renewed.
 	RenewVIP = 500 * time.Millisecond
-	// PublishAgain and Remonitor: Sentinel needs about a second to publish; it, or
-	// the next one, is asked again after PublishAgain; and a Sentinel that still
-	// names another primary after Remonitor is set up anew.
+	// PublishAgain and Remonitor: Sentinel needs about a second to publish; it, or the next one, is
+	// asked again after PublishAgain; and a Sentinel that still names another primary after
+	// Remonitor is set up anew.
 	PublishAgain = 1500 * time.Millisecond
 	Remonitor    = 20 * time.Second
-	// RemonitorStuck is sooner: a publication takes one or two seconds, and a Sentinel
-	// that is in a failover for longer waits for what will not come (replicas that a
-	// later primary has taken, or a promotion that it may not carry out).
+	// RemonitorStuck is sooner: a publication takes one or two seconds, and a Sentinel that is in a
+	// failover for longer waits for what will not come (replicas that a later primary has taken, or
+	// a promotion that it may not carry out).
 	RemonitorStuck = 4 * time.Second
-	// HandOverAgain is the pause after a handover that failed, HandOverTries how
-	// often a stopping node tries before it stops without one.
+	// HandOverAgain is the pause after a handover that failed, HandOverTries how often a stopping
+	// node tries before it stops without one.
 	HandOverAgain = 500 * time.Millisecond
 	HandOverTries = 5
-	// AwaitSuccessor is how long a node that stops stays, after it gave the lease
-	// back, for its successor to take it: its vote may be needed.
+	// AwaitSuccessor is how long a node that stops stays, after it gave the lease back, for its
+	// successor to take it: its vote may be needed.
 	AwaitSuccessor = time.Second
-	// MaxLag is how stale the acknowledgement of a successor may be; replicas
-	// acknowledge every second.
+	// MaxLag is how stale the acknowledgement of a successor may be; replicas acknowledge every
+	// second.
 	MaxLag = 2 * time.Second
 )
 
-// Priorities by which Sentinel would choose: the standing successor first, no
-// replica that is not in sync.
+// Priorities by which Sentinel would choose: the standing successor first, no replica that is not
+// in sync.
 const (
 	PriorityPrimary   = 1
 	PrioritySuccessor = 10
@@ -91,9 +90,9 @@ type plan struct {
 
 func (p *plan) do(a ...Action) { p.actions = append(p.actions, a...) }
 
-// Plan returns what to do now, in order. It returns nil when everything is as it
-// should be. What clients feel comes first, since an action that fails ends the
-// round: a Sentinel that does not answer must not cost a promotion or a VIP.
+// Plan returns what to do now, in order. It returns nil when everything is as it should be. What
+// clients feel comes first, since an action that fails ends the round: a Sentinel that does not
+// answer must not cost a promotion or a VIP.
 func Plan(o Observed, d Desired) []Action {
 	p := &plan{o: o, d: d}
 	p.letGo()
@@ -124,8 +123,8 @@ func (o Observed) leased() bool { return o.holds() && o.Election.Lease && o.At <
 // mayTake: the lease runs long enough for something to be taken under it.
 func (o Observed) mayTake() bool { return o.leased() && o.At+TakeMargin <= o.Election.LeaseUntil }
 
-// holds: this node won the last term and has not given the lease back. The lease
-// itself may have lapsed.
+// holds: this node won the last term and has not given the lease back. The lease itself may have
+// lapsed.
 func (o Observed) holds() bool {
 	return o.Election.ClusterID != "" && o.Election.Holder == o.Self && !o.Election.Released
 }
@@ -150,8 +149,8 @@ func (p *plan) primaryAddr() string {
 	return ""
 }
 
-// letGo gives up what this node may not have: first the right to write, then the
-// clients, then the address, then the lease.
+// letGo gives up what this node may not have: first the right to write, then the clients, then the
+// address, then the lease.
 func (p *plan) letGo() {
 	o, r := p.o, p.o.Redis
 	fence := !o.leased() && o.At >= o.FenceAfter
@@ -193,8 +192,8 @@ func (p *plan) giveBack() {
 			p.do(FenceRedis{Why: why})
 		}
 	case !p.o.leased() && r.answers() && r.MinReplicas == Fence && p.lapsed():
-		// What it says may still be heard, even if it hears nobody: as long as it
-		// renews, nobody else can have the lease.
+		// What it says may still be heard, even if it hears nobody: as long as it renews, nobody
+		// else can have the lease.
 		why, whole = "no majority answers", true
 	default:
 		return
@@ -203,24 +202,23 @@ func (p *plan) giveBack() {
 	p.do(Release{Why: why, Whole: whole})
 }
 
-// lapsed: this holder has asked in vain for the lease for so long that it is no
-// stall.
+// lapsed: this holder has asked in vain for the lease for so long that it is no stall.
 func (p *plan) lapsed() bool {
 	at := p.o.Election.LapsedAt
 	return at > 0 && p.o.At >= at+LapsedFor
 }
 
-// outOfReach: a majority cannot connect to the local redis-server, although it has
-// long answered here and its agent is heard, and there is somebody to take over. One
-// that was busy until now takes no connection either once its backlog is full.
+// outOfReach: a majority cannot connect to the local redis-server, although it has long answered
+// here and its agent is heard, and there is somebody to take over. One that was busy until now
+// takes no connection either once its backlog is full.
 func (p *plan) outOfReach() bool {
 	e := p.o.Election
 	return p.o.leased() && p.o.At >= p.o.Redis.AnswersSince+ReachGrace && p.o.Redis.answers() && !p.o.Paused && len(e.Successors) > 0 && e.Unreachable > len(e.Voters)/2
 }
 
-// Calm: the primary is heard, or this node is it and its voters are, and what should run
-// here answers. Whatever happens then calls for a round by itself; nothing becomes due
-// because time passes, but renewals.
+// Calm: the primary is heard, or this node is it and its voters are, and what should run here
+// answers. Whatever happens then calls for a round by itself; nothing becomes due because time
+// passes, but renewals.
 func Calm(o Observed, d Desired) bool {
 	e, r := o.Election, o.Redis
 	heard := e.EverHeard && !e.Released && o.At < e.HeardAt+Quiet
@@ -245,10 +243,10 @@ func (p *plan) dropVIPs(why string) {
 	}
 }
 
-// dropReplicaVIPs: the replicas' address is let go when it is known to belong
-// elsewhere. While no holder is heard nobody knows: it is neither dropped nor
-// renewed, so that a restart of the agent or a failover does not interrupt the
-// readers, and the kernel removes it from a host that stays cut off.
+// dropReplicaVIPs: the replicas' address is let go when it is known to belong elsewhere. While no
+// holder is heard nobody knows: it is neither dropped nor renewed, so that a restart of the agent
+// or a failover does not interrupt the readers, and the kernel removes it from a host that stays
+// cut off.
 func (p *plan) dropReplicaVIPs() {
 	o, r, why := p.o, p.o.Redis, ""
 	switch {
@@ -268,8 +266,8 @@ func (p *plan) dropReplicaVIPs() {
 	}
 }
 
-// servesReads: the replicas' address belongs here: on the standing successor, or
-// on the primary when there is none.
+// servesReads: the replicas' address belongs here: on the standing successor, or on the primary
+// when there is none.
 func (p *plan) servesReads() bool {
 	o := p.o
 	if !o.Redis.Running || o.Stopping || !p.d.Redis {
@@ -281,8 +279,8 @@ func (p *plan) servesReads() bool {
 	return o.holderHeard() && len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self && o.Redis.LinkUp
 }
 
-// processes starts what is not running and stops what has no role here any more.
-// While the cluster is paused they are left as they are.
+// processes starts what is not running and stops what has no role here any more. While the cluster
+// is paused they are left as they are.
 func (p *plan) processes() {
 	o, primary := p.o, p.primaryAddr()
 	if o.Paused {
@@ -302,9 +300,8 @@ func (p *plan) processes() {
 	}
 }
 
-// role makes the local redis-server what the election says. A pause changes
-// nothing about it: while it lasts nobody new wins, and what was won before must
-// be carried through.
+// role makes the local redis-server what the election says. A pause changes nothing about it: while
+// it lasts nobody new wins, and what was won before must be carried through.
 func (p *plan) role() {
 	o, r := p.o, p.o.Redis
 	if !r.answers() || r.Loading {
@@ -327,10 +324,9 @@ func (p *plan) role() {
 	}
 }
 
-// minReplicas is how many replicas must follow for a write to be accepted. The
-// automatic choice is a second line behind the lease: with two replicas in touch
-// one of them must acknowledge; it is given up only by a holder whose lease,
-// and with it the majority of agents, is there.
+// minReplicas is how many replicas must follow for a write to be accepted. The automatic choice is
+// a second line behind the lease: with two replicas in touch one of them must acknowledge; it is
+// given up only by a holder whose lease, and with it the majority of agents, is there.
 func (p *plan) minReplicas() int {
 	r := p.o.Redis
 	switch {
@@ -344,8 +340,7 @@ func (p *plan) minReplicas() int {
 	return 0
 }
 
-// vips keeps the addresses where they belong. What does not belong here is gone
-// already.
+// vips keeps the addresses where they belong. What does not belong here is gone already.
 func (p *plan) vips() {
 	o := p.o
 	for _, v := range o.VIPs {
@@ -364,19 +359,19 @@ func (p *plan) vips() {
 	}
 }
 
-// serving: the local redis-server is a primary that accepts writes, or will be
-// after the actions planned so far.
+// serving: the local redis-server is a primary that accepts writes, or will be after the actions
+// planned so far.
 func (p *plan) serving() bool {
 	r := p.o.Redis
 	return planned[Promote](p) || planned[SetMinReplicas](p) ||
 		r.Running && r.Known && r.Role == Primary && r.MinReplicas != Fence && r.MinReplicas != Unknown
 }
 
-// priority tells Sentinel, through replica-priority, whom to choose: it is asked
-// to publish the primary, and does so only for the node that it would choose. It
-// knows the priority of a node that is a primary from the time before, so the
-// others step aside until the local Sentinel names the right one: with every term
-// farther, so that whoever was aside in one term is before all others in the next.
+// priority tells Sentinel, through replica-priority, whom to choose: it is asked to publish the
+// primary, and does so only for the node that it would choose. It knows the priority of a node that
+// is a primary from the time before, so the others step aside until the local Sentinel names the
+// right one: with every term farther, so that whoever was aside in one term is before all others in
+// the next.
 func (p *plan) priority() {
 	o, r, s := p.o, p.o.Redis, p.o.Sentinel
 	if !r.answers() || r.Loading {
@@ -404,8 +399,7 @@ func (p *plan) priority() {
 	}
 }
 
-// coldCandidate: after a cold start this node may become primary, and Sentinel
-// does not know yet.
+// coldCandidate: after a cold start this node may become primary, and Sentinel does not know yet.
 func (p *plan) coldCandidate() bool {
 	o, r := p.o, p.o.Redis
 	return !o.Paused && !o.Election.EverHeard && o.At >= o.Started+Lapse && !o.holds() &&

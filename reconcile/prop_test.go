@@ -187,8 +187,8 @@ func TestAnySituation(t *testing.T) {
 	})
 }
 
-// checkAction holds what must be true when this action is planned; drained: after writes
-// were stopped, and a successor has every byte.
+// checkAction holds what must be true when this action is planned; drained: after writes were
+// stopped, and a successor has every byte.
 func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconcile.Action, drained bool) {
 	e := o.Election
 	leased := e.Lease && o.At < e.LeaseUntil && e.ClusterID != "" && e.Holder == o.Self && !e.Released

@@ -15,10 +15,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
-// TestScripts runs the scripts in testdata. Each section of a file is a case: it
-// says from which situation of base.txtar it starts, which fields differ, and
-// below "=>" what is planned. After an empty line the case goes on from there,
-// with further differences.
+// TestScripts runs the scripts in testdata. Each section of a file is a case: it says from which
+// situation of base.txtar it starts, which fields differ, and below "=>" what is planned. After an
+// empty line the case goes on from there, with further differences.
 func TestScripts(t *testing.T) {
 	bases := situations(t)
 	paths, err := filepath.Glob("testdata/*.txtar")

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// sentinel keeps the local Sentinel's view and settings right. Sentinel is what
-// clients and people ask for the primary; here it only publishes. Each of these
-// actions may wait for a disk, so a round does one of them: renewals of the lease
-// go between. While the cluster is paused only the truth is published.
+// sentinel keeps the local Sentinel's view and settings right. Sentinel is what clients and people
+// ask for the primary; here it only publishes. Each of these actions may wait for a disk, so a
+// round does one of them: renewals of the lease go between. While the cluster is paused only the
+// truth is published.
 func (p *plan) sentinel() {
 	s := p.o.Sentinel
 	if !p.d.Sentinel || !s.Running || !s.Known {
@@ -50,14 +50,14 @@ func (p *plan) sentinelAction() Action {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// quorum is the majority of the Sentinels that this Sentinel knows, itself
-// included: raised after it has learnt of a new one, never before.
+// quorum is the majority of the Sentinels that this Sentinel knows, itself included: raised after
+// it has learnt of a new one, never before.
 func (p *plan) quorum() int { return (1+p.o.Sentinel.Peers)/2 + 1 }
 
-// publish has the local Sentinel take the holder for the primary: at once beside
-// the holder, and on the other nodes in turn when that did not help, because
-// there is no Sentinel, it hangs, or is busy with a failover of its own. One that
-// would choose another node is not asked: it would only lock itself up.
+// publish has the local Sentinel take the holder for the primary: at once beside the holder, and on
+// the other nodes in turn when that did not help, because there is no Sentinel, it hangs, or is
+// busy with a failover of its own. One that would choose another node is not asked: it would only
+// lock itself up.
 func (p *plan) publish() {
 	o, s, primary := p.o, p.o.Sentinel, p.primaryAddr()
 	if primary == "" || s.Monitors == "" || s.Monitors == primary || s.Failover || s.Choice != primary {

@@ -2,15 +2,15 @@ package reconcile
 
 import "slices"
 
-// CannotStay: a primary here is to move, whether an operator asked for it or not. This
-// node stops, it is to run no redis-server any more, or its redis-server refuses
-// writes because it cannot write to its disk.
+// CannotStay: a primary here is to move, whether an operator asked for it or not. This node stops,
+// it is to run no redis-server any more, or its redis-server refuses writes because it cannot write
+// to its disk.
 func CannotStay(o Observed, d Desired) bool {
 	return o.Stopping || !d.Redis || o.Redis.WriteError
 }
 
-// handOver moves the primary to another node when that was requested or it cannot stay.
-// Nothing moves while the cluster is paused: nobody would get the votes.
+// handOver moves the primary to another node when that was requested or it cannot stay. Nothing
+// moves while the cluster is paused: nobody would get the votes.
 func (p *plan) handOver() bool {
 	o := p.o
 	wanted := o.Handover || CannotStay(o, p.d)
@@ -25,9 +25,9 @@ func (p *plan) handOver() bool {
 	return true
 }
 
-// handOverTo moves the primary to another node without losing a write: the successor is
-// checked while writes go on; then no write comes in any more, the successor has all that
-// came in, and only then is the lease given back.
+// handOverTo moves the primary to another node without losing a write: the successor is checked
+// while writes go on; then no write comes in any more, the successor has all that came in, and only
+// then is the lease given back.
 func (p *plan) handOverTo(to string) {
 	p.do(CheckInSync{To: to}, CheckRecorded{To: to}, StopWrites{To: to}, AwaitOffset{To: to}, CloseClients{})
 	why := "handed over to " + to
@@ -35,8 +35,8 @@ func (p *plan) handOverTo(to string) {
 	p.do(Release{Why: why, To: to})
 }
 
-// target is the node that the primary moves to: the one asked for, or the
-// standing successor. A node that cannot stay primary takes any successor there is.
+// target is the node that the primary moves to: the one asked for, or the standing successor. A
+// node that cannot stay primary takes any successor there is.
 func (p *plan) target() string {
 	s := p.successors()
 	switch {
@@ -52,11 +52,11 @@ func (p *plan) target() string {
 	return ""
 }
 
-// stop ends the node in order: hand the primary over and wait until somebody has
-// taken it, stop redis-server with its data saved, and Sentinel last, whose voice
-// counts meanwhile. Losing the lease on the way is no obstacle: letGo has fenced
-// redis-server then. Sentinel's publication is not waited for: it takes a second,
-// needs nothing from this node, and nobody can write here any more.
+// stop ends the node in order: hand the primary over and wait until somebody has taken it, stop
+// redis-server with its data saved, and Sentinel last, whose voice counts meanwhile. Losing the
+// lease on the way is no obstacle: letGo has fenced redis-server then. Sentinel's publication is
+// not waited for: it takes a second, needs nothing from this node, and nobody can write here any
+// more.
 func (p *plan) stop() {
 	o := p.o
 	if o.leased() && o.Redis.Running {
@@ -83,15 +83,14 @@ func (p *plan) stop() {
 	}
 }
 
-// awaitsSuccessor: this node has just given the lease back, and one of the
-// successors is about to take it.
+// awaitsSuccessor: this node has just given the lease back, and one of the successors is about to
+// take it.
 func (p *plan) awaitsSuccessor() bool {
 	e := p.o.Election
 	return p.o.Redis.Running && e.Holder == p.o.Self && e.Released && len(e.Successors) > 0 && p.o.At < e.OpenedAt+AwaitSuccessor
 }
 
-// Stopped reports that a stopping node has nothing left to stop, nor to give
-// back.
+// Stopped reports that a stopping node has nothing left to stop, nor to give back.
 func Stopped(o Observed) bool {
 	return o.Stopping && !o.Redis.Running && !o.Sentinel.Running && !o.holds()
 }

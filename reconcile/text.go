@@ -16,10 +16,10 @@ import (
 //	member n2: alive ready redis=10.0.0.2:6379
 //	redis: running known role=primary min_replicas=fence -loading
 //
-// A field is its Go name in lower case. A flag stands alone when it is set, and
-// with a minus before it when it is taken back. A point in time is relative to
-// node's at: +500ms is yet to come, never is zero. What has its zero value is
-// left out. The golden files and what a node logs of a round have this form.
+// A field is its Go name in lower case. A flag stands alone when it is set, and with a minus before
+// it when it is taken back. A point in time is relative to node's at: +500ms is yet to come, never
+// is zero. What has its zero value is left out. The golden files and what a node logs of a round
+// have this form.
 
 // Text writes the situation down.
 func Text(o Observed, d Desired) string {
@@ -37,8 +37,8 @@ func Text(o Observed, d Desired) string {
 	return b.String()
 }
 
-// Change applies lines of the form that Text writes to a situation: fields that
-// no line names stay as they are. "no member n3" takes an element away.
+// Change applies lines of the form that Text writes to a situation: fields that no line names stay
+// as they are. "no member n3" takes an element away.
 func Change(o *Observed, d *Desired, text string) error {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -52,8 +52,7 @@ func Change(o *Observed, d *Desired, text string) error {
 	return nil
 }
 
-// subject is what one kind of line is about: a struct, or a list of structs of
-// which key names one.
+// subject is what one kind of line is about: a struct, or a list of structs of which key names one.
 type subject struct {
 	name  string
 	value reflect.Value

@@ -20,13 +20,13 @@ const (
 	codeGeneric  = "ERR"
 )
 
-// Answer is what a server made of a command: the difference between a process
-// that is gone, one that hangs and one that merely has no time.
+// Answer is what a server made of a command: the difference between a process that is gone, one
+// that hangs and one that merely has no time.
 type Answer int
 
 const (
-	// Unknown: nothing was learnt. The caller gave up, Close was called, or what
-	// listens there does not speak Redis.
+	// Unknown: nothing was learnt. The caller gave up, Close was called, or what listens there does
+	// not speak Redis.
 	Unknown Answer = iota
 	// OK: it carried the command out.
 	OK
@@ -109,8 +109,7 @@ func AnswerOf(err error) Answer {
 	return Unknown
 }
 
-// Code returns the first word of an error reply, such as "NOREPLICAS", or ""
-// when err is not one.
+// Code returns the first word of an error reply, such as "NOREPLICAS", or "" when err is not one.
 func Code(err error) string {
 	code, _, _ := strings.Cut(replyText(err), " ")
 	return code

@@ -113,8 +113,8 @@ func TestProbeClosedPool(t *testing.T) {
 	}
 }
 
-// A process that returns is found at once, and not a second later, as the
-// library's memory of failed dials would have it.
+// A process that returns is found at once, and not a second later, as the library's memory of
+// failed dials would have it.
 func TestProbeReturns(t *testing.T) {
 	p, s := newServer(t, placeholder)
 	p.kill()

@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	// dialTimeout is how long one connection attempt may take. The library dials
-	// apart from the caller's context, so this also bounds what a call leaves
-	// behind after its context has ended.
+	// dialTimeout is how long one connection attempt may take. The library dials apart from the
+	// caller's context, so this also bounds what a call leaves behind after its context has ended.
 	dialTimeout = 500 * time.Millisecond
 
 	// callTimeout bounds a call whose context ends later or never.
@@ -26,8 +25,7 @@ const (
 	// poolSize connections serve the poll, the lease and a command at once.
 	poolSize = 4
 
-	// bufferSize holds one INFO reply (5 KB); the library's default is 32 KB,
-	// twice per connection.
+	// bufferSize holds one INFO reply (5 KB); the library's default is 32 KB, twice per connection.
 	bufferSize = 8 << 10
 )
 
@@ -36,8 +34,8 @@ type Credentials struct {
 	User, Password string
 }
 
-// Directive is a configuration directive of Redis, or an option of a Sentinel's
-// primary, with its value.
+// Directive is a configuration directive of Redis, or an option of a Sentinel's primary, with its
+// value.
 type Directive struct {
 	Name, Value string
 }
@@ -48,8 +46,8 @@ type conn struct {
 	pool *goredis.Client
 }
 
-// The library logs each failed connection through one global logger; the same
-// failure is in the error that the caller gets.
+// The library logs each failed connection through one global logger; the same failure is in the
+// error that the caller gets.
 var silenceLibrary = sync.OnceFunc(logging.Disable)
 
 func newConn(addr netip.AddrPort, cred Credentials) conn {
@@ -89,8 +87,8 @@ func (c conn) Close() error {
 // Addr is the address that the connections go to.
 func (c conn) Addr() netip.AddrPort { return c.addr }
 
-// command is one command with the words that an error names it by. The words
-// never contain a value: it may be a password.
+// command is one command with the words that an error names it by. The words never contain a value:
+// it may be a password.
 type command struct {
 	what string
 	args []any
@@ -113,16 +111,15 @@ func (c conn) wrap(what string, err error) error {
 	return fmt.Errorf("%s on %s: %w", what, c.addr, err)
 }
 
-// pipe sends the commands in one round trip. Each is carried out whatever
-// becomes of the others; the error has those that failed.
+// pipe sends the commands in one round trip. Each is carried out whatever becomes of the others;
+// the error has those that failed.
 func (c conn) pipe(ctx context.Context, cmds ...command) ([]*goredis.Cmd, error) {
 	return c.batch(ctx, c.pool.Pipeline(), cmds)
 }
 
-// transaction sends the commands within MULTI and EXEC: one round trip, no
-// other client's command between them, and none carried out when one of them is
-// refused as it is queued (no permission, loading, busy). A command that fails
-// later does not undo the others.
+// transaction sends the commands within MULTI and EXEC: one round trip, no other client's command
+// between them, and none carried out when one of them is refused as it is queued (no permission,
+// loading, busy). A command that fails later does not undo the others.
 func (c conn) transaction(ctx context.Context, cmds ...command) ([]*goredis.Cmd, error) {
 	return c.batch(ctx, c.pool.TxPipeline(), cmds)
 }
@@ -153,10 +150,10 @@ func (c conn) batch(ctx context.Context, p goredis.Pipeliner, cmds []command) ([
 	return replies, errors.Join(errs...)
 }
 
-// dial never fails: an attempt that does is handed on as a connection whose
-// every use returns that failure. The library counts failed dials, and after
-// poolSize of them answers with the last failure for a second without trying:
-// a redis-server that came back would be reported as gone for that long.
+// dial never fails: an attempt that does is handed on as a connection whose every use returns that
+// failure. The library counts failed dials, and after poolSize of them answers with the last
+// failure for a second without trying: a redis-server that came back would be reported as gone for
+// that long.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {

@@ -213,8 +213,8 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// fakeServer answers each command with what reply returns: one RESP reply
-// without its last line end. "" closes the connection.
+// fakeServer answers each command with what reply returns: one RESP reply without its last line
+// end. "" closes the connection.
 func fakeServer(t *testing.T, reply func(args []string) string) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -25,8 +25,8 @@ func testdata(t testing.TB, name string) string {
 	return string(b)
 }
 
-// entries reads recorded arrays: names and values on alternate lines, an empty
-// line after each entry (an empty value is an empty line too, at an even place).
+// entries reads recorded arrays: names and values on alternate lines, an empty line after each
+// entry (an empty value is an empty line too, at an even place).
 func entries(text string) []map[string]string {
 	var all []map[string]string
 	var list []string

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// Fence as min-replicas-to-write refuses every write: no server ever has that
-// many replicas. Reads, PING and a Sentinel's PUBLISH go on. It has no effect on
-// a replica, and takes effect the instant that one is promoted.
+// Fence as min-replicas-to-write refuses every write: no server ever has that many replicas. Reads,
+// PING and a Sentinel's PUBLISH go on. It has no effect on a replica, and takes effect the instant
+// that one is promoted.
 const Fence = 1000000
 
-// The ACL users of a redis-server that are redisd's own: all begin with
-// ownUsers. Every other user is a client's.
+// The ACL users of a redis-server that are redisd's own: all begin with ownUsers. Every other user
+// is a client's.
 const (
 	AgentUser    = "redisd-agent"
 	ReplicaUser  = "redisd-replica"
@@ -40,20 +40,19 @@ func (s *Server) SetMinReplicas(ctx context.Context, n int) error {
 	return err
 }
 
-// SetFence stops all writes. A busy script refuses it (AnswerOf is Busy), as it
-// refuses every other client's writes.
+// SetFence stops all writes. A busy script refuses it (AnswerOf is Busy), as it refuses every other
+// client's writes.
 func (s *Server) SetFence(ctx context.Context) error { return s.SetMinReplicas(ctx, Fence) }
 
-// SetPriority sets replica-priority: what Sentinel chooses by, lowest first,
-// never one with 0.
+// SetPriority sets replica-priority: what Sentinel chooses by, lowest first, never one with 0.
 func (s *Server) SetPriority(ctx context.Context, n int) error {
 	_, err := s.do(ctx, call("set "+dirPriority, "CONFIG", "SET", dirPriority, strconv.Itoa(n)))
 	return err
 }
 
-// Promote makes the server a primary that accepts writes with minReplicas, in
-// one transaction, of which nothing happens when it is refused (for example while
-// loading). It may be repeated. Clients stay connected.
+// Promote makes the server a primary that accepts writes with minReplicas, in one transaction, of
+// which nothing happens when it is refused (for example while loading). It may be repeated. Clients
+// stay connected.
 func (s *Server) Promote(ctx context.Context, minReplicas int) error {
 	_, err := s.transaction(ctx,
 		call("become primary", "REPLICAOF", "NO", "ONE"),
@@ -61,12 +60,12 @@ func (s *Server) Promote(ctx context.Context, minReplicas int) error {
 	return err
 }
 
-// Follow makes the server a fenced replica of primary, in one transaction. It
-// may be repeated: a server that already follows primary keeps its link.
+// Follow makes the server a fenced replica of primary, in one transaction. It may be repeated: a
+// server that already follows primary keeps its link.
 //
-// With closeClients, the clients' connections are closed in the same instant, so
-// that those of an old primary find the new one. Otherwise they stay, as on a
-// replica that is merely pointed elsewhere.
+// With closeClients, the clients' connections are closed in the same instant, so that those of an
+// old primary find the new one. Otherwise they stay, as on a replica that is merely pointed
+// elsewhere.
 func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClients bool) error {
 	if !primary.IsValid() {
 		return fmt.Errorf("follow on %s: no address of a primary", s.addr)
@@ -86,10 +85,9 @@ func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClient
 	return errors.Join(usersErr, err)
 }
 
-// CloseClients closes the connections of all clients, subscribers included, and
-// reports how many there were. It spares those of redisd's own users: agents,
-// replicas, and Sentinels, whose links CLIENT KILL TYPE normal would cut for up
-// to half a second (docs/findings-sentinel.md).
+// CloseClients closes the connections of all clients, subscribers included, and reports how many
+// there were. It spares those of redisd's own users: agents, replicas, and Sentinels, whose links
+// CLIENT KILL TYPE normal would cut for up to half a second (docs/findings-sentinel.md).
 func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	users, err := s.clientUsers(ctx)
 	if err != nil || len(users) == 0 {
@@ -104,15 +102,15 @@ func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	return closed, err
 }
 
-// CloseOthers closes every other connection of the user of this one. A command that was
-// sent on one of them and not carried out yet never will be.
+// CloseOthers closes every other connection of the user of this one. A command that was sent on one
+// of them and not carried out yet never will be.
 func (s *Server) CloseOthers(ctx context.Context) error {
 	_, err := s.do(ctx, call("close other connections", "CLIENT", "KILL", "USER", s.pool.Options().Username, "SKIPME", "yes"))
 	return err
 }
 
-// clientUsers lists the ACL users that are not redisd's own. Connections that
-// have not authenticated count as user default.
+// clientUsers lists the ACL users that are not redisd's own. Connections that have not
+// authenticated count as user default.
 func (s *Server) clientUsers(ctx context.Context) ([]string, error) {
 	reply, err := s.do(ctx, call("list users", "ACL", "USERS"))
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 var (
 	// ErrUnknownPrimary: that Sentinel monitors nothing of that name.
 	ErrUnknownPrimary = errors.New("no primary of that name")
-	// ErrInProgress: that Sentinel is in a failover already. It may stay so for
-	// failover-timeout; another Sentinel may be free.
+	// ErrInProgress: that Sentinel is in a failover already. It may stay so for failover-timeout;
+	// another Sentinel may be free.
 	ErrInProgress = errors.New("failover already in progress")
 	// ErrNoGoodReplica: that Sentinel sees no replica that it would promote.
 	ErrNoGoodReplica = errors.New("no replica fit for promotion")
@@ -49,8 +49,8 @@ func (s *Sentinel) ask(ctx context.Context, what string, args ...any) (any, erro
 	return reply, nil
 }
 
-// named joins an error with its name, if it has one. The code of an unknown
-// primary is the general one, so that the beginning of the text must tell.
+// named joins an error with its name, if it has one. The code of an unknown primary is the general
+// one, so that the beginning of the text must tell.
 func named(err error) error {
 	names := map[string]error{
 		codeInProg:   ErrInProgress,
@@ -72,8 +72,8 @@ type namedError struct{ name, err error }
 func (e *namedError) Error() string   { return e.err.Error() }
 func (e *namedError) Unwrap() []error { return []error{e.name, e.err} }
 
-// Primary is this Sentinel's view of the primary: ErrUnknownPrimary if it
-// monitors none of that name.
+// Primary is this Sentinel's view of the primary: ErrUnknownPrimary if it monitors none of that
+// name.
 func (s *Sentinel) Primary(ctx context.Context, name string) (PrimaryView, error) {
 	replies, err := s.pipe(ctx,
 		call("primary's address", "SENTINEL", "GET-MASTER-ADDR-BY-NAME", name),
@@ -136,9 +136,8 @@ func (s *Sentinel) Remove(ctx context.Context, name string) error {
 	return err
 }
 
-// Set changes options of the primary, such as "quorum" or "auth-pass". Each
-// Sentinel has its own, and writes them to its file at once. When one is
-// refused, those before it stay set.
+// Set changes options of the primary, such as "quorum" or "auth-pass". Each Sentinel has its own,
+// and writes them to its file at once. When one is refused, those before it stay set.
 func (s *Sentinel) Set(ctx context.Context, name string, options ...Directive) error {
 	if len(options) == 0 {
 		return nil
@@ -153,10 +152,9 @@ func (s *Sentinel) Set(ctx context.Context, name string, options ...Directive) e
 	return err
 }
 
-// Failover makes this Sentinel fail over without asking the others. It returns
-// when that has begun. With redisd's ACL users all that happens is that the
-// Sentinels agree on a new address, once the replica that it chooses (see
-// Successor) is a primary, and nothing if it never is.
+// Failover makes this Sentinel fail over without asking the others. It returns when that has begun.
+// With redisd's ACL users all that happens is that the Sentinels agree on a new address, once the
+// replica that it chooses (see Successor) is a primary, and nothing if it never is.
 func (s *Sentinel) Failover(ctx context.Context, name string) error {
 	_, err := s.ask(ctx, "failover", "FAILOVER", name)
 	return err
@@ -168,8 +166,8 @@ func (s *Sentinel) CheckQuorum(ctx context.Context, name string) error {
 	return err
 }
 
-// Timers are those of a Sentinel that its configuration has no options for.
-// Zero leaves a timer as it is.
+// Timers are those of a Sentinel that its configuration has no options for. Zero leaves a timer as
+// it is.
 type Timers struct {
 	Info        time.Duration // asks servers for INFO: 10 s
 	Publish     time.Duration // announces itself: 2 s
@@ -202,8 +200,8 @@ func (t Timers) options() []Directive {
 	return set
 }
 
-// Tune sets timers. They are volatile: gone with the process. Before Redis 7 it
-// returns ErrUnsupported.
+// Tune sets timers. They are volatile: gone with the process. Before Redis 7 it returns
+// ErrUnsupported.
 func (s *Sentinel) Tune(ctx context.Context, t Timers) error {
 	args := []any{"DEBUG"}
 	for _, o := range t.options() {

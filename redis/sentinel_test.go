@@ -161,8 +161,8 @@ func TestPublish(t *testing.T) {
 	must(t, write(t, writer))
 	must(t, reader.Ping(t.Context()).Err())
 	linked(t, c.servers[2], c.processes[1].addr)
-	// One synchronisation, and none by Sentinel. It is full when the killed
-	// primary's last words (a Sentinel's PUBLISH is enough) reached only server 2.
+	// One synchronisation, and none by Sentinel. It is full when the killed primary's last words (a
+	// Sentinel's PUBLISH is enough) reached only server 2.
 	i, err := c.servers[1].Info(t.Context())
 	must(t, err)
 	if i.FullSyncs+i.PartialSyncs != 1 {

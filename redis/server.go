@@ -13,8 +13,8 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Server is one redis-server. It connects when first asked, and again whenever
-// it must. It is safe for concurrent use.
+// Server is one redis-server. It connects when first asked, and again whenever it must. It is safe
+// for concurrent use.
 type Server struct {
 	conn
 	plain atomic.Bool // INFO takes one section at most: before Redis 7
@@ -72,8 +72,8 @@ type RoleInfo struct {
 	LinkUp      bool           // of a replica
 }
 
-// Role asks for ROLE, the cheapest question about the role (0.2 µs of the
-// server's time). It is answered while loading, but not by a busy script.
+// Role asks for ROLE, the cheapest question about the role (0.2 µs of the server's time). It is
+// answered while loading, but not by a busy script.
 func (s *Server) Role(ctx context.Context) (RoleInfo, error) {
 	reply, err := s.do(ctx, call("role", "ROLE"))
 	if err != nil {
@@ -86,8 +86,7 @@ func (s *Server) Role(ctx context.Context) (RoleInfo, error) {
 	return r, nil
 }
 
-// parseRole reads ["master", offset, replicas] or
-// ["slave", host, port, state, offset].
+// parseRole reads ["master", offset, replicas] or ["slave", host, port, state, offset].
 func parseRole(reply any) (RoleInfo, error) {
 	list, _ := reply.([]any)
 	if len(list) == 0 {
@@ -111,16 +110,15 @@ func parseRole(reply any) (RoleInfo, error) {
 	return r, nil
 }
 
-// WaitAcks asks every replica to acknowledge at once (they do once a second
-// otherwise) and waits until n have acknowledged all that the primary had when
-// it was asked, which is offset, or until timeout. acked counts those that have.
-// Asking adds 37 bytes to the history itself: compare offsets by order, not for
-// equality.
+// WaitAcks asks every replica to acknowledge at once (they do once a second otherwise) and waits
+// until n have acknowledged all that the primary had when it was asked, which is offset, or until
+// timeout. acked counts those that have. Asking adds 37 bytes to the history itself: compare
+// offsets by order, not for equality.
 func (s *Server) WaitAcks(ctx context.Context, n int, timeout time.Duration) (acked int, offset int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout+callTimeout)
 	defer cancel()
-	// WAIT is about the last command of its own connection, hence ROLE before
-	// it on the same one. Redis takes 0 as for ever.
+	// WAIT is about the last command of its own connection, hence ROLE before it on the same one.
+	// Redis takes 0 as for ever.
 	limit := max(timeout.Milliseconds(), 1)
 	p := s.pool.WithTimeout(timeout + callTimeout).Pipeline()
 	role, wait := p.Do(ctx, "ROLE"), p.Do(ctx, "WAIT", n, limit)
@@ -135,10 +133,9 @@ func (s *Server) WaitAcks(ctx context.Context, n int, timeout time.Duration) (ac
 	return int(count), r.Offset, nil
 }
 
-// Shutdown ends the process, after writing an RDB file if save. It returns when
-// the connection has closed, or with the server's reason for not stopping. It
-// may take until ctx's deadline: a primary first waits for its replicas (10 s,
-// shutdown-timeout), and an RDB file takes its time.
+// Shutdown ends the process, after writing an RDB file if save. It returns when the connection has
+// closed, or with the server's reason for not stopping. It may take until ctx's deadline: a primary
+// first waits for its replicas (10 s, shutdown-timeout), and an RDB file takes its time.
 func (s *Server) Shutdown(ctx context.Context, save bool) error {
 	how := "NOSAVE"
 	if save {
@@ -157,8 +154,7 @@ func (s *Server) Shutdown(ctx context.Context, save bool) error {
 	return s.wrap("shutdown", err)
 }
 
-// ConfigGet returns the values of the named directives; unknown ones are
-// missing.
+// ConfigGet returns the values of the named directives; unknown ones are missing.
 func (s *Server) ConfigGet(ctx context.Context, names ...string) (map[string]string, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -207,9 +203,8 @@ func (e *ConfigError) Error() string {
 
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// ConfigSet sets all of them or, when one is refused, none, and then returns a
-// *ConfigError. Before Redis 7, which has no such command, those before the
-// refused one stay set.
+// ConfigSet sets all of them or, when one is refused, none, and then returns a *ConfigError. Before
+// Redis 7, which has no such command, those before the refused one stay set.
 func (s *Server) ConfigSet(ctx context.Context, directives ...Directive) error {
 	if len(directives) == 0 {
 		return nil
@@ -233,8 +228,8 @@ func (s *Server) ConfigSet(ctx context.Context, directives ...Directive) error {
 	return &ConfigError{Directive: refusedDirective(err, directives), Err: err}
 }
 
-// refusedDirective finds which of the names the server quoted in its refusal.
-// Its prose is not interpreted.
+// refusedDirective finds which of the names the server quoted in its refusal. Its prose is not
+// interpreted.
 func refusedDirective(err error, directives []Directive) string {
 	if len(directives) == 1 {
 		return directives[0].Name

@@ -115,8 +115,8 @@ func TestCloseClients(t *testing.T) {
 	}
 }
 
-// acknowledged waits until the primary's one replica has all: it is fed only
-// after its first acknowledgement, which may come after it shows its link.
+// acknowledged waits until the primary's one replica has all: it is fed only after its first
+// acknowledgement, which may come after it shows its link.
 func acknowledged(t *testing.T, s *Server) {
 	t.Helper()
 	// Of an empty history it counts as acknowledged without a word.
@@ -309,8 +309,8 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	}
 }
 
-// SetPassword replaces the password and nothing else: not what the user may do,
-// not who is logged in, not the replicas' links.
+// SetPassword replaces the password and nothing else: not what the user may do, not who is logged
+// in, not the replicas' links.
 func TestSetPassword(t *testing.T) {
 	const next = "battery-staple"
 	p, s := newPrimary(t)
@@ -405,8 +405,8 @@ func TestPoll(t *testing.T) {
 	}
 }
 
-// TestCloseOthers: what was sent on another connection of the same user can no longer be
-// carried out, and other users are left alone.
+// TestCloseOthers: what was sent on another connection of the same user can no longer be carried
+// out, and other users are left alone.
 func TestCloseOthers(t *testing.T) {
 	p, s := newPrimary(t)
 	old, sentinel := client(t, p.addr, AgentUser), client(t, p.addr, SentinelUser)

@@ -10,16 +10,16 @@ import (
 
 // PrimaryView is what one Sentinel holds of a primary.
 type PrimaryView struct {
-	// Addr is what it tells clients: the new primary as soon as its promotion
-	// was seen. RecordAddr is the address of its record, which the Sentinel that
-	// leads a failover changes only at the end, after the replicas.
+	// Addr is what it tells clients: the new primary as soon as its promotion was seen. RecordAddr
+	// is the address of its record, which the Sentinel that leads a failover changes only at the
+	// end, after the replicas.
 	Addr, RecordAddr netip.AddrPort
 	RunID            string
 	Flags            Flags
 	FailoverState    string // "" when in none
 	ConfigEpoch      int64
-	// Quorum as configured, and how many other Sentinels and replicas are known,
-	// gone ones included.
+	// Quorum as configured, and how many other Sentinels and replicas are known, gone ones
+	// included.
 	Quorum, OtherSentinels, Replicas int
 	DownAfter, FailoverTimeout       time.Duration
 	InfoAge                          time.Duration // since its last INFO
@@ -95,8 +95,7 @@ func parsePrimary(m map[string]string) PrimaryView {
 	}
 }
 
-// roleReported is none before the first INFO, where Sentinel shows what it
-// expects.
+// roleReported is none before the first INFO, where Sentinel shows what it expects.
 func roleReported(m map[string]string) Role {
 	if m["runid"] == "" {
 		return 0
@@ -146,11 +145,10 @@ func each[T any](reply any, parse func(map[string]string) T) []T {
 	return views
 }
 
-// Successor is the replica that a Sentinel with this view would promote: the
-// lowest priority that is not 0, then the most data, then the run id. Sentinel
-// moreover passes over one that it has not heard for 5 s or whose link to the
-// primary was down long before the primary was; those it is sure to refuse, it
-// answers with ErrNoGoodReplica.
+// Successor is the replica that a Sentinel with this view would promote: the lowest priority that
+// is not 0, then the most data, then the run id. Sentinel moreover passes over one that it has not
+// heard for 5 s or whose link to the primary was down long before the primary was; those it is sure
+// to refuse, it answers with ErrNoGoodReplica.
 func Successor(replicas []ReplicaView) (ReplicaView, bool) {
 	fit := slices.DeleteFunc(slices.Clone(replicas), func(r ReplicaView) bool {
 		return r.Priority == 0 || r.Flags.SDown || r.Flags.ODown || r.Flags.Disconnected

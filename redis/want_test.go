@@ -2,8 +2,8 @@ package redis
 
 import "time"
 
-// What the recorded replies in testdata say. They are of three servers and
-// three Sentinels: calm, then with the primary killed and one replica promoted.
+// What the recorded replies in testdata say. They are of three servers and three Sentinels: calm,
+// then with the primary killed and one replica promoted.
 
 const (
 	replID  = "a9d0ae20fa311f7169e566c2ba949a615652cfbb"

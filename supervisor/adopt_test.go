@@ -71,7 +71,8 @@ func TestStopOfAnAdopted(t *testing.T) {
 	}
 }
 
-// The agent may die at any point of a start. The worst is when the program runs and no record of it was written.
+// The agent may die at any point of a start. The worst is when the program runs and no record of it
+// was written.
 func TestAdoptWithoutRecord(t *testing.T) {
 	dir := tempDir(t)
 	startAgent(t, agentTask{Dir: dir, Argv: redisArgs(dir), DieAt: "fork"}, nil)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outputKept is how many of the last lines an ExitError carries: a refused configuration takes 4, and what led to a fatal error is
-// seldom further back.
+// outputKept is how many of the last lines an ExitError carries: a refused configuration takes 4,
+// and what led to a fatal error is seldom further back.
 const outputKept = 20
 
 // outputShown and shownWidth are how many of them its text shows, and how much of each.

@@ -12,22 +12,25 @@ import (
 
 const (
 	journalSocket = "/run/systemd/journal/socket"
-	// journalLimit is how long one line may wait for a journal that is full. Nothing is lost by waiting, as the lines are in the output
-	// file; it only keeps a journal that hangs from holding up the agent's end.
+	// journalLimit is how long one line may wait for a journal that is full. Nothing is lost by
+	// waiting, as the lines are in the output file; it only keeps a journal that hangs from holding
+	// up the agent's end.
 	journalLimit = time.Second
 )
 
-// Journal returns a receiver of lines, for New, that sends them to systemd's journal under the identifier name, with the priority that
-// Redis gave them. Redis' own prefix is left out: the process and the time are fields of the journal. Where there is no journal the
-// lines go to fallback unchanged, behind the name. The receiver is for one Process.
+// Journal returns a receiver of lines, for New, that sends them to systemd's journal under the
+// identifier name, with the priority that Redis gave them. Redis' own prefix is left out: the
+// process and the time are fields of the journal. Where there is no journal the lines go to
+// fallback unchanged, behind the name. The receiver is for one Process.
 func Journal(name string, fallback io.Writer) func(Line) {
 	j := &journal{name: name, socket: journalSocket, limit: journalLimit, fallback: fallback}
 	return j.receive
 }
 
-// journal speaks systemd's native protocol. The socket is a connected one with a deadline. The journal package of go-systemd, which
-// uses an unconnected one without, was seen to take a whole core, with no end, for as long as the journal's queue is full: the kernel
-// wakes the sender of an unconnected datagram socket at every attempt that fails.
+// journal speaks systemd's native protocol. The socket is a connected one with a deadline. The
+// journal package of go-systemd, which uses an unconnected one without, was seen to take a whole
+// core, with no end, for as long as the journal's queue is full: the kernel wakes the sender of an
+// unconnected datagram socket at every attempt that fails.
 type journal struct {
 	name     string
 	socket   string

@@ -22,8 +22,8 @@ type Spec struct {
 	OOMScoreAdj *int     // how readily the kernel ends it when memory runs out, -1000 to 1000; the agent's if nil
 }
 
-// agentOnly are the variables by which systemd speaks to the agent, or the agent's user to it. With NOTIFY_SOCKET redis-server would
-// report its own readiness, and its own stopping, as the agent's.
+// agentOnly are the variables by which systemd speaks to the agent, or the agent's user to it. With
+// NOTIFY_SOCKET redis-server would report its own readiness, and its own stopping, as the agent's.
 var agentOnly = []string{"NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "FDSTORE", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "MEMORY_PRESSURE_", "REDISD_"}
 
 // environ returns what is left of env, or of the agent's own environment if it is nil.
@@ -48,8 +48,9 @@ next:
 // timerSlack is the kernel's default.
 const timerSlack = 50 * time.Microsecond
 
-// launch forks and executes the program: its own session and process group, no input, output to the file and nothing else open, none
-// of the agent's capabilities. No parent-death signal: it is to survive the agent.
+// launch forks and executes the program: its own session and process group, no input, output to the
+// file and nothing else open, none of the agent's capabilities. No parent-death signal: it is to
+// survive the agent.
 func launch(path string, spec Spec, out *os.File) (int, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
@@ -62,7 +63,8 @@ func launch(path string, spec Spec, out *os.File) (int, error) {
 		Files: []*os.File{null, out, out},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
-	// Go opens everything close-on-exec, but not what the agent was itself given by systemd. Kernels before 5.11 lack the flag.
+	// Go opens everything close-on-exec, but not what the agent was itself given by systemd.
+	// Kernels before 5.11 lack the flag.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil &&
 		!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
 		return 0, fmt.Errorf("mark descriptors close-on-exec: %w", err)
@@ -70,14 +72,16 @@ func launch(path string, spec Spec, out *os.File) (int, error) {
 	var child *os.Process
 	done := make(chan error)
 	go func() {
-		// The agent may change addresses and send raw packets; Redis, which runs its clients' scripts, must not. Capabilities belong to
-		// a thread, so this one gives them up for itself and its child, and ends with the goroutine since it is never unlocked.
+		// The agent may change addresses and send raw packets; Redis, which runs its clients'
+		// scripts, must not. Capabilities belong to a thread, so this one gives them up for itself
+		// and its child, and ends with the goroutine since it is never unlocked.
 		runtime.LockOSThread()
 		err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 		if err != nil {
 			err = fmt.Errorf("drop capabilities: %w", err)
 		}
-		// The agent's timers may be late (TimerSlackNSec= of its service); the child's are its own business.
+		// The agent's timers may be late (TimerSlackNSec= of its service); the child's are its own
+		// business.
 		if slack := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0); err == nil && slack != nil {
 			err = fmt.Errorf("set the timer slack: %w", slack)
 		}

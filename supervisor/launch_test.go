@@ -112,7 +112,8 @@ func TestRedisDoesNotNotify(t *testing.T) {
 	}
 }
 
-// The agent runs as an ordinary user with CAP_NET_ADMIN in its ambient set; redis-server must not get it.
+// The agent runs as an ordinary user with CAP_NET_ADMIN in its ambient set; redis-server must not
+// get it.
 func TestCapabilitiesAreDropped(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to run an agent as another user with a capability")

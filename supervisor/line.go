@@ -13,11 +13,13 @@ type Line struct {
 // The form of Redis' log: "1234:M 20 Nov 2026 17:24:12.123 * Ready to accept connections".
 var redisLine = regexp.MustCompile(`^(\d+):([A-Z]) (\d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2}\.\d{3}) ([.*#-]) ?(.*)$`)
 
-// secretLine matches the line of a configuration that Redis refuses and prints for that, if it holds a password.
+// secretLine matches the line of a configuration that Redis refuses and prints for that, if it
+// holds a password.
 var secretLine = regexp.MustCompile(
 	`(?i)^(>>> '\s*(?:requirepass|masterauth|primaryauth|user|tls-key-file-pass|tls-client-key-file-pass|sentinel\s+(?:auth-pass|sentinel-pass))\s).*`)
 
-// cleanLine makes a line of bytes: valid text, without blanks at its end, empty if blank, and without passwords.
+// cleanLine makes a line of bytes: valid text, without blanks at its end, empty if blank, and
+// without passwords.
 func cleanLine(raw []byte) string {
 	line := strings.ToValidUTF8(strings.TrimRight(string(raw), " \t\r\n"), "\uFFFD")
 	if strings.HasPrefix(line, ">>> '") {
@@ -47,7 +49,8 @@ type entry struct {
 func parseLine(line string) entry {
 	part := redisLine.FindStringSubmatch(line)
 	if part == nil {
-		// Without that form Redis writes only what is wrong: a refused configuration, a failed assertion, the report of a crash.
+		// Without that form Redis writes only what is wrong: a refused configuration, a failed
+		// assertion, the report of a crash.
 		return entry{priority: priorityWarning, text: line}
 	}
 	return entry{pid: part[1], stamp: part[3], priority: levels[part[4]], text: part[5]}

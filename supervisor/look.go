@@ -6,8 +6,9 @@ import (
 	"path/filepath"
 )
 
-// Look finds the process that Adopt would take over, and leaves everything as it is: neither a file is written nor output taken. It is
-// for `redisd check`, which may run beside an agent or in place of one that died. Without such a process it returns zero.
+// Look finds the process that Adopt would take over, and leaves everything as it is: neither a file
+// is written nor output taken. It is for `redisd check`, which may run beside an agent or in place
+// of one that died. Without such a process it returns zero.
 func Look(stateDir, name string) (pid int, err error) {
 	rec, err := loadRecord(filepath.Join(stateDir, name+".json"))
 	if err != nil {

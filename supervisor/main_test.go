@@ -77,7 +77,8 @@ func runAgent(raw string) {
 	_ = p.Kill() // the test has ended without killing its agent: leave nothing behind
 }
 
-// startAgent runs task in a process of its own. With the returned function it is killed, unless it has killed itself.
+// startAgent runs task in a process of its own. With the returned function it is killed, unless it
+// has killed itself.
 func startAgent(t *testing.T, task agentTask, change func(*exec.Cmd)) (pid int, kill func()) {
 	t.Helper()
 	raw, err := json.Marshal(task)

@@ -15,21 +15,24 @@ import (
 )
 
 const (
-	// outputTrim is the size from which the file is emptied as soon as all of it is delivered: some months of a quiet server's log.
+	// outputTrim is the size from which the file is emptied as soon as all of it is delivered: some
+	// months of a quiet server's log.
 	outputTrim = 4 << 20
-	// outputFlood is how much may await delivery before it is given up: it is written faster than anyone can take it, and must not
-	// fill the disk that the data is on.
+	// outputFlood is how much may await delivery before it is given up: it is written faster than
+	// anyone can take it, and must not fill the disk that the data is on.
 	outputFlood = 64 << 20
 	// lineLimit cuts what is no line any more. Redis' own are at most 1 KiB (LOG_MAX_LEN).
 	lineLimit = 16 << 10
 	// positionEvery is how much output, in time, may be delivered twice after the agent was killed.
 	positionEvery = 5 * time.Second
-	// pollEvery is used where the kernel grants no inotify instance (fs.inotify.max_user_instances).
+	// pollEvery is used where the kernel grants no inotify instance
+	// (fs.inotify.max_user_instances).
 	pollEvery = time.Second
 )
 
-// output is the file that a process writes its output to, and the one that follows it. The child appends to a file and not to a pipe,
-// so that it neither ends with the agent (EPIPE) nor waits for it (a full pipe); the file also keeps its last words for the next agent.
+// output is the file that a process writes its output to, and the one that follows it. The child
+// appends to a file and not to a pipe, so that it neither ends with the agent (EPIPE) nor waits for
+// it (a full pipe); the file also keeps its last words for the next agent.
 type output struct {
 	log          *slog.Logger
 	path         string // of the file; the position is in positionPath
@@ -63,7 +66,8 @@ func newOutput(log *slog.Logger, path string, lines func(Line)) *output {
 	}
 }
 
-// begin opens the file and follows it from where an earlier agent left off. Only the first call does anything.
+// begin opens the file and follows it from where an earlier agent left off. Only the first call
+// does anything.
 func (o *output) begin() error {
 	if o.file != nil {
 		return nil
@@ -221,7 +225,8 @@ func (o *output) deliver(text []byte, final bool) int {
 	return used
 }
 
-// checkSize deals with a file that is shorter than expected, as when someone else emptied it, or too long to be delivered.
+// checkSize deals with a file that is shorter than expected, as when someone else emptied it, or
+// too long to be delivered.
 func (o *output) checkSize() {
 	info, err := o.file.Stat()
 	switch {
@@ -244,8 +249,9 @@ func (o *output) move(pos int64) {
 	o.mu.Unlock()
 }
 
-// empty truncates the file if it holds at least limit bytes. They must all be delivered, but for a flood (limit 0), which does not end
-// on its own. A line written between the look at the size and the truncation, some microseconds, is lost.
+// empty truncates the file if it holds at least limit bytes. They must all be delivered, but for a
+// flood (limit 0), which does not end on its own. A line written between the look at the size and
+// the truncation, some microseconds, is lost.
 func (o *output) empty(limit int64) {
 	if o.pos == 0 || o.pos < limit {
 		return

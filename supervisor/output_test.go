@@ -17,7 +17,8 @@ type follower struct {
 	child *os.File
 }
 
-// follow begins to follow the output file in dir; end is called at the end of the test, if not before.
+// follow begins to follow the output file in dir; end is called at the end of the test, if not
+// before.
 func follow(t *testing.T, dir string, change func(*output)) (f *follower, end func()) {
 	t.Helper()
 	f = &follower{recorder: newRecorder()}

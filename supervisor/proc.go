@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// clockTick is the unit of times in /proc: USER_HZ, which is 100 on every architecture that Go builds for.
+// clockTick is the unit of times in /proc: USER_HZ, which is 100 on every architecture that Go
+// builds for.
 const clockTick = 10 * time.Millisecond
 
-// Proc is what the kernel knows of a process. It serves to tell a hang from work: a busy script is R and uses CPU, a hang on a disk is
-// D, a stopped process T, and one that merely waits S.
+// Proc is what the kernel knows of a process. It serves to tell a hang from work: a busy script is
+// R and uses CPU, a hang on a disk is D, a stopped process T, and one that merely waits S.
 type Proc struct {
 	State   byte          // of the main thread, which executes the commands
 	CPU     time.Duration // user and system time, of all threads
@@ -62,7 +63,8 @@ func readStatFile(path string) (stat, error) {
 }
 
 func parseStat(raw []byte) (stat, error) {
-	// The second field, the name in parentheses, may itself hold blanks and parentheses; all after the last one is plain.
+	// The second field, the name in parentheses, may itself hold blanks and parentheses; all after
+	// the last one is plain.
 	end := bytes.LastIndexByte(raw, ')')
 	fields := strings.Fields(string(raw[end+1:]))
 	if end < 0 || len(fields) < 22 {
@@ -85,7 +87,8 @@ func parseStat(raw []byte) (stat, error) {
 	return st, failed
 }
 
-// holders finds the processes whose standard output is the file: those that lead their session, and others.
+// holders finds the processes whose standard output is the file: those that lead their session, and
+// others.
 func (o *output) holders() (leaders, others []int, err error) {
 	dir, err := os.Open("/proc")
 	if err != nil {

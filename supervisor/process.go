@@ -75,8 +75,9 @@ type Process struct {
 	watching sync.WaitGroup
 }
 
-// New makes a Process whose record and output are kept in stateDir under its name. Nothing is done before Adopt or Start.
-// Every line of output goes to lines, one call at a time and in order, also after an adoption; lines may be nil and may be slow.
+// New makes a Process whose record and output are kept in stateDir under its name. Nothing is done
+// before Adopt or Start. Every line of output goes to lines, one call at a time and in order, also
+// after an adoption; lines may be nil and may be slow.
 func New(log *slog.Logger, stateDir, name string, lines func(Line)) *Process {
 	log = log.With("process", name)
 	return &Process{
@@ -95,11 +96,13 @@ func (p *Process) State() State {
 	return p.state
 }
 
-// Changed delivers after every change of State; changes between two receives count as one. It is for one receiver.
+// Changed delivers after every change of State; changes between two receives count as one. It is
+// for one receiver.
 func (p *Process) Changed() <-chan struct{} { return p.changed }
 
-// Adopt looks for a process that an earlier agent started and takes it over. Without one it reports false; if one is known to have
-// ended since this boot while nobody watched, State is then Exited. It is to be called once, before the first Start.
+// Adopt looks for a process that an earlier agent started and takes it over. Without one it reports
+// false; if one is known to have ended since this boot while nobody watched, State is then Exited.
+// It is to be called once, before the first Start.
 func (p *Process) Adopt() (bool, error) {
 	p.ops.Lock()
 	defer p.ops.Unlock()
@@ -127,7 +130,8 @@ func (p *Process) adopt() (bool, error) {
 	}
 	how := "record"
 	if r == nil {
-		// The agent may have died between the fork and the record. Whoever has our output file as standard output is ours.
+		// The agent may have died between the fork and the record. Whoever has our output file as
+		// standard output is ours.
 		how = "output"
 		if r, err = p.findByOutput(); err != nil {
 			return false, err
@@ -166,8 +170,8 @@ func (p *Process) lost(rec *record) {
 	p.log.Warn("ended while no agent ran", "pid", rec.PID, "error", exit)
 }
 
-// Start runs the program. It returns once the program is executing; how it fares from then on is in State. The context only guards
-// against starting too late: it neither bounds the run nor ends it.
+// Start runs the program. It returns once the program is executing; how it fares from then on is in
+// State. The context only guards against starting too late: it neither bounds the run nor ends it.
 func (p *Process) Start(ctx context.Context, spec Spec) error {
 	p.ops.Lock()
 	defer p.ops.Unlock()
@@ -182,7 +186,8 @@ func (p *Process) start(ctx context.Context, spec Spec) error {
 		return err
 	}
 	if !p.looked {
-		// Two servers on one dataset would be the worst outcome, so a caller that forgot to adopt is helped.
+		// Two servers on one dataset would be the worst outcome, so a caller that forgot to adopt
+		// is helped.
 		if _, err := p.adopt(); err != nil {
 			return err
 		}
@@ -221,7 +226,8 @@ func (p *Process) start(ctx context.Context, spec Spec) error {
 	return nil
 }
 
-// fork starts the program and opens its pidfd. The child is ours and not yet reaped, so its number cannot be taken by another.
+// fork starts the program and opens its pidfd. The child is ours and not yet reaped, so its number
+// cannot be taken by another.
 func (p *Process) fork(path string, spec Spec, out *os.File) (*run, error) {
 	pid, err := launch(path, spec, out)
 	if err != nil {
@@ -304,8 +310,9 @@ func (p *Process) notify() {
 	}
 }
 
-// Close ends the watching and leaves the process alone, for the next agent to adopt. It is for the agent's own end: until that, a
-// child that exits after Close stays a zombie. It waits at most two seconds, for a receiver of lines that hangs.
+// Close ends the watching and leaves the process alone, for the next agent to adopt. It is for the
+// agent's own end: until that, a child that exits after Close stays a zombie. It waits at most two
+// seconds, for a receiver of lines that hangs.
 func (p *Process) Close() error {
 	p.ops.Lock()
 	defer p.ops.Unlock()

@@ -187,7 +187,8 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// A server that is killed in the middle of a BGSAVE leaves a fork that has its clients' connections open.
+// A server that is killed in the middle of a BGSAVE leaves a fork that has its clients' connections
+// open.
 func TestForksEndWithTheServer(t *testing.T) {
 	dir := tempDir(t)
 	p, lines := newProcess(t, dir)

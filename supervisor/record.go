@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// record is what the next agent needs to know a process again. The number alone would not do: it may by then be another's.
+// record is what the next agent needs to know a process again. The number alone would not do: it
+// may by then be another's.
 type record struct {
 	PID        int      `json:"pid"`
 	StartTicks uint64   `json:"start_ticks"`
@@ -23,7 +24,8 @@ type record struct {
 
 func (p *Process) recordPath() string { return filepath.Join(p.dir, p.name+".json") }
 
-// loadRecord returns nil when there is none, or none that can be read as one: a power loss may leave it empty.
+// loadRecord returns nil when there is none, or none that can be read as one: a power loss may
+// leave it empty.
 func loadRecord(path string) (*record, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -39,7 +41,8 @@ func loadRecord(path string) (*record, error) {
 	return &rec, nil
 }
 
-// saveRecord does not fail the start when the disk does: without a record the process is still found by its output.
+// saveRecord does not fail the start when the disk does: without a record the process is still
+// found by its output.
 func (p *Process) saveRecord(r *run, argv []string, from int64) {
 	rec := record{PID: r.pid, StartTicks: r.ticks, BootID: bootID(), Exe: executable(r.pid), Argv: argv, OutputFrom: from}
 	raw, err := json.Marshal(rec)
@@ -68,7 +71,8 @@ func (p *Process) dropRecord(pid int, ticks uint64) {
 
 func (rec *record) thisBoot() bool { return rec.BootID == bootID() }
 
-// outputFrom is where the output of r begins: known if the record is its, else the whole file may be.
+// outputFrom is where the output of r begins: known if the record is its, else the whole file may
+// be.
 func (rec *record) outputFrom(r *run) int64 {
 	if rec != nil && rec.PID == r.pid && rec.StartTicks == r.ticks {
 		return rec.OutputFrom
@@ -95,8 +99,8 @@ func (rec *record) find() (*run, error) {
 	return r, nil
 }
 
-// findByOutput returns the session leader whose standard output is our file: only launch makes one. Of a server that is dead only
-// forks can be left; they are ended.
+// findByOutput returns the session leader whose standard output is our file: only launch makes one.
+// Of a server that is dead only forks can be left; they are ended.
 func (p *Process) findByOutput() (*run, error) {
 	leaders, forks, err := p.out.holders()
 	if err != nil {
@@ -132,7 +136,8 @@ func (p *Process) findByOutput() (*run, error) {
 	return nil, nil
 }
 
-// vanished reports whether err, of openRun, means that there is no such process: no such number, or that of a mere thread (EINVAL).
+// vanished reports whether err, of openRun, means that there is no such process: no such number, or
+// that of a mere thread (EINVAL).
 func vanished(err error) bool {
 	return ended(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.EINVAL)
 }
@@ -146,7 +151,8 @@ func bootID() string {
 	return strings.TrimSpace(string(raw))
 }
 
-// executable is the path of the program that pid runs, also after an upgrade has put another file there.
+// executable is the path of the program that pid runs, also after an upgrade has put another file
+// there.
 func executable(pid int) string {
 	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
@@ -155,8 +161,9 @@ func executable(pid int) string {
 	return strings.TrimSuffix(path, " (deleted)")
 }
 
-// replaceFile puts content in place whole or not at all. It does not fsync: what it writes is of use only to another process of this
-// same boot, which reads it from the page cache; and on a disk that Redis keeps busy an fsync may take seconds.
+// replaceFile puts content in place whole or not at all. It does not fsync: what it writes is of
+// use only to another process of this same boot, which reads it from the page cache; and on a disk
+// that Redis keeps busy an fsync may take seconds.
 func replaceFile(path string, content []byte) error {
 	temp := path + ".new"
 	if err := os.WriteFile(temp, content, 0o600); err != nil {

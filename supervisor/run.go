@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// run is one life of a process. Its pidfd names this very process for as long as it is open, so nothing done through it can hit
-// another one that was given the same number.
+// run is one life of a process. Its pidfd names this very process for as long as it is open, so
+// nothing done through it can hit another one that was given the same number.
 type run struct {
 	handle *os.File
 	pid    int
@@ -20,8 +20,8 @@ type run struct {
 	gone   chan struct{} // closed when State says Exited
 }
 
-// openRun takes hold of the process pid. Compare ticks with what was expected before trusting it to be the right one: they are read
-// after the pidfd was opened, so a match proves the pidfd as well.
+// openRun takes hold of the process pid. Compare ticks with what was expected before trusting it to
+// be the right one: they are read after the pidfd was opened, so a match proves the pidfd as well.
 func openRun(pid int) (*run, error) {
 	// Non-blocking, so that the runtime's poller waits for it and no thread is spent.
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
@@ -91,12 +91,14 @@ func (r *run) send(sig syscall.Signal, flags int) error {
 	return nil
 }
 
-// killGroup ends what the dead process forked. A BGSAVE that outlives its server holds a copy of the dataset's memory and, having
-// inherited them, keeps the clients' connections open: they would wait for a dead server instead of looking for the new primary.
+// killGroup ends what the dead process forked. A BGSAVE that outlives its server holds a copy of
+// the dataset's memory and, having inherited them, keeps the clients' connections open: they would
+// wait for a dead server instead of looking for the new primary.
 func (r *run) killGroup() {
 	if !r.child {
-		// Linux 6.9 can signal the group through the pidfd. Before that the number must do: it cannot be taken while one of the group
-		// lives, and if none does, another would have to be given it in this very moment.
+		// Linux 6.9 can signal the group through the pidfd. Before that the number must do: it
+		// cannot be taken while one of the group lives, and if none does, another would have to be
+		// given it in this very moment.
 		if err := r.send(syscall.SIGKILL, unix.PIDFD_SIGNAL_PROCESS_GROUP); !errors.Is(err, unix.EINVAL) {
 			return
 		}
@@ -104,13 +106,15 @@ func (r *run) killGroup() {
 	_ = unix.Kill(-r.pid, syscall.SIGKILL) // a child of ours is a zombie until reap, so its number is certainly still its own
 }
 
-// reap frees the process table's entry of a child and tells how it ended; code is -1 when it was a signal or cannot be known.
+// reap frees the process table's entry of a child and tells how it ended; code is -1 when it was a
+// signal or cannot be known.
 func (r *run) reap() (code int, sig syscall.Signal) {
 	if !r.child {
 		return -1, 0
 	}
 	var status unix.WaitStatus
-	// Not blocking: under a debugger the exit shows here before the entry may be reaped, and the event must not wait for that.
+	// Not blocking: under a debugger the exit shows here before the entry may be reaped, and the
+	// event must not wait for that.
 	pid, err := unix.Wait4(r.pid, &status, unix.WNOHANG, nil)
 	switch {
 	case err != nil || pid != r.pid:

@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// killLimit bounds the wait for a process to disappear after SIGKILL. The kernel frees the memory of a large dataset before the exit
-// is seen (tens of GB take seconds), and a process that waits for a disk goes only when the disk answers.
+// killLimit bounds the wait for a process to disappear after SIGKILL. The kernel frees the memory
+// of a large dataset before the exit is seen (tens of GB take seconds), and a process that waits
+// for a disk goes only when the disk answers.
 const killLimit = 10 * time.Second
 
-// Stop asks the process to end (SIGTERM: Redis saves first), insists after grace (SIGKILL), and returns when it is gone. It returns
-// earlier, with the process still ending, when ctx is done; it does not kill then, as this could cost data. Stopping what does not
-// run is no error.
+// Stop asks the process to end (SIGTERM: Redis saves first), insists after grace (SIGKILL), and
+// returns when it is gone. It returns earlier, with the process still ending, when ctx is done; it
+// does not kill then, as this could cost data. Stopping what does not run is no error.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 	r := p.stopping()
 	if r == nil {
@@ -28,7 +29,8 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 }
 
 func (p *Process) stop(ctx context.Context, r *run, grace time.Duration) error {
-	// No SIGCONT for a stopped process: a frozen primary that is let go for an instant would acknowledge the writes queued on its sockets.
+	// No SIGCONT for a stopped process: a frozen primary that is let go for an instant would
+	// acknowledge the writes queued on its sockets.
 	if err := r.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -47,7 +49,8 @@ func (p *Process) stop(ctx context.Context, r *run, grace time.Duration) error {
 	return err
 }
 
-// Kill sends SIGKILL and does not wait: the exit arrives as an event. When nothing runs there is nothing to do.
+// Kill sends SIGKILL and does not wait: the exit arrives as an event. When nothing runs there is
+// nothing to do.
 func (p *Process) Kill() error {
 	r := p.stopping()
 	if r == nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestProofs: what docs/GUARANTEES.md names as the proof of a promise is there: tests
-// and their parts, files, and kinds of faults.
+// TestProofs: what docs/GUARANTEES.md names as the proof of a promise is there: tests and their
+// parts, files, and kinds of faults.
 func TestProofs(t *testing.T) {
 	text := read(t, "../docs/GUARANTEES.md")
 	code := sources(t)

@@ -12,12 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "github.com/redisd/redisd/"
 
-// allowed says which packages of this module each package may import, beside
-// internal/..., which everybody may. A package that is not here fails the test.
+// allowed says which packages of this module each package may import, beside internal/..., which
+// everybody may. A package that is not here fails the test.
 var allowed = map[string][]string{
 	"cmd/redisd": {"agent", "config", "confgen", "redis", "supervisor", "vip"},
 	"agent":      {"config", "confgen", "election", "gossip", "node", "reconcile", "redis", "supervisor", "vip"},
@@ -39,8 +40,8 @@ var allowed = map[string][]string{
 	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 }
 
-// onlyStandard are the packages that use nothing but the standard library: what
-// they decide depends on nobody's release.
+// onlyStandard are the packages that use nothing but the standard library: what they decide depends
+// on nobody's release.
 var onlyStandard = []string{"election", "reconcile", "node", "confgen", "internal/directive"}
 
 type goPackage struct {
@@ -79,8 +80,8 @@ func TestPackageDocs(t *testing.T) {
 	}
 }
 
-// TestNoGlobals keeps logging and exiting where they belong: a logger is passed in,
-// and only main ends the process.
+// TestNoGlobals keeps logging and exiting where they belong: a logger is passed in, and only main
+// ends the process.
 func TestNoGlobals(t *testing.T) {
 	for _, p := range packages(t) {
 		if strings.Contains(p.ImportPath, "/test") {
@@ -102,6 +103,33 @@ func TestNoGlobals(t *testing.T) {
 			}
 			if strings.Contains(string(src), "os.Exit") && file != "main.go" {
 				t.Errorf("%s ends the process; only main may", path)
+			}
+		}
+	}
+}
+
+// commentWidth is where comments wrap, a tab counted as four columns.
+const commentWidth = 100
+
+// TestCommentWidth keeps comments as wide as one another.
+func TestCommentWidth(t *testing.T) {
+	for _, p := range packages(t) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, line := range strings.Split(string(src), "\n") {
+				text := strings.TrimLeft(line, "\t")
+				width := utf8.RuneCountInString(text) + 4*(len(line)-len(text))
+				// A line that cannot be broken, and a table or an example, stay as they are.
+				if strings.HasPrefix(text, "// ") && !strings.HasPrefix(text, "//  ") && strings.Contains(text[3:], " ") && width > commentWidth {
+					t.Errorf("%s:%d: a comment %d columns wide: wrap it at %d", path, i+1, width, commentWidth)
+				}
 			}
 		}
 	}

@@ -17,22 +17,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// schedule is when to announce, counted from the moment the address was taken.
-// The first one moves every cache that hears it (about 0.1 ms); the rest are for
-// those that did not: a lost frame, a switch port that is still learning, a
-// neighbour that ignores a second change within its lock time of 1 s.
+// schedule is when to announce, counted from the moment the address was taken. The first one moves
+// every cache that hears it (about 0.1 ms); the rest are for those that did not: a lost frame, a
+// switch port that is still learning, a neighbour that ignores a second change within its lock time
+// of 1 s.
 var schedule = []time.Duration{
 	0, 100 * time.Millisecond, 300 * time.Millisecond,
 	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second,
 }
 
 const (
-	// refresh keeps the tables of switches filled, which forget a silent port
-	// after 300 s, and repairs whatever a false announcement did meanwhile.
+	// refresh keeps the tables of switches filled, which forget a silent port after 300 s, and
+	// repairs whatever a false announcement did meanwhile.
 	refresh = 30 * time.Second
 
-	// sendTimeout bounds the wait for room in a socket's buffer, and so what an
-	// announcement on its way can add to Drop.
+	// sendTimeout bounds the wait for room in a socket's buffer, and so what an announcement on its
+	// way can add to Drop.
 	sendTimeout = 20 * time.Millisecond
 )
 
@@ -44,8 +44,8 @@ func pause(n int) time.Duration {
 	return refresh
 }
 
-// announcer calls announce at the times of the schedule, from each start on
-// until announce returns false.
+// announcer calls announce at the times of the schedule, from each start on until announce returns
+// false.
 type announcer struct {
 	announce func() bool
 	begin    chan struct{}
@@ -85,9 +85,9 @@ func (n *announcer) run(ctx context.Context) {
 	}
 }
 
-// announceOnce sends one announcement if this host is known to have the
-// address, and reports whether to go on. A failure does not end the schedule:
-// the link may be down for a moment, and the next announcement comes anyway.
+// announceOnce sends one announcement if this host is known to have the address, and reports
+// whether to go on. A failure does not end the schedule: the link may be down for a moment, and the
+// next announcement comes anyway.
 func (a *Address) announceOnce() bool {
 	l, ours := a.announceable()
 	if !ours {
@@ -108,18 +108,18 @@ func (a *Address) announceOnce() bool {
 	return true
 }
 
-// announceable reports whether the address is ours beyond doubt, and where. Past
-// its lifetime it is not, whatever the watch has seen so far: the agent may have
-// been frozen, and the kernel gave the address up.
+// announceable reports whether the address is ours beyond doubt, and where. Past its lifetime it is
+// not, whatever the watch has seen so far: the agent may have been frozen, and the kernel gave the
+// address up.
 func (a *Address) announceable() (l link, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.link, a.holding && !a.lost && !a.closed && time.Since(a.renewed) < a.lifetime
 }
 
-// speak sends the announcement from the socket at hand, or from a new one if the
-// interface is another by now or the socket fails: one whose interface went down
-// keeps that error until it is asked.
+// speak sends the announcement from the socket at hand, or from a new one if the interface is
+// another by now or the socket fails: one whose interface went down keeps that error until it is
+// asked.
 func (a *Address) speak(l link) error {
 	if a.voice.link == l {
 		if err := a.send(); err == nil {
@@ -135,9 +135,8 @@ func (a *Address) speak(l link) error {
 	return a.send()
 }
 
-// send asks once more, right before each frame, whether the address is ours: a
-// process can be frozen between any two steps, and thawed when another host has
-// the address.
+// send asks once more, right before each frame, whether the address is ours: a process can be
+// frozen between any two steps, and thawed when another host has the address.
 func (a *Address) send() error {
 	a.sending.Lock()
 	defer a.sending.Unlock()
@@ -152,10 +151,10 @@ func (a *Address) send() error {
 	return nil
 }
 
-// voice is a socket that only sends, and what it has to say. It is opened before
-// it is needed: looking up an interface, and closing a packet socket, may have to
-// wait for other work on the host's network (the kernel's RTNL lock, RCU), which
-// was seen to take 10 to 700 ms. Sending does not wait.
+// voice is a socket that only sends, and what it has to say. It is opened before it is needed:
+// looking up an interface, and closing a packet socket, may have to wait for other work on the
+// host's network (the kernel's RTNL lock, RCU), which was seen to take 10 to 700 ms. Sending does
+// not wait.
 type voice struct {
 	link   link
 	frames []func() error
@@ -222,11 +221,11 @@ func sendNDP(conn *ndp.Conn, m ndp.Message, to netip.Addr) error {
 	return conn.WriteTo(m, nil, to)
 }
 
-// listenNDP opens a socket that sends from the interface, and hears only the
-// listed kinds of message, on any interface. The kernel chooses the source, the
-// link-local address if there is one. The interface has no name here: package net
-// would look its index up, slowly, and for up to 60 s wrongly if an interface was
-// made again under an old name; the index is in the packet's control message.
+// listenNDP opens a socket that sends from the interface, and hears only the listed kinds of
+// message, on any interface. The kernel chooses the source, the link-local address if there is one.
+// The interface has no name here: package net would look its index up, slowly, and for up to 60 s
+// wrongly if an interface was made again under an old name; the index is in the packet's control
+// message.
 func listenNDP(l link, kinds ...ipv6.ICMPType) (*ndp.Conn, error) {
 	const leastMTU = 1280 // of IPv6, RFC 8200 section 5: the size of the buffer for reading
 	conn, _, err := ndp.Listen(&net.Interface{Index: l.index, MTU: leastMTU}, ndp.Unspecified)

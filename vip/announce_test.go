@@ -90,8 +90,7 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// heldAddress is an Address that believes in itself, without a kernel, and says
-// what frames do.
+// heldAddress is an Address that believes in itself, without a kernel, and says what frames do.
 func heldAddress(frames ...func() error) *Address {
 	a := &Address{lifetime: time.Hour, holding: true, renewed: time.Now()}
 	a.voice.frames = frames

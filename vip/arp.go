@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// The fields of an ARP packet for IPv4 over Ethernet (RFC 826; numbers from
-// IANA "ARP Parameters" and "EtherTypes").
+// The fields of an ARP packet for IPv4 over Ethernet (RFC 826; numbers from IANA "ARP Parameters"
+// and "EtherTypes").
 const (
 	arpLen          = 28
 	arpHardwareEth  = 1
@@ -33,27 +33,27 @@ type arpPacket struct {
 	TargetIP netip.Addr
 }
 
-// arpAnnouncement is RFC 5227 section 2.3: a request in which sender and target
-// are the address itself, and the target's hardware address is not filled in.
+// arpAnnouncement is RFC 5227 section 2.3: a request in which sender and target are the address
+// itself, and the target's hardware address is not filled in.
 func arpAnnouncement(hw hardware, vip netip.Addr) arpPacket {
 	return arpPacket{Op: arpRequest, SenderHW: hw, SenderIP: vip, TargetIP: vip}
 }
 
-// arpGratuitousReply says the same as a reply, for the caches that learn from
-// replies only. RFC 5944 section 4.6 wants our hardware address as the target's
-// as well; only then does Linux override an entry that changed within the last second.
+// arpGratuitousReply says the same as a reply, for the caches that learn from replies only. RFC
+// 5944 section 4.6 wants our hardware address as the target's as well; only then does Linux
+// override an entry that changed within the last second.
 func arpGratuitousReply(hw hardware, vip netip.Addr) arpPacket {
 	return arpPacket{Op: arpReply, SenderHW: hw, SenderIP: vip, TargetHW: hw, TargetIP: vip}
 }
 
-// arpProbe is RFC 5227 section 2.1.1: the sender's address is zero, so that
-// nobody's cache learns anything from the question.
+// arpProbe is RFC 5227 section 2.1.1: the sender's address is zero, so that nobody's cache learns
+// anything from the question.
 func arpProbe(hw hardware, vip netip.Addr) arpPacket {
 	return arpPacket{Op: arpRequest, SenderHW: hw, SenderIP: netip.IPv4Unspecified(), TargetIP: vip}
 }
 
-// claims reports whether the packet says that its sender has the address. A
-// probe does not: its sender's address is zero.
+// claims reports whether the packet says that its sender has the address. A probe does not: its
+// sender's address is zero.
 func (p arpPacket) claims(vip netip.Addr) bool { return p.SenderIP == vip }
 
 func (p arpPacket) marshal() []byte {
@@ -68,8 +68,7 @@ func (p arpPacket) marshal() []byte {
 	return append(b, p.TargetIP.AsSlice()...)
 }
 
-// parseARP reads the packet at the start of b, which may be padded to the least
-// length of a frame.
+// parseARP reads the packet at the start of b, which may be padded to the least length of a frame.
 func parseARP(b []byte) (arpPacket, error) {
 	if len(b) < arpLen ||
 		binary.BigEndian.Uint16(b[0:]) != arpHardwareEth ||

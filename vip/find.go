@@ -10,9 +10,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// A link is an interface as neighbours know it. Its hardware address is zero
-// where there are no neighbours: on a loopback, and on tunnels. (InfiniBand's
-// addresses of 20 bytes are not supported and count as none.)
+// A link is an interface as neighbours know it. Its hardware address is zero where there are no
+// neighbours: on a loopback, and on tunnels. (InfiniBand's addresses of 20 bytes are not supported
+// and count as none.)
 type link struct {
 	name  string
 	index int
@@ -38,10 +38,10 @@ type place struct {
 // A host is every interface of this host.
 type host []place
 
-// FindInterface names the interface that belongs to the VIP: the one whose own
-// network contains it, or else the one with an address in the VIP's network
-// (hosts whose own address is a /32). The narrowest network wins; a tie is an
-// error, as is no match, and both say what there is and what to do.
+// FindInterface names the interface that belongs to the VIP: the one whose own network contains it,
+// or else the one with an address in the VIP's network (hosts whose own address is a /32). The
+// narrowest network wins; a tie is an error, as is no match, and both say what there is and what to
+// do.
 func FindInterface(prefix netip.Prefix) (string, error) {
 	prefix, err := checkPrefix(prefix)
 	if err != nil {
@@ -137,8 +137,8 @@ func (h host) find(cfg Config) (link, error) {
 		cfg.Prefix, tied, tied[0].name)
 }
 
-// suits rates the interface for the VIP; -1: not at all. Addresses equal to the
-// VIP itself do not count: they may be left over on the wrong interface.
+// suits rates the interface for the VIP; -1: not at all. Addresses equal to the VIP itself do not
+// count: they may be left over on the wrong interface.
 func (p place) suits(vip netip.Prefix) int {
 	const contains = 129 // above every prefix length: the interface's own network decides first
 	best := -1
@@ -155,8 +155,8 @@ func (p place) suits(vip netip.Prefix) int {
 	return best
 }
 
-// foreign returns an error for each copy of the VIP that is part of an
-// interface's own configuration and that Drop could therefore not remove.
+// foreign returns an error for each copy of the VIP that is part of an interface's own
+// configuration and that Drop could therefore not remove.
 func (h host) foreign(addr netip.Addr) []error {
 	var errs []error
 	for _, p := range h {

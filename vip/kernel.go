@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumpTries bounds the repeats of an interrupted dump: each is interrupted only
-// by another change within some 50 µs, so five in a row mean that something is
-// very wrong, and saying so is better than spinning.
+// dumpTries bounds the repeats of an interrupted dump: each is interrupted only by another change
+// within some 50 µs, so five in a row mean that something is very wrong, and saying so is better
+// than spinning.
 const dumpTries = 5
 
 // ownAddress is the address in the form in which redisd adds it.
 //
-// Full length and no prefix route: it then is nobody's subnet, so it does not
-// vanish with the host's own address, and is not what the kernel picks as the
-// source of the host's own connections.
+// Full length and no prefix route: it then is nobody's subnet, so it does not vanish with the
+// host's own address, and is not what the kernel picks as the source of the host's own connections.
 func ownAddress(index int, addr netip.Addr) netlink.Addr {
 	return netlink.Addr{
 		IPNet:     &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())},
@@ -36,10 +35,10 @@ func replaceAddress(h *netlink.Handle, index int, addr netip.Addr, lifetime time
 	own.ValidLft = int(lifetime / time.Second)
 	own.PreferedLft = own.ValidLft
 	if addr.Is6() {
-		// Without nodad the address is tentative, that is unusable, for one to
-		// two seconds (RFC 4862 section 5.4). A preferred lifetime of zero makes
-		// it deprecated: it accepts connections but is no candidate source
-		// (RFC 6724 rule 3), which full length alone does not ensure in IPv6.
+		// Without nodad the address is tentative, that is unusable, for one to two seconds (RFC
+		// 4862 section 5.4). A preferred lifetime of zero makes it deprecated: it accepts
+		// connections but is no candidate source (RFC 6724 rule 3), which full length alone does
+		// not ensure in IPv6.
 		own.Flags |= unix.IFA_F_NODAD
 		own.PreferedLft = 0
 	}
@@ -55,8 +54,8 @@ func removeAddress(h *netlink.Handle, addr netlink.Addr) error {
 	return err
 }
 
-// removeCopies deletes the address wherever it is, except where that would
-// harm the host: those are named in the error.
+// removeCopies deletes the address wherever it is, except where that would harm the host: those are
+// named in the error.
 func removeCopies(h *netlink.Handle, addr netip.Addr) error {
 	all, err := addresses(h, family(addr))
 	if err != nil {
@@ -78,12 +77,11 @@ func removeCopies(h *netlink.Handle, addr netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// removable reports whether deleting copy c of the VIP leaves the host's own
-// addresses alone. Full length is ours (or keepalived's, by the same habit).
-// With a shorter prefix, somebody configured it: it may go if the host has
-// another address in that network (else it is probably the host's only one
-// there) and if it is not the first of its network, with which the kernel would
-// delete the others (promote_secondaries is 0 by default).
+// removable reports whether deleting copy c of the VIP leaves the host's own addresses alone. Full
+// length is ours (or keepalived's, by the same habit). With a shorter prefix, somebody configured
+// it: it may go if the host has another address in that network (else it is probably the host's
+// only one there) and if it is not the first of its network, with which the kernel would delete the
+// others (promote_secondaries is 0 by default).
 func removable(c netlink.Addr, all []netlink.Addr) bool {
 	ones, bits := c.Mask.Size()
 	if ones == bits || c.Flags&unix.IFA_F_SECONDARY != 0 {
@@ -127,9 +125,8 @@ func addresses(h *netlink.Handle, family int) ([]netlink.Addr, error) {
 	return settled(func() ([]netlink.Addr, error) { return h.AddrList(nil, family) })
 }
 
-// settled repeats a dump that the kernel says was interrupted by a change: such
-// a list may lack an address that exists, and acting on it would drop or add
-// the VIP for no reason.
+// settled repeats a dump that the kernel says was interrupted by a change: such a list may lack an
+// address that exists, and acting on it would drop or add the VIP for no reason.
 func settled(dump func() ([]netlink.Addr, error)) ([]netlink.Addr, error) {
 	var err error
 	for range dumpTries {
@@ -154,8 +151,7 @@ func family(addr netip.Addr) int {
 
 func addrOf(a netlink.Addr) netip.Addr { return prefixOf(a).Addr() }
 
-// prefixOf returns the address with its length; the zero Prefix for what is
-// neither IPv4 nor IPv6.
+// prefixOf returns the address with its length; the zero Prefix for what is neither IPv4 nor IPv6.
 func prefixOf(a netlink.Addr) netip.Prefix {
 	if a.IPNet == nil {
 		return netip.Prefix{}

@@ -23,11 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The tests run in a network namespace of their own: as root, the test binary
-// starts itself once more in a new one, so that nothing here can touch the
-// host's interfaces, and nothing is left behind. That namespace is one host of
-// the lab ("home", where the package is called directly); others are further
-// namespaces, in which the package is run by a process of its own ("agent").
+// The tests run in a network namespace of their own: as root, the test binary starts itself once
+// more in a new one, so that nothing here can touch the host's interfaces, and nothing is left
+// behind. That namespace is one host of the lab ("home", where the package is called directly);
+// others are further namespaces, in which the package is run by a process of its own ("agent").
 const (
 	envHome  = "REDISD_VIP_TEST_HOME"  // the namespace the tests were started from
 	envAgent = "REDISD_VIP_TEST_AGENT" // the agent's Config
@@ -191,8 +190,8 @@ func (l *lan) home(addrs ...string) *node {
 	return n
 }
 
-// newPair is the LAN that most tests need: the package is called on one host, and
-// the other sees what a neighbour sees. Both have an address of each family.
+// newPair is the LAN that most tests need: the package is called on one host, and the other sees
+// what a neighbour sees. Both have an address of each family.
 func newPair(t testing.TB) (me, peer *node) {
 	t.Helper()
 	l := newLAN(t)

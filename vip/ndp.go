@@ -10,8 +10,8 @@ import (
 // allNodes is the multicast address of every IPv6 host on the link (RFC 4291 section 2.7.1).
 var allNodes = netip.MustParseAddr("ff02::1")
 
-// unsolicitedAdvertisement is RFC 4861 section 7.2.6: nobody asked, and Override
-// makes every cache that has the address take the new hardware address at once.
+// unsolicitedAdvertisement is RFC 4861 section 7.2.6: nobody asked, and Override makes every cache
+// that has the address take the new hardware address at once.
 func unsolicitedAdvertisement(hw hardware, vip netip.Addr) *ndp.NeighborAdvertisement {
 	return &ndp.NeighborAdvertisement{
 		Override:      true,
@@ -20,8 +20,8 @@ func unsolicitedAdvertisement(hw hardware, vip netip.Addr) *ndp.NeighborAdvertis
 	}
 }
 
-// solicitation is RFC 4861 section 7.2.2: who has the address? It carries our own
-// hardware address, so that the owner can answer without asking back.
+// solicitation is RFC 4861 section 7.2.2: who has the address? It carries our own hardware address,
+// so that the owner can answer without asking back.
 func solicitation(hw hardware, vip netip.Addr) *ndp.NeighborSolicitation {
 	return &ndp.NeighborSolicitation{
 		TargetAddress: vip,

@@ -16,16 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probes is how often the question is asked within the wait. RFC 5227 asks three
-// times, one to two seconds apart, before an address is taken for good; section
-// 2.2 allows less where more is known, and here the election is what decides: the
-// probe only finds those who did not take part in it.
+// probes is how often the question is asked within the wait. RFC 5227 asks three times, one to two
+// seconds apart, before an address is taken for good; section 2.2 allows less where more is known,
+// and here the election is what decides: the probe only finds those who did not take part in it.
 const probes = 2
 
-// Probe asks the link who has the address and waits that long for somebody else
-// to say so; nil: nobody did. Answers of this host's own interfaces do not count.
-// It may be called whether or not the address is held, and holds up neither Hold
-// nor Drop. On an interface without neighbours it returns nil at once.
+// Probe asks the link who has the address and waits that long for somebody else to say so; nil:
+// nobody did. Answers of this host's own interfaces do not count. It may be called whether or not
+// the address is held, and holds up neither Hold nor Drop. On an interface without neighbours it
+// returns nil at once.
 func (a *Address) Probe(ctx context.Context, wait time.Duration) (net.HardwareAddr, error) {
 	a.mu.Lock()
 	l := a.link
@@ -65,8 +64,7 @@ func probe(ctx context.Context, l link, vip netip.Addr, wait time.Duration) (net
 	return nil, nil
 }
 
-// put asks once, and returns the first claim that is not our own, or nil when the
-// time is over.
+// put asks once, and returns the first claim that is not our own, or nil when the time is over.
 func put(q question, until time.Time, ours []net.Interface) (net.HardwareAddr, error) {
 	if err := q.ask(); err != nil {
 		return nil, err
@@ -84,8 +82,8 @@ func put(q question, until time.Time, ours []net.Interface) (net.HardwareAddr, e
 	}
 }
 
-// isOurs reports whether the hardware address is one of this host's. With two
-// interfaces on one link the other one answers as well (arp_ignore is 0 by default).
+// isOurs reports whether the hardware address is one of this host's. With two interfaces on one
+// link the other one answers as well (arp_ignore is 0 by default).
 func isOurs(hw net.HardwareAddr, all []net.Interface) bool {
 	for _, ifi := range all {
 		if bytes.Equal(hw, ifi.HardwareAddr) {
@@ -98,8 +96,7 @@ func isOurs(hw net.HardwareAddr, all []net.Interface) bool {
 // question is "who has the VIP?", in ARP or in neighbour discovery.
 type question interface {
 	ask() error
-	// answer returns the next hardware address that claims the VIP; nil for
-	// some other packet.
+	// answer returns the next hardware address that claims the VIP; nil for some other packet.
 	answer(until time.Time) (net.HardwareAddr, error)
 	Close() error
 }

@@ -47,8 +47,8 @@ func TestAnnouncementsOnTheWire(t *testing.T) {
 	}
 }
 
-// An agent that was frozen for longer than the lifetime must not speak for an
-// address that the kernel took away, and another host may have taken.
+// An agent that was frozen for longer than the lifetime must not speak for an address that the
+// kernel took away, and another host may have taken.
 func TestNoAnnouncementAfterTheLifetime(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {

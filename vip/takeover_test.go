@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// takeover is a LAN with a client that pings the VIP, and the first of two hosts
-// holding it. The client's neighbour cache is populated.
+// takeover is a LAN with a client that pings the VIP, and the first of two hosts holding it. The
+// client's neighbour cache is populated.
 type takeover struct {
 	lan         *lan
 	one, two    *node
@@ -59,8 +59,8 @@ func TestTakeover(t *testing.T) {
 			if gap > time.Second {
 				t.Errorf("the client saw no echo for %s", gap)
 			}
-			// The cut-off host comes back, still believing, and is dropped: the
-			// client must not have been left with it.
+			// The cut-off host comes back, still believing, and is dropped: the client must not
+			// have been left with it.
 			x.one.connect(true)
 			x.first.do("drop")
 			if r := x.next.do("probe"); r.Owner != "" {
@@ -86,8 +86,8 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// What the announcements are for: without them, the client goes on talking to the
-// host that is gone. If this fails, TestTakeover shows nothing.
+// What the announcements are for: without them, the client goes on talking to the host that is
+// gone. If this fails, TestTakeover shows nothing.
 func TestTakeoverWithoutAnnouncementsIsBlind(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {

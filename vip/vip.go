@@ -1,19 +1,17 @@
 // Package vip holds, drops and announces one floating address (VIP) on this host.
 //
-// The address is a dead man's switch: it is added with a kernel lifetime and
-// exists only while somebody keeps calling [Address.Hold]. An agent that dies,
-// hangs or is frozen loses it without running a line of code, because the
-// kernel itself takes the address away.
+// The address is a dead man's switch: it is added with a kernel lifetime and exists only while
+// somebody keeps calling [Address.Hold]. An agent that dies, hangs or is frozen loses it without
+// running a line of code, because the kernel itself takes the address away.
 //
-// The package never decides who may hold the address, never holds it longer
-// than it was told to, never touches another address of the host, and never
-// announces an address that this host may have lost. It keeps no state on disk:
-// what the kernel says is the truth.
+// The package never decides who may hold the address, never holds it longer than it was told to,
+// never touches another address of the host, and never announces an address that this host may have
+// lost. It keeps no state on disk: what the kernel says is the truth.
 //
-// It is called by package agent (one Address for each VIP), by `redisd check`
-// ([FindInterface]) and by ExecStopPost= ([Release]). It is the only code of
-// redisd that needs CAP_NET_ADMIN (the address) and CAP_NET_RAW (ARP and
-// neighbour discovery). DESIGN.md, beside this file, says why each choice was made.
+// It is called by package agent (one Address for each VIP), by `redisd check` ([FindInterface]) and
+// by ExecStopPost= ([Release]). It is the only code of redisd that needs CAP_NET_ADMIN (the
+// address) and CAP_NET_RAW (ARP and neighbour discovery). DESIGN.md, beside this file, says why
+// each choice was made.
 package vip
 
 import (
@@ -32,36 +30,35 @@ import (
 )
 
 const (
-	// DefaultLifetime outlives ten renewals at the agent's pace of 500 ms, so a
-	// busy host does not lose its address, and still bounds how long a dead
-	// agent's host answers for it.
+	// DefaultLifetime outlives ten renewals at the agent's pace of 500 ms, so a busy host does not
+	// lose its address, and still bounds how long a dead agent's host answers for it.
 	DefaultLifetime = 5 * time.Second
 
-	// MinLifetime is the kernel's own grain: valid_lft counts whole seconds, and
-	// zero is refused by it.
+	// MinLifetime is the kernel's own grain: valid_lft counts whole seconds, and zero is refused by
+	// it.
 	MinLifetime = time.Second
 
-	// netlinkTimeout bounds the wait for an answer that never comes. The kernel
-	// answers while it takes the request, so this is not a pace, only a stop.
+	// netlinkTimeout bounds the wait for an answer that never comes. The kernel answers while it
+	// takes the request, so this is not a pace, only a stop.
 	netlinkTimeout = time.Second
 )
 
-// ErrForeign is wrapped by errors about a copy of the VIP that somebody else
-// put on this host and that cannot be removed without taking the host's own
-// addresses along. Only the operator can cure it.
+// ErrForeign is wrapped by errors about a copy of the VIP that somebody else put on this host and
+// that cannot be removed without taking the host's own addresses along. Only the operator can cure
+// it.
 var ErrForeign = errors.New("configured by something other than redisd")
 
 // Config says which address to hold, and where.
 type Config struct {
-	// Prefix is the address in its network, such as 10.0.0.100/24. The length
-	// serves to find the interface; the address is held as /32 or /128.
+	// Prefix is the address in its network, such as 10.0.0.100/24. The length serves to find the
+	// interface; the address is held as /32 or /128.
 	Prefix netip.Prefix
 
 	// Interface to hold it on; empty: the one that [FindInterface] names.
 	Interface string
 
-	// Lifetime the kernel keeps the address for after the last Hold, rounded up
-	// to whole seconds; zero: DefaultLifetime.
+	// Lifetime the kernel keeps the address for after the last Hold, rounded up to whole seconds;
+	// zero: DefaultLifetime.
 	Lifetime time.Duration
 }
 
@@ -77,9 +74,8 @@ type Address struct {
 	stop      context.CancelFunc
 	tasks     errgroup.Group
 
-	// sending is held while frames go out. Drop passes through it last, so that
-	// no announcement of ours can follow a completed Drop and undo the next
-	// holder's.
+	// sending is held while frames go out. Drop passes through it last, so that no announcement of
+	// ours can follow a completed Drop and undo the next holder's.
 	sending sync.Mutex
 	voice   voice // the announcer's own, like mute
 	mute    bool  // the last announcement failed
@@ -94,9 +90,9 @@ type Address struct {
 	renewed time.Time // just before the last successful Hold asked the kernel
 }
 
-// New finds the interface, starts watching it and returns the Address, not
-// holding anything: an address left by an earlier agent stays as it is until
-// Hold renews it, Drop removes it or its lifetime ends.
+// New finds the interface, starts watching it and returns the Address, not holding anything: an
+// address left by an earlier agent stays as it is until Hold renews it, Drop removes it or its
+// lifetime ends.
 func New(cfg Config, log *slog.Logger) (*Address, error) {
 	cfg, err := cfg.normal()
 	if err != nil {
@@ -128,8 +124,8 @@ func New(cfg Config, log *slog.Logger) (*Address, error) {
 	return a, nil
 }
 
-// open opens the sockets, all that Hold, Drop and the first announcement need,
-// and starts the tasks.
+// open opens the sockets, all that Hold, Drop and the first announcement need, and starts the
+// tasks.
 func (a *Address) open() (err error) {
 	if a.voice, err = newVoice(a.link, a.addr); err != nil {
 		return fmt.Errorf("open a socket for announcements: %w", err)
@@ -144,8 +140,7 @@ func (a *Address) open() (err error) {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	_ = a.kernel.SetSocketTimeout(netlinkTimeout) // fails only for a timeout under 1 µs
-	// Subscribed before New returns: whatever happens to the address from here
-	// on is seen.
+	// Subscribed before New returns: whatever happens to the address from here on is seen.
 	events, err := subscribe(a.addr)
 	if err != nil {
 		a.kernel.Close()
@@ -189,10 +184,9 @@ func (a *Address) Interface() string {
 	return a.link.name
 }
 
-// Hold adds the address, or renews its lifetime: one request to the kernel
-// either way. The first Hold, and any Hold that finds the address was gone,
-// starts the announcements in the background. A done ctx adds nothing: a
-// decision that took too long is not carried out.
+// Hold adds the address, or renews its lifetime: one request to the kernel either way. The first
+// Hold, and any Hold that finds the address was gone, starts the announcements in the background. A
+// done ctx adds nothing: a decision that took too long is not carried out.
 func (a *Address) Hold(ctx context.Context) error {
 	first, again, iface, err := a.hold(ctx)
 	switch {
@@ -206,8 +200,8 @@ func (a *Address) Hold(ctx context.Context) error {
 	return nil
 }
 
-// hold is Hold without its words: nothing is logged under the lock, since a log
-// that blocks would then block Drop.
+// hold is Hold without its words: nothing is logged under the lock, since a log that blocks would
+// then block Drop.
 func (a *Address) hold(ctx context.Context) (first, again bool, iface string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -217,8 +211,8 @@ func (a *Address) hold(ctx context.Context) (first, again bool, iface string, er
 	if err := ctx.Err(); err != nil { // after the lock, which may have been waited for
 		return false, false, a.link.name, err
 	}
-	// Taken before the request, so that we never believe in the address for
-	// longer than the kernel does.
+	// Taken before the request, so that we never believe in the address for longer than the kernel
+	// does.
 	asked := time.Now()
 	if err := a.replace(); err != nil {
 		return false, false, a.link.name, err
@@ -232,9 +226,8 @@ func (a *Address) hold(ctx context.Context) (first, again bool, iface string, er
 	return first, again, a.link.name, nil
 }
 
-// replace asks the kernel for the address. An interface that was deleted and
-// made again (networkd does so with VLANs and bridges) has another index: it is
-// looked for once more.
+// replace asks the kernel for the address. An interface that was deleted and made again (networkd
+// does so with VLANs and bridges) has another index: it is looked for once more.
 func (a *Address) replace() error {
 	err := replaceAddress(a.kernel, a.link.index, a.addr, a.lifetime)
 	if !errors.Is(err, unix.ENODEV) {
@@ -252,17 +245,15 @@ func (a *Address) replace() error {
 	return replaceAddress(a.kernel, l.index, a.addr, a.lifetime)
 }
 
-// Drop removes the address from this host, wherever it is, and ends the
-// announcements; when it has returned, none will follow. It is idempotent, does
-// not depend on who added the address, and is carried out even when ctx is done
-// or the Address is closed: letting go is never called off. Connections to the
-// address are the caller's to close first, while it still exists.
+// Drop removes the address from this host, wherever it is, and ends the announcements; when it has
+// returned, none will follow. It is idempotent, does not depend on who added the address, and is
+// carried out even when ctx is done or the Address is closed: letting go is never called off.
+// Connections to the address are the caller's to close first, while it still exists.
 func (a *Address) Drop(context.Context) error {
 	a.mu.Lock()
 	was := a.holding
 	a.holding, a.lost = false, false
-	// The usual place first, at the cost of one request; then look whether
-	// there are others.
+	// The usual place first, at the cost of one request; then look whether there are others.
 	err := removeAddress(a.kernel, ownAddress(a.link.index, a.addr))
 	if err == nil {
 		err = removeCopies(a.kernel, a.addr)
@@ -286,8 +277,8 @@ func (a *Address) finishSending() {
 	defer a.sending.Unlock()
 }
 
-// Held asks the kernel whether this host has the address, on any interface and
-// with any prefix length: what matters is whether it answers for it.
+// Held asks the kernel whether this host has the address, on any interface and with any prefix
+// length: what matters is whether it answers for it.
 func (a *Address) Held() (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -298,25 +289,23 @@ func (a *Address) Held() (bool, error) {
 	return held, nil
 }
 
-// Announce runs the announcements again from the start, if the address is held:
-// for a caller that saw a second owner. (After a link came back they run by
-// themselves.)
+// Announce runs the announcements again from the start, if the address is held: for a caller that
+// saw a second owner. (After a link came back they run by themselves.)
 func (a *Address) Announce() { a.announcer.start() }
 
-// Changed receives when the address or its interface changed by another hand:
-// the address was removed (or its lifetime ended) while held, appeared while
-// not held, or the interface went up or down. Several changes may be one
-// receive; it only means "look again". It is never closed.
+// Changed receives when the address or its interface changed by another hand: the address was
+// removed (or its lifetime ended) while held, appeared while not held, or the interface went up or
+// down. Several changes may be one receive; it only means "look again". It is never closed.
 func (a *Address) Changed() <-chan struct{} { return a.changed }
 
-// Close stops the announcements and the watching. It does not drop the address,
-// which stays until its lifetime ends: Drop first to be rid of it at once.
+// Close stops the announcements and the watching. It does not drop the address, which stays until
+// its lifetime ends: Drop first to be rid of it at once.
 func (a *Address) Close() error {
 	a.mu.Lock()
 	if !a.closed {
 		a.closed = true
-		// The handle's calls keep working without its sockets (each opens its
-		// own), so Held and Drop remain usable.
+		// The handle's calls keep working without its sockets (each opens its own), so Held and
+		// Drop remain usable.
 		a.kernel.Close()
 	}
 	a.mu.Unlock()
@@ -324,8 +313,8 @@ func (a *Address) Close() error {
 	return a.tasks.Wait()
 }
 
-// Release removes the address from every interface. It needs no state and no
-// Address: it is what ExecStopPost= runs when the agent has died.
+// Release removes the address from every interface. It needs no state and no Address: it is what
+// ExecStopPost= runs when the agent has died.
 func Release(prefix netip.Prefix) error {
 	prefix, err := checkPrefix(prefix)
 	if err != nil {

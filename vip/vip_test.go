@@ -139,8 +139,8 @@ func TestFormOfTheAddress(t *testing.T) {
 	}
 }
 
-// The host's own connections never start from the VIP, not even when the host's
-// own address was taken away and came back, and so is the younger one.
+// The host's own connections never start from the VIP, not even when the host's own address was
+// taken away and came back, and so is the younger one.
 func TestNeverASourceAddress(t *testing.T) {
 	me, _ := newPair(t)
 	source := func(to string) string {
@@ -229,8 +229,8 @@ func TestReleaseRemovesEveryCopy(t *testing.T) {
 	}
 }
 
-// A VIP that somebody made the first address of its network cannot be removed
-// without the host's own.
+// A VIP that somebody made the first address of its network cannot be removed without the host's
+// own.
 func TestForeignCopy(t *testing.T) {
 	me := newLAN(t).home("10.0.0.9/24", own6)
 	vip := prefix("10.0.0.100/24")
@@ -320,8 +320,8 @@ func TestClose(t *testing.T) {
 	wantHeld(t, a, false)
 }
 
-// Every method at once, for the race detector; and what Drop promises: it must
-// not be held up by announcements, probes or a log.
+// Every method at once, for the race detector; and what Drop promises: it must not be held up by
+// announcements, probes or a log.
 func TestAllAtOnce(t *testing.T) {
 	newLAN(t).home(own4)
 	a := newAddress(t, Config{Prefix: prefix("10.0.0.100/24")})

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resubscribe is the pause before another try when the subscription itself
-// failed (no file descriptors, say). Meanwhile the caller's own rounds see what
-// it would have reported.
+// resubscribe is the pause before another try when the subscription itself failed (no file
+// descriptors, say). Meanwhile the caller's own rounds see what it would have reported.
 const resubscribe = time.Second
 
 // subscribe asks the kernel to report changes of links and of the family's addresses.
@@ -30,9 +29,9 @@ func (a *Address) watch(ctx context.Context, events *nl.NetlinkSocket) {
 	for {
 		err := a.receive(ctx, events)
 		events.Close()
-		// ENOBUFS: more happened than the kernel keeps for us. It says so once,
-		// and then loses events silently until the socket has been read empty;
-		// so only a new socket, and a look after it was opened, miss nothing.
+		// ENOBUFS: more happened than the kernel keeps for us. It says so once, and then loses
+		// events silently until the socket has been read empty; so only a new socket, and a look
+		// after it was opened, miss nothing.
 		if errors.Is(err, unix.ENOBUFS) {
 			events, err = subscribe(a.addr)
 		}
@@ -70,8 +69,8 @@ func (a *Address) receive(ctx context.Context, events *nl.NetlinkSocket) error {
 	}
 }
 
-// handle looks at one event. Most are of no interest: our own renewals, and
-// whatever else happens on the host.
+// handle looks at one event. Most are of no interest: our own renewals, and whatever else happens
+// on the host.
 func (a *Address) handle(m syscall.NetlinkMessage) {
 	switch m.Header.Type {
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
@@ -85,9 +84,8 @@ func (a *Address) handle(m syscall.NetlinkMessage) {
 	}
 }
 
-// addressChanged handles the coming (or renewing) and the going of the VIP. What
-// we want anyway is of no interest, and whether the event is older than our last
-// call is told by the kernel.
+// addressChanged handles the coming (or renewing) and the going of the VIP. What we want anyway is
+// of no interest, and whether the event is older than our last call is told by the kernel.
 func (a *Address) addressChanged(added bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -104,8 +102,8 @@ func (a *Address) addressChanged(added bool) {
 	a.notify()
 }
 
-// linkChanged handles a change of an interface. One that was made again under
-// its name only counts as a change: Hold looks for it.
+// linkChanged handles a change of an interface. One that was made again under its name only counts
+// as a change: Hold looks for it.
 func (a *Address) linkChanged(l link, running bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,8 +160,8 @@ func isRunning(flags uint32) bool {
 	return flags&both == both
 }
 
-// parseAddressEvent returns the address of an RTM_NEWADDR or RTM_DELADDR;
-// IFA_LOCAL is the host's own where the peer's is given too.
+// parseAddressEvent returns the address of an RTM_NEWADDR or RTM_DELADDR; IFA_LOCAL is the host's
+// own where the peer's is given too.
 func parseAddressEvent(b []byte) (addr netip.Addr) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return addr
@@ -184,9 +182,8 @@ func parseAddressEvent(b []byte) (addr netip.Addr) {
 	return addr
 }
 
-// parseLinkEvent returns the interface of an RTM_NEWLINK or RTM_DELLINK. Those of
-// the bridge family are not about the interface but about its place in a bridge:
-// leaving one looks like RTM_DELLINK.
+// parseLinkEvent returns the interface of an RTM_NEWLINK or RTM_DELLINK. Those of the bridge family
+// are not about the interface but about its place in a bridge: leaving one looks like RTM_DELLINK.
 func parseLinkEvent(b []byte) (l link, running, ok bool) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return link{}, false, false

@@ -19,8 +19,8 @@ func changed(t testing.TB, a *Address) {
 	}
 }
 
-// settle waits until the watch has handled everything that happened before, by
-// a change that it takes note of without a word to Changed.
+// settle waits until the watch has handled everything that happened before, by a change that it
+// takes note of without a word to Changed.
 func settle(t testing.TB, a *Address, me *node, hw hardware) {
 	t.Helper()
 	must(t, me.nl.LinkSetHardwareAddr(me.link(), hw[:]))
@@ -116,8 +116,8 @@ func TestLeavingABridgeIsNoChange(t *testing.T) {
 	wantUnchanged(t, a)
 }
 
-// awaitDense waits for three announcements in quick succession, which only a
-// schedule that was begun anew has.
+// awaitDense waits for three announcements in quick succession, which only a schedule that was
+// begun anew has.
 func awaitDense(t testing.TB, heard *sniffer, hw net.HardwareAddr, since time.Time) {
 	t.Helper()
 	await(t, "three announcements since the link is back", 900*time.Millisecond, func() bool {
@@ -154,8 +154,8 @@ func TestLinkFlap(t *testing.T) {
 	}
 }
 
-// `ip link set eth0 down` takes IPv6 addresses away. A Hold meanwhile succeeds,
-// and works once the link is up.
+// `ip link set eth0 down` takes IPv6 addresses away. A Hold meanwhile succeeds, and works once the
+// link is up.
 func TestHoldWhileTheInterfaceIsDown(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name, func(t *testing.T) {

@@ -39,8 +39,8 @@ dies, Redis runs on and the next agent takes it over.`,
 }
 
 func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
-	// redis-server and redis-sentinel write their files, which hold passwords and
-	// data, with the umask they inherit.
+	// redis-server and redis-sentinel write their files, which hold passwords and data, with the
+	// umask they inherit.
 	syscall.Umask(0o077)
 	log := newLogger(a.err, debug)
 	cfg, lastGood, err := a.startConfig(parent, log)
@@ -54,8 +54,8 @@ func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
 	if err != nil {
 		return notYet(parent, hostError{err})
 	}
-	// The parent context ends with the first SIGTERM, which here means: stop in
-	// order. Only a second one, or a hand-over to a new agent, ends Run early.
+	// The parent context ends with the first SIGTERM, which here means: stop in order. Only a
+	// second one, or a hand-over to a new agent, ends Run early.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	defer cancel()
 	signals := make(chan os.Signal, 4)
@@ -73,18 +73,17 @@ func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
 	return node.Run(ctx)
 }
 
-// hostError is what the host lacks, as far as the configuration goes: it may be
-// there a moment later, as an address is after a boot.
+// hostError is what the host lacks, as far as the configuration goes: it may be there a moment
+// later, as an address is after a boot.
 type hostError struct{ error }
 
 func (e hostError) Unwrap() error { return e.error }
 
-// hostRetry is the pace at which systemd starts an agent again that the host is
-// not ready for.
+// hostRetry is the pace at which systemd starts an agent again that the host is not ready for.
 const hostRetry = 2 * time.Second
 
-// notYet makes of an error before the start what systemd is to do: exit code 2 is
-// not started again; everything else is, but not in a tight loop.
+// notYet makes of an error before the start what systemd is to do: exit code 2 is not started
+// again; everything else is, but not in a tight loop.
 func notYet(ctx context.Context, err error) error {
 	if _, usage := errors.AsType[usageError](err); usage {
 		return err
@@ -96,8 +95,7 @@ func notYet(ctx context.Context, err error) error {
 	return err
 }
 
-// preflight finds everything that would keep the agent from starting, before
-// anything is touched.
+// preflight finds everything that would keep the agent from starting, before anything is touched.
 func preflight(ctx context.Context, cfg config.Config, file string, log *slog.Logger) error {
 	if socket := cfg.SocketPath(); dial(socket) == nil {
 		return hostError{fmt.Errorf("another redisd agent runs on this node (it answers on %s): `redisd status` asks it", socket)}

@@ -61,8 +61,8 @@ type gravity int
 const (
 	// warning does not keep it from starting.
 	warning gravity = iota
-	// obstacle is the host's, and may go away by itself: an address that is not
-	// there yet, a port that is still in use.
+	// obstacle is the host's, and may go away by itself: an address that is not there yet, a port
+	// that is still in use.
 	obstacle
 	// mistake stays until somebody corrects it.
 	mistake
@@ -100,8 +100,8 @@ func (f *findings) of(g gravity) []error {
 	return out
 }
 
-// hostWarnings compares the kernel's settings with what Redis asks for. They are
-// the package's to set; a container may not let it.
+// hostWarnings compares the kernel's settings with what Redis asks for. They are the package's to
+// set; a container may not let it.
 func hostWarnings(proc, sys string) []string {
 	var out []string
 	if v := number(filepath.Join(proc, "vm/overcommit_memory")); v == 0 {

@@ -21,8 +21,8 @@ import (
 const (
 	// defaultRunDir is where the agent of the package has its socket.
 	defaultRunDir = "/run/redisd"
-	// answerWithin is how long an agent may take to answer a question: it asks the
-	// others for a second at most.
+	// answerWithin is how long an agent may take to answer a question: it asks the others for a
+	// second at most.
 	answerWithin = 10 * time.Second
 )
 
@@ -104,8 +104,8 @@ func noAnswer(socket string, within time.Duration, err error) error {
 	return fmt.Errorf("ask the agent on %s: %w", socket, err)
 }
 
-// socketPath is where the agent of this host listens. A missing or broken
-// configuration must not keep anybody from asking the running agent.
+// socketPath is where the agent of this host listens. A missing or broken configuration must not
+// keep anybody from asking the running agent.
 func (a *app) socketPath() string {
 	if a.socket != "" {
 		return a.socket

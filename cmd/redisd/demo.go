@@ -52,8 +52,8 @@ primary's redis-server, and count what that cost. The nodes then stay up, with
 	return c
 }
 
-// demoDir is the same for every demo of a user, so that `redisd status` finds it
-// and two demos do not get in each other's way.
+// demoDir is the same for every demo of a user, so that `redisd status` finds it and two demos do
+// not get in each other's way.
 func demoDir() string { return filepath.Join(os.TempDir(), fmt.Sprintf("redisd-demo-%d", os.Getuid())) }
 
 // demoSocket is where `redisd status` asks when no agent runs on this host.
@@ -177,9 +177,9 @@ func (d *demo) start(ctx context.Context) error {
 	return nil
 }
 
-// reserve finds loopback addresses on which nobody listens: 127.77.0.1 to .3, or
-// else those of the next network. No other demo takes them meanwhile: the one that
-// has a network listens at the end of it.
+// reserve finds loopback addresses on which nobody listens: 127.77.0.1 to .3, or else those of the
+// next network. No other demo takes them meanwhile: the one that has a network listens at the end
+// of it.
 func (d *demo) reserve(ctx context.Context) (addrs []netip.Addr, err error) {
 	port := uint16(config.Default().Cluster.GossipPort)
 	for third := range 256 {
@@ -213,8 +213,8 @@ func allFree(ctx context.Context, addrs []netip.Addr) error {
 	return nil
 }
 
-// start runs the node's agent. It stops in order when the demo ends, however that
-// ends: its standard input is closed then.
+// start runs the node's agent. It stops in order when the demo ends, however that ends: its
+// standard input is closed then.
 func (n *demoNode) start(self, secretFile, join string) error {
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		return err

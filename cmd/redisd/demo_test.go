@@ -32,8 +32,8 @@ func TestDemoOnce(t *testing.T) {
 	if acked, _ := strconv.Atoi(went[3]); acked < 1000 {
 		t.Errorf("only %d writes were acknowledged", acked)
 	}
-	// Replication is asynchronous: what the dead primary had acknowledged in its last
-	// moment may be lost, and no more than that.
+	// Replication is asynchronous: what the dead primary had acknowledged in its last moment may be
+	// lost, and no more than that.
 	if lost, _ := strconv.Atoi(went[4]); lost > 100 {
 		t.Errorf("%d writes are lost", lost)
 	}
@@ -66,8 +66,8 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// TestDemoKilled: even when it cannot clean up, nothing goes on running, and the next
-// demo does not stumble over what is left.
+// TestDemoKilled: even when it cannot clean up, nothing goes on running, and the next demo does not
+// stumble over what is left.
 func TestDemoKilled(t *testing.T) {
 	d := startDemo(t)
 	d.await(t, "one cluster after")
@@ -181,8 +181,7 @@ func (d *runningDemo) expectNothingLeft(t *testing.T) {
 	}
 }
 
-// processesBelow finds the processes that work in the directory, or have it in
-// their arguments.
+// processesBelow finds the processes that work in the directory, or have it in their arguments.
 func processesBelow(t *testing.T, dir string) []string {
 	t.Helper()
 	pids, err := filepath.Glob("/proc/[0-9]*")

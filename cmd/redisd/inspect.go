@@ -17,9 +17,9 @@ import (
 	"github.com/redisd/redisd/vip"
 )
 
-// inspect finds what would keep the agent from starting, or from doing its work,
-// with the configuration that was read from file. It changes nothing. The agent
-// calls it before it touches anything, and `redisd check`.
+// inspect finds what would keep the agent from starting, or from doing its work, with the
+// configuration that was read from file. It changes nothing. The agent calls it before it touches
+// anything, and `redisd check`.
 func inspect(ctx context.Context, cfg config.Config, file string, svc service) *findings {
 	f := &findings{cfg: cfg, file: file}
 	f.files(ctx, svc)
@@ -31,8 +31,8 @@ func inspect(ctx context.Context, cfg config.Config, file string, svc service) *
 	return f
 }
 
-// files must be readable by the user that the agent runs as, and by nobody who
-// has no business with them.
+// files must be readable by the user that the agent runs as, and by nobody who has no business with
+// them.
 func (f *findings) files(ctx context.Context, svc service) {
 	cannotRead := func(path string) string {
 		return fmt.Sprintf("the user %s, which redisd.service runs as, cannot read %s: `chgrp redis %[2]s` and `chmod 0640 %[2]s`, in a directory that it may enter", svc.user, path)
@@ -119,8 +119,8 @@ func (f *findings) programs(ctx context.Context) {
 	if wrong, is := errors.AsType[*config.Mistake](err); is {
 		f.add(mistake, wrong.Key, "redis-server refuses it: %s", wrong.Problem)
 	} else if err != nil {
-		// It could not be asked, as on a host that is too busy. What was accepted
-		// before must not keep a node down for that.
+		// It could not be asked, as on a host that is too busy. What was accepted before must not
+		// keep a node down for that.
 		f.add(warning, "redis.binary", "whether it accepts the values of [redis] is not known: %v", err)
 	}
 }

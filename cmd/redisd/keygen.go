@@ -30,8 +30,8 @@ secret is written to is made unreadable for others.`,
 	}
 }
 
-// makePrivate takes the file that the shell has opened for the output from those
-// who have no business with a secret.
+// makePrivate takes the file that the shell has opened for the output from those who have no
+// business with a secret.
 func makePrivate(w io.Writer) error {
 	f, ok := w.(*os.File)
 	if !ok {

@@ -10,10 +10,9 @@ import (
 	"github.com/redisd/redisd/config"
 )
 
-// startConfig returns the configuration to run with, and the file it is in. A file
-// that is refused keeps a node from starting, but it must not take down one whose
-// redis-server runs: there the last configuration that worked is used, until the
-// file is put right and reloaded.
+// startConfig returns the configuration to run with, and the file it is in. A file that is refused
+// keeps a node from starting, but it must not take down one whose redis-server runs: there the last
+// configuration that worked is used, until the file is put right and reloaded.
 func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Config, lastGood bool, err error) {
 	cfg, err = checkedConfig(ctx, a.configPath, log)
 	if err == nil {

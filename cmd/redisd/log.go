@@ -9,8 +9,8 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// newLogger writes for the journal, which adds time and priority itself, and for
-// operators otherwise.
+// newLogger writes for the journal, which adds time and priority itself, and for operators
+// otherwise.
 func newLogger(w io.Writer, debug bool) *slog.Logger {
 	level := slog.LevelInfo
 	if debug {
@@ -25,9 +25,8 @@ func inJournal() bool {
 	return err == nil && is
 }
 
-// newHandler returns a handler whose lines suit the journal: no time, since the
-// journal has its own, and the level as the <N> prefix that systemd reads.
-// Elsewhere it is slog's text.
+// newHandler returns a handler whose lines suit the journal: no time, since the journal has its
+// own, and the level as the <N> prefix that systemd reads. Elsewhere it is slog's text.
 func newHandler(w io.Writer, level slog.Level, journal bool) slog.Handler {
 	if !journal {
 		return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})

@@ -1,9 +1,8 @@
 // Command redisd makes a Redis on several servers highly available.
 //
-// `redisd agent` runs on every server, started by systemd; the other commands
-// ask the agent on this host, or check and render its configuration. A command has
-// a file of its name (pause.go has resume, too); the other files are what several
-// commands share, or one part of a large one.
+// `redisd agent` runs on every server, started by systemd; the other commands ask the agent on this
+// host, or check and render its configuration. A command has a file of its name (pause.go has
+// resume, too); the other files are what several commands share, or one part of a large one.
 //
 // Exit codes: 0 done, 1 failed, 2 usage or bad configuration.
 package main
@@ -31,8 +30,8 @@ func main() {
 	os.Exit(code)
 }
 
-// usageError makes the exit code 2: the command line or the configuration is
-// wrong, and nothing was done.
+// usageError makes the exit code 2: the command line or the configuration is wrong, and nothing was
+// done.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -100,8 +99,8 @@ replace it when it fails, and keep a floating address (VIP) on it.`,
 	return root
 }
 
-// strict has every command refuse arguments that it does not know, with the exit
-// code for usage; cobra by itself lets some pass.
+// strict has every command refuse arguments that it does not know, with the exit code for usage;
+// cobra by itself lets some pass.
 func strict(c *cobra.Command) {
 	switch {
 	case c.HasSubCommands():

@@ -14,8 +14,8 @@ import (
 	"github.com/redisd/redisd/supervisor"
 )
 
-// ports finds those that something else listens on. What an agent, or one before
-// it, runs is not something else.
+// ports finds those that something else listens on. What an agent, or one before it, runs is not
+// something else.
 func (f *findings) ports(ctx context.Context) {
 	switch err := dial(f.cfg.SocketPath()); {
 	case err == nil:
@@ -46,15 +46,15 @@ func (f *findings) address(ctx context.Context) bool {
 	return err == nil
 }
 
-// leftRunning reports that an agent before this one has left the process running,
-// for the next one to take over.
+// leftRunning reports that an agent before this one has left the process running, for the next one
+// to take over.
 func leftRunning(cfg config.Config, process string) bool {
 	pid, err := supervisor.Look(filepath.Join(cfg.Node.StateDir, "supervisor"), process)
 	return err == nil && pid != 0
 }
 
-// port tries to listen where the node will: on all addresses, IPv4 and IPv6, or on
-// its loopback address alone.
+// port tries to listen where the node will: on all addresses, IPv4 and IPv6, or on its loopback
+// address alone.
 func (f *findings) port(ctx context.Context, key string, port int, protocols ...string) {
 	addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	if f.cfg.Node.Address.IsLoopback() {

@@ -29,8 +29,8 @@ const (
 	leftoverGrace = 20 * time.Second
 )
 
-// releaseCommand is the second line behind the agent's own care: systemd runs it
-// after the agent has ended, however it ended.
+// releaseCommand is the second line behind the agent's own care: systemd runs it after the agent
+// has ended, however it ended.
 func (a *app) releaseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "release",
@@ -42,14 +42,13 @@ func (a *app) releaseCommand() *cobra.Command {
 	}
 }
 
-// release does what the way in which the agent ended asks for. After an end in
-// order, and when the service is restarted, there is nothing to let go. An agent
-// that crashed is replaced at once, so the primary goes on: the next agent fences it
-// unless it can renew the lease, and the kernel's lifetime of the VIP covers the case
-// that there is no next one. So does that of an agent that hung and was killed by the
-// watchdog, as long as the cluster still follows it: a whole host may have been paused,
-// and another primary be there. An agent that cannot start, or did not stop in time, may
-// not leave a primary behind that nobody watches.
+// release does what the way in which the agent ended asks for. After an end in order, and when the
+// service is restarted, there is nothing to let go. An agent that crashed is replaced at once, so
+// the primary goes on: the next agent fences it unless it can renew the lease, and the kernel's
+// lifetime of the VIP covers the case that there is no next one. So does that of an agent that hung
+// and was killed by the watchdog, as long as the cluster still follows it: a whole host may have
+// been paused, and another primary be there. An agent that cannot start, or did not stop in time,
+// may not leave a primary behind that nobody watches.
 func (a *app) release(ctx context.Context, result string) error {
 	stopping := stoppingUnit(ctx)
 	switch {
@@ -92,12 +91,12 @@ func localServer(cfg config.Config) (*redis.Server, error) {
 		redis.Credentials{User: "redisd-agent", Password: s.Password("redis agent")}), nil
 }
 
-// followedWithin is how old the last word of a replica that follows may be: Redis gives
-// whole seconds, and they speak once a second.
+// followedWithin is how old the last word of a replica that follows may be: Redis gives whole
+// seconds, and they speak once a second.
 const followedWithin = time.Second
 
-// mayGoOn: this redis-server is no primary, or so many replicas have just acknowledged
-// to it that no majority is left for another one.
+// mayGoOn: this redis-server is no primary, or so many replicas have just acknowledged to it that
+// no majority is left for another one.
 func mayGoOn(ctx context.Context, server *redis.Server, stateDir string) bool {
 	voters, err := agent.VotersOf(stateDir)
 	if err != nil || len(voters) == 0 {
@@ -137,8 +136,7 @@ func fence(ctx context.Context, server *redis.Server) error {
 
 var leftoverNames = []string{"redis-sentinel", "redis-server"}
 
-// stopLeftovers stops, in order, what an agent that cannot do it any more left
-// running.
+// stopLeftovers stops, in order, what an agent that cannot do it any more left running.
 func stopLeftovers(ctx context.Context, stateDir string) error {
 	var errs []error
 	for _, name := range leftoverNames {

@@ -30,8 +30,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // TestMain lets the scripts, and the demo, run this test binary as redisd.
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"redisd": main}) }
 
-// TestScript is the command line as its user sees it, see testdata/script. Beside
-// testscript's own commands there are:
+// TestScript is the command line as its user sees it, see testdata/script. Beside testscript's own
+// commands there are:
 //
 //	exits CODE PROGRAM [ARG...]      runs it, and its exit code must be this one
 //	await PATTERN PROGRAM [ARG...]   runs it until what it prints matches
@@ -45,8 +45,7 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// stateCmd makes the state of a node: "state DIR CLUSTER". An empty name makes one
-// that is damaged.
+// stateCmd makes the state of a node: "state DIR CLUSTER". An empty name makes one that is damaged.
 func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: state DIR CLUSTER")
@@ -64,10 +63,10 @@ func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 // scripts counts them.
 var scripts atomic.Int32
 
-// setup makes a script independent of the host's own redisd, gives it a good
-// secret, puts its directory into its configurations, and has the demo in $DEMO:
-// a short path, for the sockets in it. $NET is the network of loopback addresses,
-// and $PORT4 and $PORT6 are ports, that no other script or run of this test uses.
+// setup makes a script independent of the host's own redisd, gives it a good secret, puts its
+// directory into its configurations, and has the demo in $DEMO: a short path, for the sockets in
+// it. $NET is the network of loopback addresses, and $PORT4 and $PORT6 are ports, that no other
+// script or run of this test uses.
 func setup(env *testscript.Env) error {
 	env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(env.WorkDir, "no-bus"))
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // for a test binary with the race detector
@@ -103,8 +102,8 @@ func setup(env *testscript.Env) error {
 	return os.WriteFile(filepath.Join(env.WorkDir, "secret"), []byte(strings.Repeat("secret", 6)+"\n"), 0o600)
 }
 
-// condition knows [outside]: this host has an address in a network, which is then
-// in $REDISD_TEST_ADDRESS.
+// condition knows [outside]: this host has an address in a network, which is then in
+// $REDISD_TEST_ADDRESS.
 func condition(name string) (bool, error) {
 	if name != "outside" {
 		return false, fmt.Errorf("unknown condition %q", name)

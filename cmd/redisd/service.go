@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// service is what the files and directories of a node are checked for: the user
-// that redisd.service runs as, and where systemd lets it write. The zero value is
-// this very process, as when the agent checks for itself.
+// service is what the files and directories of a node are checked for: the user that redisd.service
+// runs as, and where systemd lets it write. The zero value is this very process, as when the agent
+// checks for itself.
 type service struct {
 	user       string
 	credential *syscall.Credential
@@ -26,8 +26,8 @@ type service struct {
 	writable   []string // nil: everything, as far as the user may
 }
 
-// askSystemd describes redisd.service. Only root can check for another user;
-// where there is no such service, or no systemd, it is this process.
+// askSystemd describes redisd.service. Only root can check for another user; where there is no such
+// service, or no systemd, it is this process.
 func askSystemd(ctx context.Context) service {
 	if os.Geteuid() != 0 {
 		return service{}
@@ -112,8 +112,8 @@ func (s service) who() string {
 	return "the user " + s.user + ", which redisd.service runs as,"
 }
 
-// may asks the kernel, as test(1) does for another user: access control lists and
-// read-only file systems count as well. permission is "-r", "-w" or "-x".
+// may asks the kernel, as test(1) does for another user: access control lists and read-only file
+// systems count as well. permission is "-r", "-w" or "-x".
 func (s service) may(ctx context.Context, permission, path string) bool {
 	if s.credential == nil {
 		mode := map[string]uint32{"-r": unix.R_OK, "-w": unix.W_OK, "-x": unix.X_OK}[permission]

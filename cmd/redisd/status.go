@@ -94,8 +94,8 @@ func (s *statusView) show(ctx context.Context, w io.Writer) (down bool, err erro
 	return st.Health == "down", writeStatus(w, st)
 }
 
-// watch shows the status until ctx ends. An agent that does not answer is part of
-// the picture: it may be about to be replaced.
+// watch shows the status until ctx ends. An agent that does not answer is part of the picture: it
+// may be about to be replaced.
 func (s *statusView) watch(ctx context.Context) error {
 	p := page{w: s.out, screen: isTerminal(s.out) && !s.json}
 	t := time.NewTicker(s.every)
@@ -126,16 +126,15 @@ func (s *statusView) watch(ctx context.Context) error {
 	}
 }
 
-// page shows one text after another: in place of the one before on a terminal,
-// below it elsewhere.
+// page shows one text after another: in place of the one before on a terminal, below it elsewhere.
 type page struct {
 	w      io.Writer
 	screen bool
 	begun  bool
 }
 
-// The control sequences (ECMA-48) go to the top left, and clear from there to the
-// end of the line and of the screen: what did not change does not flicker.
+// The control sequences (ECMA-48) go to the top left, and clear from there to the end of the line
+// and of the screen: what did not change does not flicker.
 const (
 	toTop     = "\x1b[H"
 	clearAll  = "\x1b[2J"

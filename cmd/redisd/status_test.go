@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveStatus is an agent that answers with a status, and with each of its calls
-// does what the test wants.
+// serveStatus is an agent that answers with a status, and with each of its calls does what the test
+// wants.
 func serveStatus(t *testing.T, called func(n int)) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "s")

@@ -13,9 +13,9 @@ import (
 	"github.com/redisd/redisd/agent"
 )
 
-// afterwards is how much longer than its timeout a switchover may take to say what
-// became of it: a handover that has begun is not broken off, and after the loss of an
-// agent it takes some seconds until it is clear who is the primary.
+// afterwards is how much longer than its timeout a switchover may take to say what became of it: a
+// handover that has begun is not broken off, and after the loss of an agent it takes some seconds
+// until it is clear who is the primary.
 const afterwards = 30 * time.Second
 
 func (a *app) switchoverCommand() *cobra.Command {
@@ -66,8 +66,8 @@ The exit code is 0 when the primary moved, and 1 otherwise.`,
 
 func (a *app) showStep(s agent.Step) { fmt.Fprintf(a.out, "%8.1f ms  %s\n", s.AtMS, s.Text) }
 
-// switchover asks for it and reads the answer line by line. There is a result also of
-// one that did not work, as soon as it was begun.
+// switchover asks for it and reads the answer line by line. There is a result also of one that did
+// not work, as soon as it was begun.
 func (a *app) switchover(parent context.Context, req agent.SwitchoverRequest, show func(agent.Step)) (*agent.Moved, error) {
 	ctx, cancel := context.WithTimeout(parent, req.Timeout+afterwards)
 	defer cancel()

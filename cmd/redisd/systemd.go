@@ -13,8 +13,8 @@ const systemdPatience = time.Second
 // unitName is the service that runs the agent.
 const unitName = "redisd.service"
 
-// restarting reports that systemd is restarting the service rather than stopping
-// it: then Redis runs on for the next agent. Without systemd it is a stop.
+// restarting reports that systemd is restarting the service rather than stopping it: then Redis
+// runs on for the next agent. Without systemd it is a stop.
 func restarting(ctx context.Context) bool {
 	job := unitJob(ctx)
 	return job == "restart" || job == "try-restart"
@@ -23,8 +23,8 @@ func restarting(ctx context.Context) bool {
 // stoppingUnit reports that systemd stops the service for good.
 func stoppingUnit(ctx context.Context) bool { return unitJob(ctx) == "stop" }
 
-// unitJob is what systemd is doing with the service: "stop", "restart" and so on;
-// empty when nothing, or when there is no systemd to ask.
+// unitJob is what systemd is doing with the service: "stop", "restart" and so on; empty when
+// nothing, or when there is no systemd to ask.
 func unitJob(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, systemdPatience)
 	defer cancel()

@@ -84,8 +84,7 @@ func heldBy(vip string, nodes []agent.NodeStatus) string {
 	return "on " + strings.Join(names, " and ")
 }
 
-// row is a node's line of the table; "-" is for what there is not, "?" for what
-// is not known.
+// row is a node's line of the table; "-" is for what there is not, "?" for what is not known.
 func row(n agent.NodeStatus) []string {
 	keys, memory := "-", "-"
 	if n.Role == "primary" || n.Role == "replica" {

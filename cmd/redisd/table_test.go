@@ -66,8 +66,7 @@ var pictures = map[string]func(*agent.Status){
 	},
 }
 
-// TestWriteStatus compares what operators read with testdata/status/*.txt; -update
-// rewrites them.
+// TestWriteStatus compares what operators read with testdata/status/*.txt; -update rewrites them.
 func TestWriteStatus(t *testing.T) {
 	for name, change := range pictures {
 		t.Run(name, func(t *testing.T) {

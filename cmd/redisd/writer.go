@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-// writer is the demo's application: it sets one key after another at whichever
-// node accepts writes, and remembers what was acknowledged.
+// writer is the demo's application: it sets one key after another at whichever node accepts writes,
+// and remembers what was acknowledged.
 type writer struct {
 	clients []*goredis.Client
 	cancel  func()

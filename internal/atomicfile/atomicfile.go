@@ -1,10 +1,10 @@
-// Package atomicfile replaces a file so that a reader, and a machine that loses
-// power at any moment, sees either the whole old content or the whole new one.
+// Package atomicfile replaces a file so that a reader, and a machine that loses power at any
+// moment, sees either the whole old content or the whole new one.
 //
-// It is for the few small files whose loss would break a promise: the state of a
-// node (a vote is fsync'd before it is answered), redis.conf, users.acl and
-// sentinel.conf. The agent and the commands call it. It never appends, never
-// merges and never removes the file that it was asked to write.
+// It is for the few small files whose loss would break a promise: the state of a node (a vote is
+// fsync'd before it is answered), redis.conf, users.acl and sentinel.conf. The agent and the
+// commands call it. It never appends, never merges and never removes the file that it was asked to
+// write.
 package atomicfile
 
 import (
@@ -18,18 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriteFile makes data the content of the file at path, with exactly the given
-// permission bits (the umask does not apply). When it returns nil, content and
-// name are on disk.
+// WriteFile makes data the content of the file at path, with exactly the given permission bits (the
+// umask does not apply). When it returns nil, content and name are on disk.
 //
-// The file keeps its owner and group. A new file gets those of its directory.
-// Both only matter to root: a command that root types must not take a file away
-// from the redis user, who has to write it next time. A symbolic link at path is
-// replaced, not followed.
+// The file keeps its owner and group. A new file gets those of its directory. Both only matter to
+// root: a command that root types must not take a file away from the redis user, who has to write
+// it next time. A symbolic link at path is replaced, not followed.
 //
-// The new content is prepared in a hidden file beside it, ".NAME.new". A crash can
-// leave that one behind; the next call for the same path uses it up. Concurrent
-// calls for one path, in one process or several, take turns.
+// The new content is prepared in a hidden file beside it, ".NAME.new". A crash can leave that one
+// behind; the next call for the same path uses it up. Concurrent calls for one path, in one process
+// or several, take turns.
 func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	defer func() {
 		if err != nil {
@@ -54,16 +52,16 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	if err := os.Rename(tmp, path); err != nil {
 		return errors.Join(err, os.Remove(tmp), f.Close())
 	}
-	// Closed only now: the lock has to outlive the rename, or another writer
-	// could empty the file that is about to get the name.
+	// Closed only now: the lock has to outlive the rename, or another writer could empty the file
+	// that is about to get the name.
 	if err := f.Close(); err != nil {
 		return err
 	}
 	return syncDir(dir)
 }
 
-// refuseIrregular reports an error if something is at path that a rename would
-// silently swallow: a directory cannot be, a device or a socket should not be.
+// refuseIrregular reports an error if something is at path that a rename would silently swallow: a
+// directory cannot be, a device or a socket should not be.
 func refuseIrregular(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -77,9 +75,9 @@ func refuseIrregular(path string) error {
 	return nil
 }
 
-// openLocked opens (or creates) the file in which the new content is prepared
-// and locks it. The loop is for two writers: while the second waited, the first
-// gave the locked file its final name, so the second must open a fresh one.
+// openLocked opens (or creates) the file in which the new content is prepared and locks it. The
+// loop is for two writers: while the second waited, the first gave the locked file its final name,
+// so the second must open a fresh one.
 func openLocked(tmp string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
@@ -127,8 +125,8 @@ func stillNamed(f *os.File, tmp string) (bool, error) {
 	return os.SameFile(opened, named), nil
 }
 
-// fill gives f its owner, permissions and content, in this order: nobody may
-// read the content with the permissions that a left-over file happened to have.
+// fill gives f its owner, permissions and content, in this order: nobody may read the content with
+// the permissions that a left-over file happened to have.
 func fill(f *os.File, path, dir string, data []byte, mode fs.FileMode) error {
 	if err := f.Truncate(0); err != nil {
 		return err
@@ -148,8 +146,8 @@ func fill(f *os.File, path, dir string, data []byte, mode fs.FileMode) error {
 	return f.Sync()
 }
 
-// own gives f the owner of the file that it is going to replace, or of the
-// directory if there is none. Only root can, and only root needs to.
+// own gives f the owner of the file that it is going to replace, or of the directory if there is
+// none. Only root can, and only root needs to.
 func own(f *os.File, path, dir string) error {
 	if os.Geteuid() != 0 {
 		return nil

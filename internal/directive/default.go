@@ -1,7 +1,7 @@
 package directive
 
-// Default returns the value that redisd gives a directive if nobody else does;
-// ok is false where it leaves that to redis-server.
+// Default returns the value that redisd gives a directive if nobody else does; ok is false where it
+// leaves that to redis-server.
 func Default(directive string) (value string, ok bool) {
 	name := Canonical(directive)
 	for _, d := range Defaults {
@@ -12,9 +12,9 @@ func Default(directive string) (value string, ok bool) {
 	return "", false
 }
 
-// Defaults are redisd's better values, in the words in which CONFIG REWRITE would
-// write them: confgen.Merge recognizes a run-time change by its being different. Every
-// entry has one line. The comments end up in redis.conf.
+// Defaults are redisd's better values, in the words in which CONFIG REWRITE would write them:
+// confgen.Merge recognizes a run-time change by its being different. Every entry has one line. The
+// comments end up in redis.conf.
 var Defaults = []struct{ Name, Value, Why string }{
 	{"loglevel", "notice", "Changes of role and copies between nodes are logged, single connections are not."},
 	{"appendonly", "yes", "A restarted node still has its data, but for the last second."},

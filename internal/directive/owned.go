@@ -2,8 +2,8 @@ package directive
 
 import "strings"
 
-// Owned reports whether redisd sets the directive itself, so that nobody else may;
-// reason says, for an operator, why that is and what to do instead.
+// Owned reports whether redisd sets the directive itself, so that nobody else may; reason says, for
+// an operator, why that is and what to do instead.
 func Owned(directive string) (reason string, owned bool) {
 	name := Canonical(directive)
 	if reason, owned := ownedDirectives[name]; owned {

@@ -7,10 +7,10 @@ import (
 
 var errQuotes = errors.New("quotes are not balanced")
 
-// SplitArgs splits a line of redis.conf into words as redis-server does (sds.c,
-// sdssplitargs): words are separated by white space; inside double quotes \n, \r,
-// \t, \a, \b, \xHH and \" stand for one character; inside single quotes only \'
-// does; a closing quote ends the word and must be followed by white space.
+// SplitArgs splits a line of redis.conf into words as redis-server does (sds.c, sdssplitargs):
+// words are separated by white space; inside double quotes \n, \r, \t, \a, \b, \xHH and \" stand
+// for one character; inside single quotes only \' does; a closing quote ends the word and must be
+// followed by white space.
 func SplitArgs(line string) ([]string, error) {
 	var words []string
 	for {
@@ -94,9 +94,9 @@ func unescape(s string) (decoded byte, n int) {
 
 const hexDigits = "0123456789abcdef"
 
-// CheckValue reports why a value of [redis.directives] cannot be written into
-// redis.conf. A value is what follows the directive's name on its line, quotes
-// and all; one with several lines, such as save can have, has a \n between them.
+// CheckValue reports why a value of [redis.directives] cannot be written into redis.conf. A value
+// is what follows the directive's name on its line, quotes and all; one with several lines, such as
+// save can have, has a \n between them.
 func CheckValue(value string) error {
 	if value == "" {
 		return nil // written as ""

@@ -1,11 +1,10 @@
-// Package secret reads the one secret that the nodes of a cluster share and
-// derives every key and password from it: the gossip key, and the passwords of
-// redis and sentinel. Each use has a label, so that knowing one derived value
-// tells nothing about another or about the secret.
+// Package secret reads the one secret that the nodes of a cluster share and derives every key and
+// password from it: the gossip key, and the passwords of redis and sentinel. Each use has a label,
+// so that knowing one derived value tells nothing about another or about the secret.
 //
-// A Secret cannot be printed, logged or marshalled: every way that fmt, slog and
-// encoding/json know yields the same redacted word. The package never writes a
-// file. The agent and the commands (keygen, password, check, demo) call it.
+// A Secret cannot be printed, logged or marshalled: every way that fmt, slog and encoding/json know
+// yields the same redacted word. The package never writes a file. The agent and the commands
+// (keygen, password, check, demo) call it.
 package secret
 
 import (
@@ -22,8 +21,8 @@ import (
 	"strings"
 )
 
-// MinLength is the shortest secret that is accepted, in bytes of text: 32
-// characters are 128 bits even if somebody typed hexadecimal digits.
+// MinLength is the shortest secret that is accepted, in bytes of text: 32 characters are 128 bits
+// even if somebody typed hexadecimal digits.
 const MinLength = 32
 
 // maxFile bounds what is read from a file that is supposed to hold one line.
@@ -34,15 +33,15 @@ const passwordBytes = 32
 
 const redacted = "[redacted]"
 
-// info is put before every label: values derived by another program, or by a
-// later scheme of this one, from the same secret are then different ones.
+// info is put before every label: values derived by another program, or by a later scheme of this
+// one, from the same secret are then different ones.
 const info = "redisd 1 "
 
-// Secret is a cluster's secret. The zero value holds none; deriving from it
-// panics, because a key derived from nothing would be everybody's key.
+// Secret is a cluster's secret. The zero value holds none; deriving from it panics, because a key
+// derived from nothing would be everybody's key.
 type Secret struct {
-	// fmt prints the unexported fields of an enclosing struct without asking any
-	// method. It stops at a pointer to a string, though not at one to a slice.
+	// fmt prints the unexported fields of an enclosing struct without asking any method. It stops
+	// at a pointer to a string, though not at one to a slice.
 	text *string
 }
 
@@ -58,8 +57,8 @@ func Parse(text string) (Secret, error) {
 	return Secret{text: &trimmed}, nil
 }
 
-// Load reads the secret from a file. The file must not be readable by everybody;
-// that the group can read it is fine. Each error names the file and the cure.
+// Load reads the secret from a file. The file must not be readable by everybody; that the group can
+// read it is fine. Each error names the file and the cure.
 func Load(path string) (Secret, error) {
 	text, err := readPrivate(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,8 +74,8 @@ func Load(path string) (Secret, error) {
 	return s, nil
 }
 
-// LoadPassword reads a password that an operator chose (the clients', from
-// redis.password_file) with the same care as Load, but of any length.
+// LoadPassword reads a password that an operator chose (the clients', from redis.password_file)
+// with the same care as Load, but of any length.
 func LoadPassword(path string) (string, error) {
 	text, err := readPrivate(path)
 	if err != nil {
@@ -136,8 +135,8 @@ func Generate() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// Key derives n bytes for the use that label names (HKDF-SHA256, RFC 5869). It
-// panics if the Secret holds none, or if n is over the RFC's limit of 255 × 32.
+// Key derives n bytes for the use that label names (HKDF-SHA256, RFC 5869). It panics if the Secret
+// holds none, or if n is over the RFC's limit of 255 × 32.
 func (s Secret) Key(label string, n int) []byte {
 	if s.text == nil {
 		panic("secret: Key of a Secret that was never loaded")
@@ -149,8 +148,8 @@ func (s Secret) Key(label string, n int) []byte {
 	return key
 }
 
-// Password derives the password for the use that label names: 43 characters that
-// need no quoting in a configuration file, a shell or a URL.
+// Password derives the password for the use that label names: 43 characters that need no quoting in
+// a configuration file, a shell or a URL.
 func (s Secret) Password(label string) string {
 	return base64.RawURLEncoding.EncodeToString(s.Key(label, passwordBytes))
 }

@@ -115,8 +115,8 @@ func TestLoadPassword(t *testing.T) {
 	}
 }
 
-// The derived values are part of the protocol between nodes of different
-// versions: this test must never need a change.
+// The derived values are part of the protocol between nodes of different versions: this test must
+// never need a change.
 func TestDerivedValuesAreFixed(t *testing.T) {
 	s := parse(t, text)
 	if got, want := hex.EncodeToString(s.Key("gossip", 16)), goldenGossip; got != want {

@@ -1,11 +1,10 @@
-// Package slotfile keeps a small value on disk, to be replaced often: quickly,
-// and also when the disk is full.
+// Package slotfile keeps a small value on disk, to be replaced often: quickly, and also when the
+// disk is full.
 //
-// The file has two slots of fixed size, reserved when it is made. A write goes to
-// the slot that does not hold the newest value, in place, so it needs no new block
-// and no rename; one fdatasync makes it last. A power loss in the middle leaves the
-// other slot. The agent calls it, for what must be on disk before a vote is
-// answered. It never grows a file and never follows what is in it.
+// The file has two slots of fixed size, reserved when it is made. A write goes to the slot that
+// does not hold the newest value, in place, so it needs no new block and no rename; one fdatasync
+// makes it last. A power loss in the middle leaves the other slot. The agent calls it, for what
+// must be on disk before a vote is answered. It never grows a file and never follows what is in it.
 package slotfile
 
 import (
@@ -91,8 +90,8 @@ func (s *File) Read() ([]byte, error) {
 	return newest, nil
 }
 
-// Write replaces the value. With sync it survives a power loss once Write has
-// returned; without, it survives the process.
+// Write replaces the value. With sync it survives a power loss once Write has returned; without, it
+// survives the process.
 func (s *File) Write(value []byte, sync bool) error {
 	if len(value) > MaxSize {
 		return fmt.Errorf("write %s: %d bytes, at most %d fit", s.f.Name(), len(value), MaxSize)

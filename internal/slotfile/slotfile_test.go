@@ -36,8 +36,7 @@ func TestReadsWhatWasWrittenLast(t *testing.T) {
 	}
 }
 
-// TestTornWrite breaks the slot that was written last at every byte: the value
-// before must be read.
+// TestTornWrite breaks the slot that was written last at every byte: the value before must be read.
 func TestTornWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "value")
 	f := open(t, path)

@@ -1,6 +1,6 @@
-// Package deb tests the Debian package as a file: its scripts, its units, and,
-// given a built one in REDISD_DEB ("make unit" does), what is in it. It never
-// installs anything; the lab under test/ does that. Nothing imports it.
+// Package deb tests the Debian package as a file: its scripts, its units, and, given a built one in
+// REDISD_DEB ("make unit" does), what is in it. It never installs anything; the lab under test/
+// does that. Nothing imports it.
 package deb
 
 import (
@@ -22,8 +22,8 @@ var update = flag.Bool("update", false, "rewrite testdata from what the package 
 
 const unitFile = "../systemd/redisd.service"
 
-// TestUnitKeepsRedisAlive names the settings on which it depends that a dead
-// agent costs nothing. Each is wrong by systemd's default.
+// TestUnitKeepsRedisAlive names the settings on which it depends that a dead agent costs nothing.
+// Each is wrong by systemd's default.
 func TestUnitKeepsRedisAlive(t *testing.T) {
 	unit := readUnit(t, unitFile)
 	for _, want := range []struct{ section, key, value, why string }{
@@ -67,8 +67,8 @@ func TestUnitsVerify(t *testing.T) {
 	}
 }
 
-// TestScriptsKnowTheirArguments runs what is safe to run: every script refuses
-// an argument that dpkg does not give, and does nothing on an upgrade.
+// TestScriptsKnowTheirArguments runs what is safe to run: every script refuses an argument that
+// dpkg does not give, and does nothing on an upgrade.
 func TestScriptsKnowTheirArguments(t *testing.T) {
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
 		if out, err := exec.Command("sh", "-n", script).CombinedOutput(); err != nil {
@@ -117,8 +117,7 @@ func TestContents(t *testing.T) {
 	}
 }
 
-// TestEveryCommandIsInTheManual compares the shipped program's help with redisd(8),
-// both ways.
+// TestEveryCommandIsInTheManual compares the shipped program's help with redisd(8), both ways.
 func TestEveryCommandIsInTheManual(t *testing.T) {
 	root := t.TempDir()
 	if out, err := exec.Command(lookPath(t, "dpkg-deb"), "--extract", builtPackage(t), root).CombinedOutput(); err != nil {
@@ -142,8 +141,8 @@ func TestEveryCommandIsInTheManual(t *testing.T) {
 	}
 }
 
-// manualCommands are the commands that the manual explains: the words in bold of
-// every paragraph's tag in its section, up to the first option.
+// manualCommands are the commands that the manual explains: the words in bold of every paragraph's
+// tag in its section, up to the first option.
 func manualCommands(t *testing.T) []string {
 	t.Helper()
 	manual, err := os.ReadFile("redisd.8")

@@ -28,8 +28,8 @@ const (
 	virtualAddress   = 100 // last byte of it, as in package cluster
 )
 
-// openBaseline boots three hosts, and others that run no Redis, and sets replication
-// and Sentinel up on the three.
+// openBaseline boots three hosts, and others that run no Redis, and sets replication and Sentinel
+// up on the three.
 func openBaseline(t testing.TB, others ...string) (r *running, extra []*lab.Host) {
 	t.Helper()
 	lab.Require(t)
@@ -55,8 +55,8 @@ func openBaseline(t testing.TB, others ...string) (r *running, extra []*lab.Host
 	return r, hosts[3:]
 }
 
-// installBaseline leaves nothing running: what the packages start at once has written
-// files by then (a Sentinel its id) that no two hosts may share.
+// installBaseline leaves nothing running: what the packages start at once has written files by then
+// (a Sentinel its id) that no two hosts may share.
 func installBaseline(ctx context.Context, h *lab.Host) error {
 	_, err := h.Shell(ctx, `export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq && apt-get install -y -qq `+baselinePackages+`
@@ -65,8 +65,8 @@ rm -rf /var/lib/redis/*`)
 	return err
 }
 
-// replicate writes redis.conf and sentinel.conf as the recipes say. Sentinel is
-// started by watch, once its other parts are there.
+// replicate writes redis.conf and sentinel.conf as the recipes say. Sentinel is started by watch,
+// once its other parts are there.
 func (r *running) replicate(ctx context.Context, h *lab.Host, replica bool) error {
 	extra := ""
 	if replica {
@@ -204,8 +204,8 @@ func (r *running) withAddress() {
 	}
 }
 
-// openAddress has Sentinel call a script that moves an address. Debian's unit lets
-// Sentinel run no other program and gives it no rights: the drop-in takes that back.
+// openAddress has Sentinel call a script that moves an address. Debian's unit lets Sentinel run no
+// other program and gives it no rights: the drop-in takes that back.
 func openAddress(t testing.TB) *running {
 	r, _ := openBaseline(t)
 	r.withAddress()
@@ -260,8 +260,8 @@ func openKeepalived(t testing.TB) *running {
 	return r
 }
 
-// openHAProxy has HAProxy on a host of its own, which has no fault, send clients
-// to where its check finds a primary.
+// openHAProxy has HAProxy on a host of its own, which has no fault, send clients to where its check
+// finds a primary.
 func openHAProxy(t testing.TB) *running {
 	r, extra := openBaseline(t, "proxy")
 	proxy := extra[0]

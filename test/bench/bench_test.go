@@ -126,8 +126,8 @@ type job struct {
 	run   int
 }
 
-// matrix is every fault for every way. A cluster that does not get whole again is
-// thrown away, and fresh hosts go on with the next fault.
+// matrix is every fault for every way. A cluster that does not get whole again is thrown away, and
+// fresh hosts go on with the next fault.
 func (b *bench) matrix(t *testing.T) {
 	for _, w := range b.ways {
 		var jobs []job
@@ -184,8 +184,8 @@ func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
 	}
 }
 
-// keepsItsWord fails the test, and so keeps the hosts' journals, where redisd does what
-// it must never do. The baselines may do as they like.
+// keepsItsWord fails the test, and so keeps the hosts' journals, where redisd does what it must
+// never do. The baselines may do as they like.
 func keepsItsWord(t *testing.T, o outcome) {
 	mayLose := 100 // with a primary that is gone: what had not reached a replica
 	if o.Fault == "split" {

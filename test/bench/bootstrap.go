@@ -13,9 +13,9 @@ import (
 	"github.com/redisd/redisd/test/lab"
 )
 
-// bootstrap is how three blank hosts with the package installed became a cluster, and
-// a fourth one part of it. Times are in milliseconds, from the `systemctl enable --now
-// redisd` of the last of the three, or of the fourth.
+// bootstrap is how three blank hosts with the package installed became a cluster, and a fourth one
+// part of it. Times are in milliseconds, from the `systemctl enable --now redisd` of the last of
+// the three, or of the fourth.
 type bootstrap struct {
 	Run        int     `json:"run"`
 	FirstWrite float64 `json:"first_write_ms"` // acknowledged through the VIP

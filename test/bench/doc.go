@@ -1,14 +1,12 @@
-// Package bench measures redisd beside three baselines, the usual manual set-ups that
-// make Redis highly available: fault by fault, on the same kind of booted hosts, in
-// the same run, with the same client (package lab/writer). It writes what
-// docs/BENCHMARK.md shows.
+// Package bench measures redisd beside three baselines, the usual manual set-ups that make Redis
+// highly available: fault by fault, on the same kind of booted hosts, in the same run, with the
+// same client (package lab/writer). It writes what docs/BENCHMARK.md shows.
 //
-// The baselines are as good as their recipes allow: every check once a second,
-// Sentinel's down-after at 1 s. redisd has its defaults. Nothing here knows how
-// redisd works: it is installed, asked and faulted like the others.
+// The baselines are as good as their recipes allow: every check once a second, Sentinel's
+// down-after at 1 s. redisd has its defaults. Nothing here knows how redisd works: it is installed,
+// asked and faulted like the others.
 //
-// TestBench is it; it runs only with REDISD_BENCH set, see `make bench`. What else
-// can be set:
+// TestBench is it; it runs only with REDISD_BENCH set, see `make bench`. What else can be set:
 //
 //	BENCH_RUNS    runs of each fault with redisd (5)
 //	BENCH_BASELINE_RUNS

@@ -120,8 +120,8 @@ func stopped(_ context.Context, r *running, primary *lab.Host) (injection, error
 	return injection{inject: systemctl("stop"), mend: systemctl("start")}, nil
 }
 
-// rebooted leaves the host off for a moment: a real one takes that long at least, and
-// what is over before a Sentinel has noticed is no fault to measure.
+// rebooted leaves the host off for a moment: a real one takes that long at least, and what is over
+// before a Sentinel has noticed is no fault to measure.
 func rebooted(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
 	return injection{inject: primary.Shutdown, mend: primary.PowerOn}, nil
 }

@@ -26,13 +26,13 @@ const (
 	idleTime = time.Minute
 	busyTime = 20 * time.Second
 
-	// ticksPerSecond is the unit of the times in /proc/PID/stat: USER_HZ, which the
-	// kernel fixes at 100 for all programs on amd64 and arm64.
+	// ticksPerSecond is the unit of the times in /proc/PID/stat: USER_HZ, which the kernel fixes at
+	// 100 for all programs on amd64 and arm64.
 	ticksPerSecond = 100
 )
 
-// measureFootprint watches the agents while nothing happens, and while redis-benchmark
-// writes and reads as fast as it can.
+// measureFootprint watches the agents while nothing happens, and while redis-benchmark writes and
+// reads as fast as it can.
 func measureFootprint(ctx context.Context, r *running) ([]footprint, error) {
 	primary, err := r.awaitWhole(ctx, wholeLimit)
 	if err != nil {

@@ -19,9 +19,8 @@ const (
 	endMark     = "<!-- end of measured -->"
 )
 
-// publish puts the tables into the page in dir, between its marks, and the picture
-// beside it. With partial results there is no page to put them into: they become files
-// of their own.
+// publish puts the tables into the page in dir, between its marks, and the picture beside it. With
+// partial results there is no page to put them into: they become files of their own.
 func publish(r *results, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, pictureFile), []byte(picture(r)), 0o644); err != nil {
 		return fmt.Errorf("write the picture: %w", err)

@@ -25,9 +25,9 @@ type outcome struct {
 	Primary string `json:"primary_before"`
 	Then    string `json:"primary_after"`
 
-	// Downtime is the longest time without an acknowledged write that began before
-	// the fault was mended, AfterMend the longest that began later. Their keys are older
-	// than their names: results.json of earlier runs can be rendered anew.
+	// Downtime is the longest time without an acknowledged write that began before the fault was
+	// mended, AfterMend the longest that began later. Their keys are older than their names:
+	// results.json of earlier runs can be rendered anew.
 	Downtime  float64 `json:"standstill_ms"`
 	AfterMend float64 `json:"standstill_after_mend_ms"`
 	// OwnStall is for how much of both the measuring process itself did not run.
@@ -37,8 +37,8 @@ type outcome struct {
 	Lost     int     `json:"lost"`            // acknowledged at the service's address, and gone
 	LostLate int     `json:"lost_after_mend"` // those of them that were acknowledged after it was mended
 	Dual     float64 `json:"dual_ms"`         // two nodes acknowledged
-	// Whole is how long it took, from the mending (or the fault, if there is nothing
-	// to mend) until nothing was left to be repaired; -1: longer than the limit.
+	// Whole is how long it took, from the mending (or the fault, if there is nothing to mend) until
+	// nothing was left to be repaired; -1: longer than the limit.
 	Whole float64 `json:"whole_ms"`
 	Error string  `json:"error,omitempty"` // why it is not whole, or what could not be measured
 
@@ -46,8 +46,8 @@ type outcome struct {
 	Record string `json:"record,omitempty"`
 }
 
-// measured says whether the figures mean anything; a cluster that never gets whole
-// again has some that do.
+// measured says whether the figures mean anything; a cluster that never gets whole again has some
+// that do.
 func (o outcome) measured() bool { return o.Record != "" }
 
 // ms is a duration as the results have it.
@@ -59,8 +59,8 @@ type times struct {
 	mendable         bool
 }
 
-// measure injects a fault into a cluster that is whole, and says what came of it. An
-// outcome with an Error means that the cluster cannot be used any more.
+// measure injects a fault into a cluster that is whole, and says what came of it. An outcome with
+// an Error means that the cluster cannot be used any more.
 func measure(ctx context.Context, r *running, f fault) (o outcome) {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()

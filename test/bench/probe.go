@@ -26,8 +26,8 @@ func (r *running) dial(address, password string) *goredis.Client {
 	})
 }
 
-// ask sends one command, on a connection of its own: after a fault there must be none
-// that is waited for in vain.
+// ask sends one command, on a connection of its own: after a fault there must be none that is
+// waited for in vain.
 func (r *running) ask(ctx context.Context, address, password string, args ...any) (any, error) {
 	c := r.dial(address, password)
 	defer c.Close()

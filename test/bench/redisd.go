@@ -34,8 +34,8 @@ func runningRedisd(c *cluster.Cluster) *running {
 	return r
 }
 
-// wholeRedisd goes by the first host that answers: its status has every node's own
-// account in it, and what each Sentinel says.
+// wholeRedisd goes by the first host that answers: its status has every node's own account in it,
+// and what each Sentinel says.
 func wholeRedisd(ctx context.Context, c *cluster.Cluster, nodes []*lab.Host) (*lab.Host, error) {
 	var errs []error
 	for _, h := range nodes {

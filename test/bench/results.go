@@ -37,8 +37,7 @@ type machine struct {
 
 const resultsFile = "results.json"
 
-// save writes the results as they are so far: what a run that breaks off has measured
-// is not lost.
+// save writes the results as they are so far: what a run that breaks off has measured is not lost.
 func (r *results) save(dir string) error {
 	text, err := json.MarshalIndent(r, "", " ")
 	if err == nil {

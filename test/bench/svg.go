@@ -44,8 +44,8 @@ text { fill: #e6edf3 }
 }
 `
 
-// picture draws the write downtime, a group of bars for each fault, on a
-// logarithmic scale. What was lost stands beside the bar.
+// picture draws the write downtime, a group of bars for each fault, on a logarithmic scale. What
+// was lost stands beside the bar.
 func picture(r *results) string {
 	used := usedWays(r)
 	var body strings.Builder

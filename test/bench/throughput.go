@@ -37,9 +37,9 @@ const (
 	loadLimit      = 5 * time.Minute
 )
 
-// measureThroughput compares the primary of a cluster of redisd, through the VIP, with
-// a redis-server that somebody has started beside it on the same host: alone, and with
-// two replicas on the same other hosts.
+// measureThroughput compares the primary of a cluster of redisd, through the VIP, with a
+// redis-server that somebody has started beside it on the same host: alone, and with two replicas
+// on the same other hosts.
 func measureThroughput(ctx context.Context, r *running) (found []throughput, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
@@ -90,8 +90,8 @@ systemd-run -q --unit=bare redis-server --port `+barePort+` --bind '* -::*' --pr
 	})
 }
 
-// followBare makes the bare ones on the other hosts replicas of the one beside the
-// primary, or no longer, and waits until they are.
+// followBare makes the bare ones on the other hosts replicas of the one beside the primary, or no
+// longer, and waits until they are.
 func (r *running) followBare(ctx context.Context, primary *lab.Host, follow bool) error {
 	ctx, cancel := context.WithTimeout(ctx, wholeLimit)
 	defer cancel()
@@ -139,8 +139,8 @@ func (r *running) load(ctx context.Context, address string) ([]throughput, error
 	return readBenchmark(string(out))
 }
 
-// readBenchmark reads what redis-benchmark --csv prints: test, rps, and the average,
-// minimum, p50, p95, p99 and maximum latency in milliseconds.
+// readBenchmark reads what redis-benchmark --csv prints: test, rps, and the average, minimum, p50,
+// p95, p99 and maximum latency in milliseconds.
 func readBenchmark(text string) (found []throughput, err error) {
 	_, table, ok := strings.Cut(text, `"test",`)
 	if !ok {

@@ -33,8 +33,8 @@ type running struct {
 	service  string      // where clients write, "ip:port"
 	password string
 	unit     string // what an operator stops to stop Redis on a host
-	// whole returns the primary once nothing is left to be repaired: one primary that
-	// has the service's address, the others in sync with it, every Sentinel agreeing.
+	// whole returns the primary once nothing is left to be repaired: one primary that has the
+	// service's address, the others in sync with it, every Sentinel agreeing.
 	whole func(ctx context.Context) (*lab.Host, error)
 	// switchover has another node made primary, as an operator would.
 	switchover func(ctx context.Context, primary *lab.Host) error
@@ -58,8 +58,8 @@ func (r *running) awaitWhole(ctx context.Context, limit time.Duration) (primary 
 	return primary, err
 }
 
-// write starts the client. Beside the service it writes to every node itself: only
-// so can two nodes that take writes at the same time be seen.
+// write starts the client. Beside the service it writes to every node itself: only so can two nodes
+// that take writes at the same time be seen.
 func (r *running) write(ctx context.Context, prefix string) (*writer.Writer, error) {
 	o := writer.Options{Dial: r.lab.DialContext, Addrs: []string{r.service}, Password: r.password, Prefix: prefix}
 	for _, h := range r.nodes {
@@ -68,8 +68,8 @@ func (r *running) write(ctx context.Context, prefix string) (*writer.Writer, err
 	return writer.Start(ctx, o)
 }
 
-// directLane says whether a lost write was one of those sent to a node itself,
-// which no application does.
+// directLane says whether a lost write was one of those sent to a node itself, which no application
+// does.
 func directLane(l writer.Lost, prefix string) bool {
 	return strings.HasPrefix(l.Key, prefix+"direct:")
 }

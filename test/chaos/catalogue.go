@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// composed are rounds that no pair of the catalogue's at random would give: one fault
-// hits what another has just begun, or takes away what the other leaves to rely on.
+// composed are rounds that no pair of the catalogue's at random would give: one fault hits what
+// another has just begun, or takes away what the other leaves to rely on.
 var composed = []Round{
 	{Name: "primary lost while a replica resyncs", Steps: []Step{
 		{Kind: "full resync", On: Replica, For: 4 * time.Second},
@@ -29,8 +29,8 @@ var composed = []Round{
 	}},
 }
 
-// Catalogue is every kind of fault at every place, one a round, each for half of what
-// it may last, and then the composed ones; all of it so many times.
+// Catalogue is every kind of fault at every place, one a round, each for half of what it may last,
+// and then the composed ones; all of it so many times.
 func Catalogue(times int) Schedule {
 	s := Schedule{Name: "catalogue", Again: "make chaos ROUNDS=each", Nodes: 3}
 	if times > 1 {
@@ -50,8 +50,7 @@ func Catalogue(times int) Schedule {
 	return s
 }
 
-// Times is how often a text like "each" or "each*3" asks for the catalogue; 0 where it
-// does not.
+// Times is how often a text like "each" or "each*3" asks for the catalogue; 0 where it does not.
 func Times(text string) (int, error) {
 	rest, ok := strings.CutPrefix(text, "each")
 	if !ok {

@@ -15,15 +15,15 @@ import (
 
 const (
 	defaultRounds = 20 // of a seed without ROUNDS
-	// lives is how often a cluster that did not become whole again is replaced by a
-	// new one before the run is given up.
+	// lives is how often a cluster that did not become whole again is replaced by a new one before
+	// the run is given up.
 	lives = 4
 )
 
-// TestChaos runs the schedule of SEED, ROUNDS rounds of it ("20", or "7-9"); with
-// ROUNDS alone that of a seed at random, and with neither a short fixed one.
-// ROUNDS=each is the catalogue, each*3 three times that. ONLY= leaves the rounds that
-// a pattern matches; CHAOS_TABLE= is a file to write the table to (docs/FAULTS.md).
+// TestChaos runs the schedule of SEED, ROUNDS rounds of it ("20", or "7-9"); with ROUNDS alone that
+// of a seed at random, and with neither a short fixed one. ROUNDS=each is the catalogue, each*3
+// three times that. ONLY= leaves the rounds that a pattern matches; CHAOS_TABLE= is a file to write
+// the table to (docs/FAULTS.md).
 func TestChaos(t *testing.T) {
 	lab.Require(t)
 	s, err := wanted(os.Getenv("SEED"), os.Getenv("ROUNDS"))
@@ -54,8 +54,8 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// play plays one round and says whether the cluster can be used for another one. Of a
-// round that went wrong, and of one that was asked for alone, it leaves the story.
+// play plays one round and says whether the cluster can be used for another one. Of a round that
+// went wrong, and of one that was asked for alone, it leaves the story.
 func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 	t.Logf("round %d: %s", r.Number, r)
 	began := time.Now()

@@ -6,42 +6,41 @@ import (
 	"time"
 )
 
-// Window is how old an acknowledged write may be, at most, that a crash, a power loss
-// or a cut of the primary takes with it: replication is asynchronous, and what no
-// replica had yet is gone. On a network without faults a replica has what is older
-// than a few milliseconds.
+// Window is how old an acknowledged write may be, at most, that a crash, a power loss or a cut of
+// the primary takes with it: replication is asynchronous, and what no replica had yet is gone. On a
+// network without faults a replica has what is older than a few milliseconds.
 const (
 	Window = 200 * time.Millisecond
-	// windowSlow is the same where a fault delays what is sent: TCP repeats a lost
-	// segment after 200 ms, then after 400.
+	// windowSlow is the same where a fault delays what is sent: TCP repeats a lost segment after
+	// 200 ms, then after 400.
 	windowSlow = time.Second
-	// lapse is how long a primary that is cut off from the other nodes, but not from
-	// its clients, goes on: election.Lapse. Nobody else can be primary before.
+	// lapse is how long a primary that is cut off from the other nodes, but not from its clients,
+	// goes on: election.Lapse. Nobody else can be primary before.
 	lapse = 700 * time.Millisecond
-	// secondLine is how long it goes on where its agent hangs as well: Redis' own count
-	// of its replicas (min-replicas-max-lag 2, looked at once a second) and the
-	// watchdog. docs/GUARANTEES.md has it under what is not covered.
+	// secondLine is how long it goes on where its agent hangs as well: Redis' own count of its
+	// replicas (min-replicas-max-lag 2, looked at once a second) and the watchdog.
+	// docs/GUARANTEES.md has it under what is not covered.
 	secondLine = 3500 * time.Millisecond
 	// wakes is for how long a host that was paused may take writes when it goes on: its
-	// redis-server does not know that time has passed, and somebody must first run to
-	// tell it, the agent or, when the watchdog has killed that, what runs after it.
+	// redis-server does not know that time has passed, and somebody must first run to tell it, the
+	// agent or, when the watchdog has killed that, what runs after it.
 	wakes = 150 * time.Millisecond
 	// late is for acknowledgements that were on their way when the fault was injected.
 	late = 250 * time.Millisecond
-	// letGo is how long a host that has lost touch may keep the VIP: its lease, and
-	// patience with a machine that is busy.
+	// letGo is how long a host that has lost touch may keep the VIP: its lease, and patience with a
+	// machine that is busy.
 	letGo = 3 * time.Second
-	// lifetime is the same where the agent can do nothing: the kernel's own patience
-	// (5 s, a second late at most), and ours.
+	// lifetime is the same where the agent can do nothing: the kernel's own patience (5 s, a second
+	// late at most), and ours.
 	lifetime = 8 * time.Second
-	// downtimeLimit is the write downtime allowed where one fault leaves a
-	// majority of nodes, a replica and the clients in touch. It is there to find a
-	// cluster that waits for the fault to go away; how fast it is, benchmarks measure.
+	// downtimeLimit is the write downtime allowed where one fault leaves a majority of nodes, a
+	// replica and the clients in touch. It is there to find a cluster that waits for the fault to
+	// go away; how fast it is, benchmarks measure.
 	downtimeLimit = 5 * time.Second
 	// awaited is the same from when a redis-server is taken to hang.
 	awaited = 2500 * time.Millisecond
-	// awake is the same where writes are down as long as the fault lasts; a cold
-	// start may wait ten seconds for a node that is missing.
+	// awake is the same where writes are down as long as the fault lasts; a cold start may wait ten
+	// seconds for a node that is missing.
 	awake = 20 * time.Second
 	// thawed is how long a host that was paused may take to see that time has passed.
 	thawed = time.Second
@@ -51,8 +50,8 @@ const (
 type Fault struct {
 	Step
 	Host string // "" for everyone
-	// Begin and Done are before and after it was done, Mending and Mended before and
-	// after it was undone; these are zero where there was nothing to undo.
+	// Begin and Done are before and after it was done, Mending and Mended before and after it was
+	// undone; these are zero where there was nothing to undo.
 	Begin, Done, Mending, Mended time.Time
 	Err                          error
 }
@@ -181,8 +180,8 @@ func checkLost(s Seen, violated func(string, ...any)) {
 	violated("%s: %d writes are lost that must not be (%d in all); the first: %s", rule, n, len(s.Lost), text)
 }
 
-// mayBeDual is how long two nodes may acknowledge, by what docs/GUARANTEES.md has under
-// what is not covered.
+// mayBeDual is how long two nodes may acknowledge, by what docs/GUARANTEES.md has under what is not
+// covered.
 func (s Seen) mayBeDual() time.Duration {
 	switch {
 	case s.unguarded(s.DualNodes...):
@@ -272,8 +271,7 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 	}
 }
 
-// excused: the host cannot be reached, or does not run; and nobody could let the VIP
-// go there.
+// excused: the host cannot be reached, or does not run; and nobody could let the VIP go there.
 func (s Seen) excused(host string, at time.Time) bool {
 	var away, mute bool
 	for _, k := range s.Faults {
@@ -288,8 +286,7 @@ func (s Seen) excused(host string, at time.Time) bool {
 	return away && mute
 }
 
-// checkProcesses: redis-server lives on where nothing befell it, its agent's death
-// included.
+// checkProcesses: redis-server lives on where nothing befell it, its agent's death included.
 func checkProcesses(s Seen, violated func(string, ...any)) {
 	for _, n := range s.Nodes {
 		if slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hits(n.Name) && k.harm().ends }) {

@@ -22,8 +22,8 @@ import (
 // The faults that Redis' own commands bring about.
 
 const (
-	// ballast is what a dataset is to have before something happens to it that takes as
-	// long as the dataset is large: so many values of so many bytes.
+	// ballast is what a dataset is to have before something happens to it that takes as long as the
+	// dataset is large: so many values of so many bytes.
 	ballastValues = 64
 	ballastValue  = 1 << 20
 	clientLimit   = 5 * time.Second
@@ -43,8 +43,8 @@ func dial(c *cluster.Cluster, address string) *goredis.Client {
 	})
 }
 
-// fill sees to it that so many values are there, and that the replicas have them: in
-// bits that no compression makes smaller.
+// fill sees to it that so many values are there, and that the replicas have them: in bits that no
+// compression makes smaller.
 func fill(ctx context.Context, c *goredis.Client, values, size, replicas int) error {
 	text := make([]byte, size)
 	for i := range values {
@@ -70,8 +70,7 @@ func fill(ctx context.Context, c *goredis.Client, values, size, replicas int) er
 	})
 }
 
-// busyScript keeps redis-server from everything else, as a client of the
-// applications could.
+// busyScript keeps redis-server from everything else, as a client of the applications could.
 func busyScript(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	script := fmt.Sprintf("local function now() local t = redis.call('TIME') return t[1] + t[2] / 1e6 end "+
 		"local s = now() repeat until now() - s >= %.1f return 1", in.lasts.Seconds())
@@ -87,8 +86,7 @@ func busyScript(_ context.Context, in injection) (func(context.Context) (mend, e
 	}, nil
 }
 
-// outOfMemory: a client asks for more than there is, and the kernel's OOM killer ends
-// redis-server.
+// outOfMemory: a client asks for more than there is, and the kernel's OOM killer ends redis-server.
 func outOfMemory(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const left, asked = 16 << 20, 64 << 20
 	p, err := in.host.Process(ctx, "redis-server")
@@ -175,8 +173,8 @@ func saves(ctx context.Context, c *goredis.Client) (begun int, state string, err
 	return begun, state, err
 }
 
-// fullResync has a replica lose its place in the primary's backlog, so that it must
-// copy the whole dataset, and the primary take as long for it as it is to last.
+// fullResync has a replica lose its place in the primary's backlog, so that it must copy the whole
+// dataset, and the primary take as long for it as it is to last.
 func fullResync(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
 	c := dial(in.c, in.primary.Addr().String())
 	r := dial(in.c, in.host.Addr().String())
@@ -210,16 +208,16 @@ func fullResync(ctx context.Context, in injection) (func(context.Context) (mend,
 	return begin, nil
 }
 
-// delaySetting has redis-server dawdle over each key of a snapshot, which it has for
-// tests of its own.
+// delaySetting has redis-server dawdle over each key of a snapshot, which it has for tests of its
+// own.
 const delaySetting = "rdb-key-save-delay"
 
 func hurry(ctx context.Context, c *goredis.Client) error {
 	return c.ConfigSet(ctx, delaySetting, "0").Err()
 }
 
-// awaitCalm waits until redis-server has no child, which would keep a connection open
-// that redis-server has closed: the other end would not learn of it before its timeout.
+// awaitCalm waits until redis-server has no child, which would keep a connection open that
+// redis-server has closed: the other end would not learn of it before its timeout.
 func awaitCalm(ctx context.Context, c *goredis.Client) error {
 	return lab.Await(ctx, 20*time.Millisecond, func() error {
 		info, err := c.InfoMap(ctx, "persistence").Result()
@@ -239,8 +237,8 @@ func fullCopies(ctx context.Context, c *goredis.Client) (int, error) {
 	return strconv.Atoi(info["Stats"]["sync_full"])
 }
 
-// forget has the primary c close the connection of a replica and, before that can come
-// back, write more than is kept of what it wrote.
+// forget has the primary c close the connection of a replica and, before that can come back, write
+// more than is kept of what it wrote.
 func forget(ctx context.Context, c *goredis.Client, in injection) error {
 	keys, err := c.DBSize(ctx).Result()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package chaos injects faults into a cluster on booted hosts, by a schedule that a
-// seed determines, and checks after each round what must hold whatever happened:
+// Package chaos injects faults into a cluster on booted hosts, by a schedule that a seed
+// determines, and checks after each round what must hold whatever happened:
 //
 //   - no two nodes acknowledge writes at once, nor does an old primary after
 //     another was promoted;
@@ -10,8 +10,7 @@
 //   - the end of an agent does not end its redis-server;
 //   - the cluster is whole again, without help, a minute after the last fault.
 //
-// Schedule and the catalogue of kinds say what is done, world does it, Check judges
-// what was seen and knows nothing of hosts, story writes down how it came about.
-// `make chaos SEED=… ROUNDS=…` is the way in; the package changes nothing but the
-// hosts of its own lab.
+// Schedule and the catalogue of kinds say what is done, world does it, Check judges what was seen
+// and knows nothing of hosts, story writes down how it came about. `make chaos SEED=… ROUNDS=…` is
+// the way in; the package changes nothing but the hosts of its own lab.
 package chaos

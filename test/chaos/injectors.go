@@ -28,8 +28,7 @@ type injection struct {
 // mend ends a fault; nil where there is nothing to end.
 type mend func(ctx context.Context) error
 
-// An injector looks up what it needs and returns the fault itself, so that this takes no
-// time.
+// An injector looks up what it needs and returns the fault itself, so that this takes no time.
 type injector func(ctx context.Context, in injection) (func(ctx context.Context) (mend, error), error)
 
 // injectors are the kinds by their names.
@@ -153,8 +152,8 @@ func crashLoop(ctx context.Context, in injection) (func(context.Context) (mend, 
 	}, err
 }
 
-// upgraded installs the package that is there already, as a later version and with
-// another program in it.
+// upgraded installs the package that is there already, as a later version and with another program
+// in it.
 func upgraded(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const repack = `dir=$(mktemp -d /root/next.XXXXXX)
 dpkg-deb -R /root/redisd.deb "$dir"
@@ -223,8 +222,8 @@ func switchover(_ context.Context, in injection) (func(context.Context) (mend, e
 	}, nil
 }
 
-// blackout takes the power from all hosts at once and gives it back to all, or to
-// the primary later than to the others.
+// blackout takes the power from all hosts at once and gives it back to all, or to the primary later
+// than to the others.
 func blackout(late bool) injector {
 	return func(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 		var others []*lab.Host
@@ -288,8 +287,8 @@ func netem(i lab.Impairment) injector {
 		func(h *lab.Host, _ context.Context) error { return h.ClearNetem() })
 }
 
-// hogged has as many loops on the host as this machine has processors, which it
-// shares with all other hosts: these are as busy.
+// hogged has as many loops on the host as this machine has processors, which it shares with all
+// other hosts: these are as busy.
 func hogged(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	return func(ctx context.Context) (mend, error) {
 		var wg sync.WaitGroup

@@ -24,9 +24,9 @@ const (
 
 // harm is what a fault may do to the host that it is injected at. What is not here, it must not do.
 type harm struct {
-	// loses: writes that no replica had yet may go with the primary. isolates: a
-	// primary that clients still reach may go on until its lease lapses. lingers: it
-	// may also do so at any time while the fault lasts, not only at its beginning.
+	// loses: writes that no replica had yet may go with the primary. isolates: a primary that
+	// clients still reach may go on until its lease lapses. lingers: it may also do so at any time
+	// while the fault lasts, not only at its beginning.
 	loses, isolates, lingers bool
 	// ends: redis-server may be another process afterwards.
 	ends bool
@@ -42,8 +42,8 @@ type harm struct {
 	moves bool
 	// blocks: writes may be down as long as it lasts; nothing else could be done.
 	blocks bool
-	// waits is for how long redis-server is given the benefit of the doubt before it is
-	// taken to hang: who waits for a disk may only be slow.
+	// waits is for how long redis-server is given the benefit of the doubt before it is taken to
+	// hang: who waits for a disk may only be slow.
 	waits time.Duration
 }
 

@@ -14,8 +14,8 @@ const (
 	largeValue  = 64 << 10
 	// largeDisk: the dataset, the append-only file that it was written to, and either anew.
 	largeDisk = 6 << 30
-	// largePatience is for a full copy, and one that must wait for a snapshot's end: on
-	// two processors that three nodes share, each takes up to half a minute.
+	// largePatience is for a full copy, and one that must wait for a snapshot's end: on two
+	// processors that three nodes share, each takes up to half a minute.
 	largePatience = 150 * time.Second
 )
 
@@ -31,8 +31,8 @@ var large = []Round{
 	composed[0],
 }
 
-// TestLargeDataset fills a cluster with 1 GiB and plays what is large as often as
-// REDISD_LARGE says; without that it is skipped, for it takes minutes and gigabytes.
+// TestLargeDataset fills a cluster with 1 GiB and plays what is large as often as REDISD_LARGE
+// says; without that it is skipped, for it takes minutes and gigabytes.
 func TestLargeDataset(t *testing.T) {
 	times, err := strconv.Atoi(os.Getenv("REDISD_LARGE"))
 	if err != nil {

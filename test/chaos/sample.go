@@ -26,8 +26,8 @@ type Overlap struct {
 	Hosts []string
 }
 
-// sampler looks at the addresses of all hosts, all the time: in /proc, by the first
-// process of each host, which costs microseconds and needs nothing of the host.
+// sampler looks at the addresses of all hosts, all the time: in /proc, by the first process of each
+// host, which costs microseconds and needs nothing of the host.
 type sampler struct {
 	hosts  []*lab.Host
 	needle []byte
@@ -76,8 +76,8 @@ func (s *sampler) sample(ctx context.Context) {
 	at := time.Now()
 	overlap := now
 	if len(now) > 1 {
-		// The hosts were sampled one after the other: two had it at once only if the
-		// earlier ones still have it now.
+		// The hosts were sampled one after the other: two had it at once only if the earlier ones
+		// still have it now.
 		overlap = slices.DeleteFunc(slices.Clone(now), func(name string) bool {
 			i := slices.IndexFunc(s.hosts, func(h *lab.Host) bool { return h.Name() == name })
 			return name != now[len(now)-1] && !s.holds(ctx, s.hosts[i])

@@ -78,8 +78,8 @@ const (
 	grain     = 100 * time.Millisecond  // of the times: a schedule is to be read
 )
 
-// New makes the first rounds of the schedule that a seed determines. More rounds of
-// the same seed only add to it.
+// New makes the first rounds of the schedule that a seed determines. More rounds of the same seed
+// only add to it.
 func New(seed uint64, rounds int) Schedule {
 	rng := rand.New(rand.NewPCG(seed, 0x7265646973640001))
 	s := Schedule{Seed: seed, Nodes: 3}
@@ -122,8 +122,8 @@ func Short() Schedule {
 	}}
 }
 
-// Part is the rounds that a text like "20" (so many) or "7-9" asks for; n is how many
-// rounds a schedule needs to have them.
+// Part is the rounds that a text like "20" (so many) or "7-9" asks for; n is how many rounds a
+// schedule needs to have them.
 func Part(text string) (from, n int, err error) {
 	first, last, isRange := strings.Cut(text, "-")
 	if !isRange {
@@ -143,8 +143,8 @@ type card struct {
 	on   Place
 }
 
-// deck deals every card once before any comes again, so that a run of moderate
-// length has seen them all.
+// deck deals every card once before any comes again, so that a run of moderate length has seen them
+// all.
 type deck struct {
 	rng  *rand.Rand
 	left []card
@@ -187,8 +187,8 @@ func cards() []card {
 	return all
 }
 
-// goTogether: undoing the one does not undo the other, and neither takes away what
-// the other one needs.
+// goTogether: undoing the one does not undo the other, and neither takes away what the other one
+// needs.
 func goTogether(a, b card) bool {
 	switch {
 	case a.kind.alone || b.kind.alone:

@@ -70,8 +70,8 @@ func (s *story) seen(seen Seen, r *writer.Report) {
 	}
 }
 
-// told are the lines of a journal that the story needs: all of the agent, and what
-// Redis, Sentinel and systemd say about roles and lives.
+// told are the lines of a journal that the story needs: all of the agent, and what Redis, Sentinel
+// and systemd say about roles and lives.
 var told = regexp.MustCompile(`redisd(\[\d+\])?: ` +
 	`|redis-server(\[\d+\])?: .*(MASTER|REPLICAOF|FAIL|[Rr]esync|Ready|exiting|Connect|Connection with|min-replicas|AOF|Loading|BUSY|crash|signal)` +
 	`|redis-sentinel(\[\d+\])?: .*[+-](switch-master|failover|sdown|odown|tilt|new-epoch|vote|promoted|elected|try-failover|selected|slave-reconf|monitor|set |convert|reboot)` +

@@ -108,8 +108,8 @@ func (t *Table) markdown(names []string) string {
 	return b.String()
 }
 
-// Write writes the rows of single faults and those of several together to a file, each
-// between marks of its own: those that the file has already, else at its end.
+// Write writes the rows of single faults and those of several together to a file, each between
+// marks of its own: those that the file has already, else at its end.
 func (t *Table) Write(path string) error {
 	alone, together := t.parts()
 	var err error

@@ -19,8 +19,7 @@ import (
 
 const (
 	volumeSize = 1 << 30
-	// healthLimit is how long a cluster may take to become whole again that has little to
-	// copy.
+	// healthLimit is how long a cluster may take to become whole again that has little to copy.
 	healthLimit = 60 * time.Second
 	faultLimit  = 180 * time.Second
 	warmUp      = 500 * time.Millisecond // of writing before a fault
@@ -132,8 +131,8 @@ func (w *world) places(s agent.Status) (map[Place]*lab.Host, error) {
 	}, nil
 }
 
-// client writes through the VIP, and to each node itself: these tell whether two
-// acknowledge at once.
+// client writes through the VIP, and to each node itself: these tell whether two acknowledge at
+// once.
 func (w *world) client(ctx context.Context) *writer.Writer {
 	return w.c.Writer(ctx, func(o *writer.Options) {
 		o.Workers, o.Pause = 2, 2*time.Millisecond
@@ -235,8 +234,8 @@ func (w *world) restore(ctx context.Context) {
 	}
 }
 
-// healthy waits until every node says that all is well, and all of the same cluster,
-// and until the replicas have what the primary has.
+// healthy waits until every node says that all is well, and all of the same cluster, and until the
+// replicas have what the primary has.
 func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(limit, time.Second))
 	defer cancel()
@@ -263,9 +262,9 @@ func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status,
 	return found, err
 }
 
-// caughtUp waits until every replica has what the primary has now. A link that was cut
-// for a while is up by all accounts until TCP has sent again what was lost, which the
-// replica does not have before.
+// caughtUp waits until every replica has what the primary has now. A link that was cut for a while
+// is up by all accounts until TCP has sent again what was lost, which the replica does not have
+// before.
 func (w *world) caughtUp(ctx context.Context, s agent.Status) error {
 	goal, err := w.offset(ctx, cluster.Primary(s))
 	if err != nil {
@@ -380,8 +379,8 @@ func (w *world) lostWrite(r *writer.Report, spans []writer.Span, l writer.Lost) 
 	return lost
 }
 
-// differ waits for the replicas to have what the primary has, which is asked each time
-// as well: what a client that is long gone had sent may still arrive.
+// differ waits for the replicas to have what the primary has, which is asked each time as well:
+// what a client that is long gone had sent may still arrive.
 func (w *world) differ(ctx context.Context, client *writer.Writer, after agent.Status) (differ []string) {
 	for _, n := range after.Nodes {
 		if n.Name == cluster.Primary(after) {

@@ -1,9 +1,9 @@
-// Package cluster sets redisd up on the booted hosts of package lab, the way an
-// operator does: the .deb is installed, the same two files are put on every host,
-// the service is enabled. End-to-end tests, chaos runs and benchmarks stand on it.
+// Package cluster sets redisd up on the booted hosts of package lab, the way an operator does: the
+// .deb is installed, the same two files are put on every host, the service is enabled. End-to-end
+// tests, chaos runs and benchmarks stand on it.
 //
-// It touches a host only by what an operator could do there, and asks redisd only
-// through its commands.
+// It touches a host only by what an operator could do there, and asks redisd only through its
+// commands.
 package cluster
 
 import (
@@ -66,8 +66,7 @@ func Deb(t testing.TB) string {
 	return path
 }
 
-// Lab makes a lab whose hosts have the package installed, and nothing else done
-// to them.
+// Lab makes a lab whose hosts have the package installed, and nothing else done to them.
 func Lab(t testing.TB) *lab.Lab {
 	t.Helper()
 	lab.Require(t)
@@ -236,8 +235,8 @@ func (c *Cluster) Status(ctx context.Context, name string) (agent.Status, error)
 	return s, nil
 }
 
-// Await asks the running hosts, one after the other, until one of them answers what
-// is waited for, and fails the test with the last answer otherwise.
+// Await asks the running hosts, one after the other, until one of them answers what is waited for,
+// and fails the test with the last answer otherwise.
 func (c *Cluster) Await(ctx context.Context, what string, ok func(agent.Status) error) agent.Status {
 	c.T.Helper()
 	ctx, cancel := context.WithTimeout(ctx, Patience)

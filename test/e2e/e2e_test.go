@@ -1,5 +1,5 @@
-// Package e2e proves on booted hosts, with the package installed as a user
-// installs it, what the README promises.
+// Package e2e proves on booted hosts, with the package installed as a user installs it, what the
+// README promises.
 package e2e
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/redisd/redisd/test/lab/writer"
 )
 
-// TestClusterFromNothing goes the way of an operator: three blank hosts, a fourth
-// that joins, and what happens to them.
+// TestClusterFromNothing goes the way of an operator: three blank hosts, a fourth that joins, and
+// what happens to them.
 func TestClusterFromNothing(t *testing.T) {
 	ctx := t.Context()
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{})
@@ -54,9 +54,9 @@ func TestClusterFromNothing(t *testing.T) {
 	t.Run("reboot", func(t *testing.T) { reboot(t, c) })
 }
 
-// fault runs do under a client that writes through the VIP, waits until the
-// cluster is whole again, and checks what every fault must leave true: no two
-// nodes acknowledged at once, and at most mayLose acknowledged writes are gone.
+// fault runs do under a client that writes through the VIP, waits until the cluster is whole again,
+// and checks what every fault must leave true: no two nodes acknowledged at once, and at most
+// mayLose acknowledged writes are gone.
 func fault(t *testing.T, c *cluster.Cluster, mayLose int, do func(ctx context.Context, primary string)) (*writer.Report, agent.Status) {
 	t.Helper()
 	o := faultOf(t, c, limits{lost: mayLose}, do)
@@ -66,9 +66,9 @@ func fault(t *testing.T, c *cluster.Cluster, mayLose int, do func(ctx context.Co
 // limits of what a fault may cost.
 type limits struct {
 	lost int
-	// returns: the primary of that moment is killed as soon as it is one, and the one
-	// before it takes over again. That takes less than the quarter of a second by which a
-	// client tells a failover and back from two primaries at once.
+	// returns: the primary of that moment is killed as soon as it is one, and the one before it
+	// takes over again. That takes less than the quarter of a second by which a client tells a
+	// failover and back from two primaries at once.
 	returns bool
 }
 
@@ -117,9 +117,9 @@ func faultOf(t *testing.T, c *cluster.Cluster, may limits, do func(ctx context.C
 	return o
 }
 
-// asyncWindow is how many writes may be lost with a primary that dies: those that
-// had not reached a replica. The client has four writes under way at most; a
-// replica on this network has what is older than a few milliseconds.
+// asyncWindow is how many writes may be lost with a primary that dies: those that had not reached a
+// replica. The client has four writes under way at most; a replica on this network has what is
+// older than a few milliseconds.
 const asyncWindow = 100
 
 func join(t *testing.T, c *cluster.Cluster) {

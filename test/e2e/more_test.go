@@ -104,8 +104,8 @@ func reload(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// badFile kills the agent of a node whose file is broken: the next agent must take
-// the node over all the same.
+// badFile kills the agent of a node whose file is broken: the next agent must take the node over
+// all the same.
 func badFile(t *testing.T, c *cluster.Cluster) {
 	var pid int
 	var node string
@@ -141,8 +141,8 @@ func run(t *testing.T, h *lab.Host, args ...string) string {
 	return out
 }
 
-// pause checks that a paused cluster does not replace its primary, shows that it is
-// paused on every node, survives the agents' restart, and goes on when it is resumed.
+// pause checks that a paused cluster does not replace its primary, shows that it is paused on every
+// node, survives the agents' restart, and goes on when it is resumed.
 func pause(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, asyncWindow, func(ctx context.Context, primary string) {
 		run(t, c.Host(primary), "redisd", "pause")
@@ -172,9 +172,8 @@ func pause(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// forced takes the primary's host and another one away for good, so that the one
-// that is left has no majority and must not become primary by itself. The operator says
-// that it is to.
+// forced takes the primary's host and another one away for good, so that the one that is left has
+// no majority and must not become primary by itself. The operator says that it is to.
 func forced(t *testing.T, c *cluster.Cluster) {
 	var left string
 	_, after := fault(t, c, everySecond, func(ctx context.Context, primary string) {
@@ -208,8 +207,8 @@ func forced(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// blackout takes the power from all hosts at once and gives it back. What was on
-// the disks is there again; nobody helps.
+// blackout takes the power from all hosts at once and gives it back. What was on the disks is there
+// again; nobody helps.
 func blackout(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, everySecond, func(ctx context.Context, primary string) {
 		off(t, c, c.Names())
@@ -217,8 +216,8 @@ func blackout(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// brokenDataset has a replica start with files that redis-server cannot load: it gets the
-// data from the primary, and what could not be loaded is kept.
+// brokenDataset has a replica start with files that redis-server cannot load: it gets the data from
+// the primary, and what could not be loaded is kept.
 func brokenDataset(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, 0, func(ctx context.Context, primary string) {
 		h := c.Host(c.Others(primary)[0])
@@ -235,9 +234,8 @@ func brokenDataset(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// strict sets a limit on what a failover may lose, and takes the primary away while the
-// agents of the replicas are new and have not heard how much it had: none becomes
-// primary until it is back.
+// strict sets a limit on what a failover may lose, and takes the primary away while the agents of
+// the replicas are new and have not heard how much it had: none becomes primary until it is back.
 func strict(t *testing.T, c *cluster.Cluster) {
 	configure := func(more string) {
 		for _, name := range c.Names() {
@@ -285,10 +283,10 @@ func withoutLastPrimary(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// everySecond is how many writes of this client may be lost with the power of all
-// hosts. The hosts go one after the other, and the primary, if it is the last, may
-// accept writes for the rest of its lease: what only it has is lost if it stays away.
-// This client writes at most four keys a millisecond, and the lease is 600 ms.
+// everySecond is how many writes of this client may be lost with the power of all hosts. The hosts
+// go one after the other, and the primary, if it is the last, may accept writes for the rest of its
+// lease: what only it has is lost if it stays away. This client writes at most four keys a
+// millisecond, and the lease is 600 ms.
 const everySecond = 4000
 
 func off(t *testing.T, c *cluster.Cluster, names []string) {

@@ -20,8 +20,8 @@ import (
 	"github.com/redisd/redisd/test/lab"
 )
 
-// steps of a switchover at which something is made to go wrong, and how the command
-// shows that they have passed.
+// steps of a switchover at which something is made to go wrong, and how the command shows that they
+// have passed.
 var steps = []struct{ name, shown string }{
 	{"checked", "checked: "},
 	{"writes stopped", "writes stopped on "},
@@ -44,8 +44,8 @@ type switchoverFault struct {
 	newPrimaryDies bool
 }
 
-// Until a replica has every byte, the loss of the old primary is a crash; from the
-// promotion on that of the new one is. A fault at a step may land some steps later.
+// Until a replica has every byte, the loss of the old primary is a crash; from the promotion on
+// that of the new one is. A fault at a step may land some steps later.
 var switchoverFaults = []switchoverFault{
 	{"redis-server of the successor killed", onProcess("redis-server", false, lab.Process.Kill), nil, [6]int{0, asyncWindow, asyncWindow, asyncWindow, asyncWindow, asyncWindow}, true},
 	{"host of the successor loses power", powerOffTarget, powerOnTarget, [6]int{0, asyncWindow, asyncWindow, asyncWindow, asyncWindow, asyncWindow}, true},
@@ -85,9 +85,9 @@ func healSource(ctx context.Context, c *cluster.Cluster, from, _ string) error {
 	return c.Host(from).Unsilence(ctx)
 }
 
-// TestFaultDuringSwitchover injects a fault at every step of a switchover. The ordinary run
-// has three cases; E2E_ALL=1 has twelve, two of every fault, and SEED=0, 1 and 2 bring
-// every fault to every step.
+// TestFaultDuringSwitchover injects a fault at every step of a switchover. The ordinary run has
+// three cases; E2E_ALL=1 has twelve, two of every fault, and SEED=0, 1 and 2 bring every fault to
+// every step.
 func TestFaultDuringSwitchover(t *testing.T) {
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{})
 	c.Start(t.Context())
@@ -114,8 +114,7 @@ func TestFaultDuringSwitchover(t *testing.T) {
 	t.Log("\n" + table.String())
 }
 
-// plainSwitchover has no fault: what the command says of the cost is what a client
-// measured.
+// plainSwitchover has no fault: what the command says of the cost is what a client measured.
 func plainSwitchover(t *testing.T, c *cluster.Cluster) {
 	var m agent.Moved
 	r, _ := fault(t, c, 0, func(ctx context.Context, primary string) {
@@ -136,8 +135,7 @@ func plainSwitchover(t *testing.T, c *cluster.Cluster) {
 	t.Logf("said %.1f ms at most, a client on the VIP saw %v", *m.DowntimeMS, r.Downtime().Length())
 }
 
-// timeouts are too short, or just not: what the command says is what happened, also a
-// while later.
+// timeouts are too short, or just not: what the command says is what happened, also a while later.
 func timeouts(t *testing.T, c *cluster.Cluster) {
 	for _, timeout := range []string{"1us", "1ms", "4ms"} {
 		var said error
@@ -155,9 +153,9 @@ func timeouts(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// twoSwitchovers are requested on two nodes at once: one is carried out, and who made
-// the other is told so. One that comes a moment later goes to the new primary, which
-// moves on, or says that the other node does not follow it yet.
+// twoSwitchovers are requested on two nodes at once: one is carried out, and who made the other is
+// told so. One that comes a moment later goes to the new primary, which moves on, or says that the
+// other node does not follow it yet.
 func twoSwitchovers(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, 0, func(ctx context.Context, primary string) {
 		var wg sync.WaitGroup
@@ -198,8 +196,8 @@ func inject(t *testing.T, c *cluster.Cluster, s switchoverFault, step int, table
 	t.Error("the switchover did not get so far, three times")
 }
 
-// injectOnce returns the row of the table; none when the switchover did not get as far
-// as the step, for instance since the slow wire kept the successor from catching up.
+// injectOnce returns the row of the table; none when the switchover did not get as far as the step,
+// for instance since the slow wire kept the successor from catching up.
 func injectOnce(t *testing.T, c *cluster.Cluster, s switchoverFault, step int) string {
 	var said string
 	var at time.Time

@@ -15,12 +15,14 @@ import (
 )
 
 const (
-	// rebootStatus is systemd-nspawn's exit code when the host asks for a reboot and it is not nspawn's to do it
-	// (--keep-unit); nspawn's own unit file has the same number in RestartForceExitStatus=.
+	// rebootStatus is systemd-nspawn's exit code when the host asks for a reboot and it is not
+	// nspawn's to do it (--keep-unit); nspawn's own unit file has the same number in
+	// RestartForceExitStatus=.
 	rebootStatus = 133
 
-	// launchScript moves itself into the host's control groups, then becomes systemd-nspawn. nsenter and not
-	// `ip netns exec`, which mounts a new /sys without the control groups. Arguments: the groups, "--", the rest.
+	// launchScript moves itself into the host's control groups, then becomes systemd-nspawn.
+	// nsenter and not `ip netns exec`, which mounts a new /sys without the control groups.
+	// Arguments: the groups, "--", the rest.
 	launchScript = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec nsenter "$@"`
 )
 
@@ -65,7 +67,8 @@ func (h *Host) launch() (*boot, error) {
 	b.cmd.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"NOTIFY_SOCKET=" + socket,
-		// Debian's default, whatever this machine has; and without it nspawn passes on the v1 hierarchies.
+		// Debian's default, whatever this machine has; and without it nspawn passes on the v1
+		// hierarchies.
 		"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
 	}
 	if err := b.cmd.Start(); err != nil {
@@ -96,7 +99,8 @@ func (h *Host) launchArgs() []string {
 
 func (h *Host) machine() string { return fmt.Sprintf("l%d-%s", h.lab.res.number, h.name) }
 
-// portName is the interface that leads to the host: 15 letters at most. nspawn makes that with the prefix "vb".
+// portName is the interface that leads to the host: 15 letters at most. nspawn makes that with the
+// prefix "vb".
 func (h *Host) portName(prefix string) string { return prefix + "-" + h.machine() }
 
 func (h *Host) ports() []string { return []string{h.portName("vb"), h.portName("rb")} }
@@ -127,7 +131,8 @@ func (h *Host) listen(b *boot) {
 	}
 }
 
-// begun notes the host's first process and puts its new link into the state that the old one was in.
+// begun notes the host's first process and puts its new link into the state that the old one was
+// in.
 func (h *Host) begun(b *boot, leader string) error {
 	pid, err := strconv.Atoi(leader)
 	if err != nil {

@@ -24,8 +24,9 @@ func (clientEnd) ports() []string { return nil }
 // Client is the end at which the test process is.
 func (l *Lab) Client() End { return clientEnd{} }
 
-// filter holds what is not let through between ends and, after each change, gives the kernel the whole table anew, in
-// one transaction. Nobody notices being filtered: unlike a link that is down, it looks like a fault farther away.
+// filter holds what is not let through between ends and, after each change, gives the kernel the
+// whole table anew, in one transaction. Nobody notices being filtered: unlike a link that is down,
+// it looks like a fault farther away.
 type filter struct {
 	namespace string // its file
 
@@ -40,8 +41,8 @@ type silence struct {
 	frozen bool // by Freeze, not by Silence
 }
 
-// rule drops what goes from one end to another; with a port, what goes to that port of `to`, from anyone, and the
-// answers.
+// rule drops what goes from one end to another; with a port, what goes to that port of `to`, from
+// anyone, and the answers.
 type rule struct {
 	from, to End
 	proto    string
@@ -97,7 +98,8 @@ func (f *filter) table() string {
 	for _, hook := range []string{"forward", "input", "output"} {
 		fmt.Fprintf(&text, "add table bridge lab\nadd chain bridge lab %s { type filter hook %[1]s priority 0; }\n", hook)
 	}
-	// The chains stay, only the rules are replaced: taking a hook out of the kernel takes it much longer.
+	// The chains stay, only the rules are replaced: taking a hook out of the kernel takes it much
+	// longer.
 	text.WriteString("flush table bridge lab\n")
 	for _, chain := range []struct {
 		name  string
@@ -136,7 +138,8 @@ func (f *filter) setSilent(ctx context.Context, h *Host, frozen, silent bool) er
 	})
 }
 
-// CutTo drops, from now on, everything that goes from the host to the others; what they send still arrives.
+// CutTo drops, from now on, everything that goes from the host to the others; what they send still
+// arrives.
 func (h *Host) CutTo(ctx context.Context, others ...End) error {
 	return h.lab.net.filter.edit(ctx, true, h.towards(others)...)
 }
@@ -170,8 +173,8 @@ func (h *Host) awayFrom(others []End) (rules []rule) {
 	return rules
 }
 
-// BlockPort drops, from now on, what goes to the given port of the host ("tcp" or "udp"), and what it answers from
-// there. What the host itself sends to that port of others passes.
+// BlockPort drops, from now on, what goes to the given port of the host ("tcp" or "udp"), and what
+// it answers from there. What the host itself sends to that port of others passes.
 func (h *Host) BlockPort(ctx context.Context, proto string, port int) error {
 	return h.lab.net.filter.edit(ctx, true, rule{to: h, proto: proto, port: port})
 }
@@ -181,7 +184,8 @@ func (h *Host) UnblockPort(ctx context.Context, proto string, port int) error {
 	return h.lab.net.filter.edit(ctx, false, rule{to: h, proto: proto, port: port})
 }
 
-// Silence drops everything to and from the host, whose own link stays up, as when a switch farther away fails.
+// Silence drops everything to and from the host, whose own link stays up, as when a switch farther
+// away fails.
 func (h *Host) Silence(ctx context.Context) error {
 	return h.lab.net.filter.setSilent(ctx, h, false, true)
 }
@@ -191,7 +195,8 @@ func (h *Host) Unsilence(ctx context.Context) error {
 	return h.lab.net.filter.setSilent(ctx, h, false, false)
 }
 
-// HealAll undoes every fault of the network: cuts, blocked ports, silence, bad links. It does not thaw hosts.
+// HealAll undoes every fault of the network: cuts, blocked ports, silence, bad links. It does not
+// thaw hosts.
 func (l *Lab) HealAll(ctx context.Context) error {
 	f := l.net.filter
 	errs := []error{f.change(ctx, func() {

@@ -16,9 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// group is a control group of the lab, in the cgroup2 hierarchy and, on a machine that still has it, systemd's own v1
-// hierarchy, too. Hosts must not share one: nspawn gives a host the group that it was started in, and two systemds in
-// the same group would each take the other's services for its own.
+// group is a control group of the lab, in the cgroup2 hierarchy and, on a machine that still has
+// it, systemd's own v1 hierarchy, too. Hosts must not share one: nspawn gives a host the group that
+// it was started in, and two systemds in the same group would each take the other's services for
+// its own.
 type group struct {
 	v2  string
 	all []string
@@ -131,15 +132,17 @@ func removeGroup(dir string) error {
 	return err
 }
 
-// guard is a process that kills everything in the lab's group when this one is gone, however that came about: hosts
-// outlive the systemd-nspawn that started them, so being its child's child is not enough.
+// guard is a process that kills everything in the lab's group when this one is gone, however that
+// came about: hosts outlive the systemd-nspawn that started them, so being its child's child is not
+// enough.
 type guard struct {
 	cmd  *exec.Cmd
 	life io.Closer // closed by the kernel at the latest
 }
 
 func startGuard(g group) (*guard, error) {
-	// Standard input has no line to read: the shell waits until nobody holds its other end any more.
+	// Standard input has no line to read: the shell waits until nobody holds its other end any
+	// more.
 	const script = `read -r _; [ ! -d "$1" ] || echo 1 >"$1/cgroup.kill"`
 	cmd := exec.Command("/bin/sh", "-c", script, "lab-guard", g.v2)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's ^C is not for the guard
@@ -170,8 +173,8 @@ func awaitEvent(ctx context.Context, dir, want string) error {
 	})
 }
 
-// Await calls try, at once and then at every interval, until it returns nil; when ctx ends first it returns what try
-// said last.
+// Await calls try, at once and then at every interval, until it returns nil; when ctx ends first it
+// returns what try said last.
 func Await(ctx context.Context, every time.Duration, try func() error) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -49,8 +49,8 @@ type hostSpec struct {
 	cloneOf *Host
 }
 
-// WithVolume gives the host an ext4 file system of its own, size bytes large, at path: a disk that can fill up
-// (FillDisk) or hang (FreezeDisk) without the rest of the machine.
+// WithVolume gives the host an ext4 file system of its own, size bytes large, at path: a disk that
+// can fill up (FillDisk) or hang (FreezeDisk) without the rest of the machine.
 func WithVolume(path string, size int64) HostOption {
 	return func(s *hostSpec) { s.volumes = append(s.volumes, volumeSpec{path: path, size: size}) }
 }
@@ -101,7 +101,8 @@ func (h *Host) mount() error {
 	return nil
 }
 
-// personalise writes what no two hosts share; a clone keeps the identity of the disk that it was made from.
+// personalise writes what no two hosts share; a clone keeps the identity of the disk that it was
+// made from.
 func (h *Host) personalise(ctx context.Context, newIdentity bool) error {
 	network := fmt.Sprintf("link set host0 up\naddr replace %s/24 dev host0\naddr replace %s/64 dev host0 nodad\n",
 		h.Addr(), h.Addr6())
@@ -137,7 +138,8 @@ func (h *Host) Running() bool {
 	return h.boot != nil
 }
 
-// Start gives the host power and returns as soon as commands can be run on it, while it is still booting.
+// Start gives the host power and returns as soon as commands can be run on it, while it is still
+// booting.
 func (h *Host) Start(ctx context.Context) error {
 	h.mu.Lock()
 	if h.boot != nil {
@@ -156,7 +158,8 @@ func (h *Host) Start(ctx context.Context) error {
 	return nil
 }
 
-// WaitReady waits until systemd has finished starting up: every unit has been started or has failed.
+// WaitReady waits until systemd has finished starting up: every unit has been started or has
+// failed.
 func (h *Host) WaitReady(ctx context.Context) error {
 	b, err := h.current()
 	if err == nil {
@@ -177,8 +180,9 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	return h.WaitReady(ctx)
 }
 
-// PowerOff takes the power away: the link goes first, so that no process can say good-bye (the kernel would close its
-// connections in good order), then every process is gone at once. What they had written to the disk stays.
+// PowerOff takes the power away: the link goes first, so that no process can say good-bye (the
+// kernel would close its connections in good order), then every process is gone at once. What they
+// had written to the disk stays.
 func (h *Host) PowerOff(ctx context.Context) error {
 	b, err := h.current()
 	if err != nil {
@@ -238,8 +242,8 @@ func (h *Host) order(ctx context.Context, what string) error {
 	return err
 }
 
-// Freeze stops everything on the host at once, and its network with it, as when a hypervisor pauses it: nothing
-// answers, no clock stops. Commands given by Run are not part of the host and go on.
+// Freeze stops everything on the host at once, and its network with it, as when a hypervisor pauses
+// it: nothing answers, no clock stops. Commands given by Run are not part of the host and go on.
 func (h *Host) Freeze(ctx context.Context) error {
 	if _, err := h.current(); err != nil {
 		return fmt.Errorf("freeze %s: %w", h.name, err)
@@ -269,7 +273,8 @@ func (h *Host) Thaw(ctx context.Context) error {
 	return nil
 }
 
-// BootTime is how long the host took to finish starting up, counted from the power; 0 while it has not.
+// BootTime is how long the host took to finish starting up, counted from the power; 0 while it has
+// not.
 func (h *Host) BootTime() time.Duration {
 	b, err := h.current()
 	if err != nil {
@@ -278,7 +283,8 @@ func (h *Host) BootTime() time.Duration {
 	return b.tookToReady()
 }
 
-// Console is what the host has printed on its console since it was made: the place to look when one does not boot.
+// Console is what the host has printed on its console since it was made: the place to look when one
+// does not boot.
 func (h *Host) Console() (string, error) {
 	text, err := os.ReadFile(h.consolePath())
 	return string(text), err

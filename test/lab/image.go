@@ -94,7 +94,8 @@ func buildImage(ctx context.Context) error {
 	return nil
 }
 
-// lockFile opens path, creating it, and takes the given kind of flock; with LOCK_NB it may return unix.EWOULDBLOCK.
+// lockFile opens path, creating it, and takes the given kind of flock; with LOCK_NB it may return
+// unix.EWOULDBLOCK.
 func lockFile(path string, how int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {

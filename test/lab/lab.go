@@ -43,8 +43,9 @@ type Lab struct {
 	hosts  []*Host // in the order in which they were made, which is that of their addresses
 }
 
-// New is Open for a test: it requires what a lab needs, ends the test when the lab cannot be made, closes the lab with
-// the test and, if that failed, saves the hosts' journals (below REDISD_LAB_ARTIFACTS, else in the temporary folder).
+// New is Open for a test: it requires what a lab needs, ends the test when the lab cannot be made,
+// closes the lab with the test and, if that failed, saves the hosts' journals (below
+// REDISD_LAB_ARTIFACTS, else in the temporary folder).
 func New(t testing.TB, o Options) *Lab {
 	t.Helper()
 	Require(t)
@@ -68,8 +69,8 @@ func New(t testing.TB, o Options) *Lab {
 	return l
 }
 
-// Open makes a lab without hosts. The caller must Close it; should the process die first, its hosts die with it, and the
-// next Open on this machine removes the rest.
+// Open makes a lab without hosts. The caller must Close it; should the process die first, its hosts
+// die with it, and the next Open on this machine removes the rest.
 func Open(ctx context.Context, o Options) (*Lab, error) {
 	if err := available(); err != nil {
 		return nil, err
@@ -139,8 +140,8 @@ func (l *Lab) Close() error {
 	return errors.Join(append(errs, l.image.close())...)
 }
 
-// Host makes a host, with an empty disk of its own over the image, and boots it. The name is that in the network, in
-// /etc/hosts of every host, and the host's own.
+// Host makes a host, with an empty disk of its own over the image, and boots it. The name is that
+// in the network, in /etc/hosts of every host, and the host's own.
 func (l *Lab) Host(ctx context.Context, name string, options ...HostOption) (*Host, error) {
 	h, err := l.add(ctx, name, options)
 	if err != nil {
@@ -149,7 +150,8 @@ func (l *Lab) Host(ctx context.Context, name string, options ...HostOption) (*Ho
 	return h, h.PowerOn(ctx)
 }
 
-// Hosts is Host for several at once: they get their addresses in the order of their names and boot in parallel.
+// Hosts is Host for several at once: they get their addresses in the order of their names and boot
+// in parallel.
 func (l *Lab) Hosts(ctx context.Context, names ...string) ([]*Host, error) {
 	hosts := make([]*Host, len(names))
 	for i, name := range names {
@@ -171,8 +173,9 @@ func (l *Lab) Add(ctx context.Context, name string, options ...HostOption) (*Hos
 	return l.add(ctx, name, options)
 }
 
-// Clone makes a host, powered off, whose disk is a copy of that of from, which must be powered off, too: same machine
-// id, same state of everything that was installed. Only the name and the addresses are its own.
+// Clone makes a host, powered off, whose disk is a copy of that of from, which must be powered off,
+// too: same machine id, same state of everything that was installed. Only the name and the
+// addresses are its own.
 func (l *Lab) Clone(ctx context.Context, from *Host, name string) (*Host, error) {
 	if from.Running() {
 		return nil, fmt.Errorf("clone %s: it is powered on", from.name)
@@ -219,8 +222,8 @@ func (l *Lab) writeHostsFiles(ctx context.Context) error {
 // Prefix is the lab's IPv4 network.
 func (l *Lab) Prefix() netip.Prefix { return netip.PrefixFrom(l.IP(0), 24) }
 
-// IP is the lab's address that ends in n. Hosts have 11, 12 … in the order in which they were made, the client end has
-// 254; 1 to 10 and 100 to 253 are free for VIPs.
+// IP is the lab's address that ends in n. Hosts have 11, 12 … in the order in which they were made,
+// the client end has 254; 1 to 10 and 100 to 253 are free for VIPs.
 func (l *Lab) IP(n int) netip.Addr { return l.res.number.ip(n) }
 
 // IP6 is the same in the lab's IPv6 network, a /64; it is written with the same digits.

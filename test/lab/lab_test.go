@@ -109,8 +109,8 @@ func clientReaches(t *testing.T, l *lab.Lab, to *lab.Host) bool {
 	return err == nil || errors.Is(err, unix.ECONNREFUSED)
 }
 
-// wantPing gives a want of true some time: while a host still looks for the other's MAC address in vain, what it sends
-// waits for that search to end.
+// wantPing gives a want of true some time: while a host still looks for the other's MAC address in
+// vain, what it sends waits for that search to end.
 func wantPing(t *testing.T, from, to *lab.Host, want bool) {
 	t.Helper()
 	if !want {

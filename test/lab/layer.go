@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layer is what some preparation has changed on a disk, ready to be laid over the image for many hosts.
+// Layer is what some preparation has changed on a disk, ready to be laid over the image for many
+// hosts.
 type Layer struct {
 	dir      string
 	imageKey string
@@ -23,10 +24,11 @@ type Layer struct {
 var ownFiles = []string{"etc/hostname", "etc/hosts", "etc/machine-id", "etc/lab/network", "var/lib/dbus/machine-id",
 	"var/lib/systemd/random-seed", "var/log/journal", "var/tmp", "tmp", "run"}
 
-// Prepare returns the layer that prepare makes of a host; prepare runs once for a key and image, the outcome is kept
-// in the cache. The key must say everything that it depends on: a hash of the .deb to install, say. The host is shut down in good
-// order afterwards, and what identifies it is taken out, but whatever else prepare leaves on the disk, all hosts will
-// have in common: package state, not secrets or data.
+// Prepare returns the layer that prepare makes of a host; prepare runs once for a key and image,
+// the outcome is kept in the cache. The key must say everything that it depends on: a hash of the
+// .deb to install, say. The host is shut down in good order afterwards, and what identifies it is
+// taken out, but whatever else prepare leaves on the disk, all hosts will have in common: package
+// state, not secrets or data.
 func Prepare(ctx context.Context, o Options, key string, prepare func(context.Context, *Host) error) (Layer, error) {
 	im, err := openImage(ctx)
 	if err != nil {
@@ -87,6 +89,6 @@ func (y Layer) make(ctx context.Context, o Options, prepare func(context.Context
 	return os.Rename(fresh, y.dir)
 }
 
-// Remove takes the layer out of the cache; without it setup.sh removes the layer together with
-// the image that it was made over.
+// Remove takes the layer out of the cache; without it setup.sh removes the layer together with the
+// image that it was made over.
 func (y Layer) Remove() error { return os.RemoveAll(y.dir) }

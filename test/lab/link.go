@@ -16,8 +16,8 @@ type Impairment struct {
 	Jitter time.Duration // up to so much more of it, at random; frames keep their order
 }
 
-// link is a host's cable: the interface of the lab's namespace that leads to it, which comes and goes with the power,
-// and the state that it is to have, which stays.
+// link is a host's cable: the interface of the lab's namespace that leads to it, which comes and
+// goes with the power, and the state that it is to have, which stays.
 type link struct {
 	host *Host
 
@@ -28,15 +28,17 @@ type link struct {
 	relay    *relay
 }
 
-// Cut pulls the host's cable: it sees its own link go down. Use Silence or CutFrom for faults that it cannot see.
+// Cut pulls the host's cable: it sees its own link go down. Use Silence or CutFrom for faults that
+// it cannot see.
 func (h *Host) Cut() error { return h.link.setCut(true) }
 
 // Heal undoes Cut.
 func (h *Host) Heal() error { return h.link.setCut(false) }
 
-// Netem makes the host's link bad, as far as both directions of it; a second call replaces the first. While it is
-// changed over, frames are lost. Frames pass through this process (not through the kernel's netem, which not every
-// kernel has): good for bad links, not for measuring throughput.
+// Netem makes the host's link bad, as far as both directions of it; a second call replaces the
+// first. While it is changed over, frames are lost. Frames pass through this process (not through
+// the kernel's netem, which not every kernel has): good for bad links, not for measuring
+// throughput.
 func (h *Host) Netem(i Impairment) error {
 	if i.Loss < 0 || i.Loss > 1 || i.Delay < 0 || i.Jitter < 0 {
 		return fmt.Errorf("impair the link of %s: %+v makes no sense", h.name, i)
@@ -117,8 +119,8 @@ func (k *link) close() error {
 	return k.dropRelay()
 }
 
-// reroute takes the host's port out of the bridge and puts the end of a new pair there instead; a relay carries frames
-// between the port and the other end.
+// reroute takes the host's port out of the bridge and puts the end of a new pair there instead; a
+// relay carries frames between the port and the other end.
 func (k *link) reroute(i Impairment) error {
 	w := k.network()
 	port, err := w.nl.LinkByName(k.host.portName("vb"))

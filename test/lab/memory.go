@@ -13,16 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memory is a limit that one process was put under; when it needs more, the kernel's OOM killer ends it.
+// Memory is a limit that one process was put under; when it needs more, the kernel's OOM killer
+// ends it.
 type Memory struct {
 	group  string // a control group for this process alone
 	parent string
 	events string // the file that counts what the OOM killer did
 }
 
-// LimitMemory lets a process have so many bytes from now on beside those that it has: what it had stays on its old
-// group's account. On a machine with cgroup v2's memory controller, which counts nothing but what comes later either,
-// the process leaves its host's group for it: Freeze does not reach it before Release.
+// LimitMemory lets a process have so many bytes from now on beside those that it has: what it had
+// stays on its old group's account. On a machine with cgroup v2's memory controller, which counts
+// nothing but what comes later either, the process leaves its host's group for it: Freeze does not
+// reach it before Release.
 func (h *Host) LimitMemory(p Process, bytes int64) (*Memory, error) {
 	m, limit, err := h.memoryGroup()
 	if err != nil {
@@ -39,7 +41,8 @@ func (h *Host) LimitMemory(p Process, bytes int64) (*Memory, error) {
 	return m, nil
 }
 
-// memoryGroup makes the group: under cgroup v1's memory controller where the machine has that, else under v2's.
+// memoryGroup makes the group: under cgroup v1's memory controller where the machine has that, else
+// under v2's.
 func (h *Host) memoryGroup() (m *Memory, limit string, err error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

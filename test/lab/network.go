@@ -31,7 +31,8 @@ type network struct {
 }
 
 func makeNetwork(ctx context.Context, n number, log *slog.Logger) (*network, error) {
-	// `ip netns` rather than a call of our own: the mount that keeps a namespace must be seen by the whole machine.
+	// `ip netns` rather than a call of our own: the mount that keeps a namespace must be seen by
+	// the whole machine.
 	if err := command(ctx, "", "ip", "netns", "add", n.namespace()); err != nil {
 		return nil, fmt.Errorf("make the lab's network: %w", err)
 	}
@@ -53,7 +54,8 @@ func makeNetwork(ctx context.Context, n number, log *slog.Logger) (*network, err
 func (w *network) makeBridge(n number) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = bridgeName
-	// A fixed address: a bridge without one takes that of a port, and changes it when that host goes away.
+	// A fixed address: a bridge without one takes that of a port, and changes it when that host
+	// goes away.
 	attrs.HardwareAddr = net.HardwareAddr{0x02, 0x77, 0, 0, byte(n), clientHost}
 	// Without a querier, snooping would drop multicast to everyone after some minutes.
 	snooping := false
@@ -110,8 +112,8 @@ func (w *network) setLink(name string, up bool) error {
 	return nil
 }
 
-// awaitUp waits until an interface carries frames, which is a moment after it was set up: only then does the bridge
-// take it for a port.
+// awaitUp waits until an interface carries frames, which is a moment after it was set up: only then
+// does the bridge take it for a port.
 func (w *network) awaitUp(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), upLimit)
 	defer cancel()
@@ -124,7 +126,8 @@ func (w *network) awaitUp(name string) error {
 	})
 }
 
-// inside calls f on a thread that is in the namespace for the duration: sockets that f itself makes belong to it.
+// inside calls f on a thread that is in the namespace for the duration: sockets that f itself makes
+// belong to it.
 func (w *network) inside(f func() error) error {
 	runtime.LockOSThread()
 	own, err := os.Open("/proc/thread-self/ns/net")
@@ -139,19 +142,20 @@ func (w *network) inside(f func() error) error {
 	}
 	err = f()
 	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
-		// Still locked: the runtime ends this thread with the goroutine rather than use it for others.
+		// Still locked: the runtime ends this thread with the goroutine rather than use it for
+		// others.
 		return errors.Join(err, fmt.Errorf("leave the lab's network: %w", back))
 	}
 	runtime.UnlockOSThread()
 	return err
 }
 
-// InNetwork calls f on a thread that is inside the lab's network, at its client end. Only what f does on its own
-// goroutine happens there; sockets that it opens stay there.
+// InNetwork calls f on a thread that is inside the lab's network, at its client end. Only what f
+// does on its own goroutine happens there; sockets that it opens stay there.
 func (l *Lab) InNetwork(f func() error) error { return l.net.inside(f) }
 
-// DialContext connects from the client end, like net.Dialer.DialContext. The host part may be the name of a host of the
-// lab. The connection is an ordinary one, used from any goroutine.
+// DialContext connects from the client end, like net.Dialer.DialContext. The host part may be the
+// name of a host of the lab. The connection is an ordinary one, used from any goroutine.
 func (l *Lab) DialContext(ctx context.Context, networkName, address string) (net.Conn, error) {
 	address, err := l.resolve(address)
 	if err != nil {
@@ -161,12 +165,14 @@ func (l *Lab) DialContext(ctx context.Context, networkName, address string) (net
 		conn net.Conn
 		err  error
 	}
-	// On a goroutine of its own: should the way back out of the namespace ever fail, the caller's thread is not lost.
+	// On a goroutine of its own: should the way back out of the namespace ever fail, the caller's
+	// thread is not lost.
 	done := make(chan dialled, 1)
 	go func() {
 		var d dialled
 		err := l.net.inside(func() error {
-			// An address needs no look-up and no second attempt, so the dialler makes its socket right here.
+			// An address needs no look-up and no second attempt, so the dialler makes its socket
+			// right here.
 			d.conn, d.err = new(net.Dialer).DialContext(ctx, networkName, address)
 			return nil
 		})

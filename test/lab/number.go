@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// number is a lab's, from 1: everything that a lab has outside its own folder is named after it (namespace, interfaces,
-// control groups, addresses), which is how the remains of a crashed run are found.
+// number is a lab's, from 1: everything that a lab has outside its own folder is named after it
+// (namespace, interfaces, control groups, addresses), which is how the remains of a crashed run are
+// found.
 type number int
 
 const (
@@ -35,8 +36,9 @@ func (n number) ip6(last int) netip.Addr {
 	return netip.MustParseAddr(fmt.Sprintf("fd77:0:0:%d::%d", n, last))
 }
 
-// reservation is a number that this process has, and the two folders that come with it. The flock on its file is what
-// says that the number is taken: the kernel releases it with the process, however that ends.
+// reservation is a number that this process has, and the two folders that come with it. The flock
+// on its file is what says that the number is taken: the kernel releases it with the process,
+// however that ends.
 type reservation struct {
 	number number
 	lock   *os.File
@@ -134,7 +136,8 @@ func sweep(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// clear removes processes, network, mounts and folders of the number, in the order in which they hold on to each other.
+// clear removes processes, network, mounts and folders of the number, in the order in which they
+// hold on to each other.
 func (r *reservation) clear(ctx context.Context) error {
 	var left note
 	text := make([]byte, 4096)
@@ -179,7 +182,8 @@ func removeTree(dir string) error {
 		return err
 	}
 	for _, m := range mounts {
-		// A volume that was left frozen cannot be unmounted; thawing another is an error that does not matter.
+		// A volume that was left frozen cannot be unmounted; thawing another is an error that does
+		// not matter.
 		_ = thaw(m)
 		if err := unix.Unmount(m, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("unmount %s: %w", m, err)
@@ -204,7 +208,8 @@ func mountsBelow(dir string) ([]string, error) {
 	return below, nil
 }
 
-// command runs a program of this machine, with text on its standard input; what it printed becomes part of the error.
+// command runs a program of this machine, with text on its standard input; what it printed becomes
+// part of the error.
 func command(ctx context.Context, input string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(input)

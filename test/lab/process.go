@@ -25,8 +25,8 @@ type Process struct {
 	outer  *os.Process // a pidfd: a signal never reaches another process that has got the number
 }
 
-// Processes lists those of the host with exactly this name (the kernel's, of which 15 letters count), oldest first;
-// with "" all.
+// Processes lists those of the host with exactly this name (the kernel's, of which 15 letters
+// count), oldest first; with "" all.
 func (h *Host) Processes(ctx context.Context, name string) ([]Process, error) {
 	b, err := h.current()
 	if err != nil {
@@ -95,8 +95,8 @@ func readProcess(outer int, space string) (p Process, ok bool) {
 	return p, p.PID > 0
 }
 
-// Process is the only process of this name; children that it forked under the same name (a redis-server that saves)
-// do not count.
+// Process is the only process of this name; children that it forked under the same name (a
+// redis-server that saves) do not count.
 func (h *Host) Process(ctx context.Context, name string) (Process, error) {
 	all, err := h.Processes(ctx, name)
 	if err != nil {
@@ -117,7 +117,8 @@ func (h *Host) PIDOf(ctx context.Context, name string) (int, error) {
 	return p.PID, err
 }
 
-// Signal sends it to one process. With the Process at hand this takes microseconds: look it up before the fault.
+// Signal sends it to one process. With the Process at hand this takes microseconds: look it up
+// before the fault.
 func (p Process) Signal(s unix.Signal) error {
 	if err := p.outer.Signal(s); err != nil {
 		return fmt.Errorf("send %s to %s[%d] of %s: %w", unix.SignalName(s), p.Name, p.PID, p.Host.name, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/redisd/redisd/test/lab/writer"
 )
 
-// TestRedis installs Debian's redis from the image's own repository, as apt does for a package that depends on it, and
-// measures faults with the writer.
+// TestRedis installs Debian's redis from the image's own repository, as apt does for a package that
+// depends on it, and measures faults with the writer.
 func TestRedis(t *testing.T) {
 	l := lab.New(t, lab.Options{})
 	hosts, err := l.Hosts(t.Context(), "a", "b")
@@ -107,7 +107,8 @@ func addressMoves(t *testing.T, l *lab.Lab, a, b *lab.Host) {
 	moved := w.Now() - started
 	must(t, w.AwaitAck(within(t, patience)))
 	r := report(t, w, vip+":6379")
-	// The workers wait out their timeout of 200 ms on connections that nobody ends; the probes see it sooner.
+	// The workers wait out their timeout of 200 ms on connections that nobody ends; the probes see
+	// it sooner.
 	s := r.DowntimeBetween(started, started+moved)
 	if slack := 100*time.Millisecond + r.OwnShare(s); s.Length() > moved+slack {
 		t.Errorf("moving the address took %v at most, measured %v", moved, s.Length())

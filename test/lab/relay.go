@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// A frame may be a whole unsegmented TCP burst (veth leaves that to whoever has real hardware): 64 KiB, the
-	// Ethernet header, and the virtio header that says how it would have to be cut.
+	// A frame may be a whole unsegmented TCP burst (veth leaves that to whoever has real hardware):
+	// 64 KiB, the Ethernet header, and the virtio header that says how it would have to be cut.
 	frameSize = 10 + 14 + 65536
 
 	relayQueue = 4096 // frames under way in one direction; more are lost, as in a router
@@ -107,8 +107,9 @@ func (r *relay) take(from *os.File, queue chan<- frame) {
 	}
 }
 
-// openInterface returns a packet socket that yields what comes in on the interface and sends what is written to it, each
-// with a virtio header in front (packet(7), PACKET_VNET_HDR): so unfinished checksums and unsegmented bursts survive.
+// openInterface returns a packet socket that yields what comes in on the interface and sends what
+// is written to it, each with a virtio header in front (packet(7), PACKET_VNET_HDR): so unfinished
+// checksums and unsegmented bursts survive.
 func openInterface(name string) (*os.File, error) {
 	ifc, err := net.InterfaceByName(name)
 	if err != nil {
@@ -141,7 +142,8 @@ func everyProtocol() uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// muteInterface keeps the kernel of the calling thread's network namespace from answering on an interface itself.
+// muteInterface keeps the kernel of the calling thread's network namespace from answering on an
+// interface itself.
 func muteInterface(name string) error {
 	for path, value := range map[string]string{
 		"/proc/sys/net/ipv4/conf/" + name + "/arp_ignore":   "8", // never answer

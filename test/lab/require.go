@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Require skips the test, loudly, where no lab can be had; with CI set in the environment it fails it instead, because
-// there a skipped test is a test that nobody ever runs.
+// Require skips the test, loudly, where no lab can be had; with CI set in the environment it fails
+// it instead, because there a skipped test is a test that nobody ever runs.
 func Require(t testing.TB) {
 	t.Helper()
 	err := available()

@@ -41,9 +41,9 @@ func (e *RunError) ExitCode() int {
 	return -1
 }
 
-// Run runs a command on the host as root, without a terminal and with a clean environment, and returns what it wrote
-// to its standard output. An error is a *RunError. When ctx ends, the command is killed; what it has started itself
-// lives on if it wants to.
+// Run runs a command on the host as root, without a terminal and with a clean environment, and
+// returns what it wrote to its standard output. An error is a *RunError. When ctx ends, the command
+// is killed; what it has started itself lives on if it wants to.
 func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
 	return h.run(ctx, nil, args)
 }
@@ -168,8 +168,8 @@ func (h *Host) writeOff(path string, data io.Reader, mode os.FileMode) (err erro
 	return disk.Rename(path+".new", path)
 }
 
-// Journal is the host's journal from its first boot on, stamped (UTC) to the microsecond; of one unit,
-// or with "" the whole. It can be read while the host is off, also after its power was cut.
+// Journal is the host's journal from its first boot on, stamped (UTC) to the microsecond; of one
+// unit, or with "" the whole. It can be read while the host is off, also after its power was cut.
 func (h *Host) Journal(ctx context.Context, unit string) (string, error) {
 	args := []string{"journalctl", "--no-pager", "--quiet", "--output=short-iso-precise", "--no-hostname", "--utc"}
 	if unit != "" {

@@ -67,7 +67,8 @@ func (h *Host) volume(path string) (*volume, error) {
 	return nil, fmt.Errorf("%s has no volume at %s", h.name, path)
 }
 
-// FillDisk takes all the room there is on a volume (see WithVolume): the next write fails with ENOSPC.
+// FillDisk takes all the room there is on a volume (see WithVolume): the next write fails with
+// ENOSPC.
 func (h *Host) FillDisk(path string) error {
 	v, err := h.volume(path)
 	if err != nil {
@@ -109,7 +110,8 @@ func (h *Host) FreeDisk(path string) error {
 
 func (v *volume) fillFile() string { return filepath.Join(v.mountPoint, ".filled-by-the-lab") }
 
-// FreezeDisk makes a volume hang: whoever writes to it, or syncs it, waits until ThawDisk and cannot be killed.
+// FreezeDisk makes a volume hang: whoever writes to it, or syncs it, waits until ThawDisk and
+// cannot be killed.
 func (h *Host) FreezeDisk(path string) error {
 	v, err := h.volume(path)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Gap is a time, on the clock of the record, in which no write was acknowledged: from one acknowledgement to the next.
+// Gap is a time, on the clock of the record, in which no write was acknowledged: from one
+// acknowledgement to the next.
 type Gap struct{ From, To time.Duration }
 
 // Length of the gap.
@@ -29,8 +30,8 @@ type Report struct {
 	Errors  map[string]int
 	Marks   []Mark
 
-	// OwnStalls are times in which the measuring process itself did not get to run. What of a gap is covered by them
-	// says nothing about the cluster.
+	// OwnStalls are times in which the measuring process itself did not get to run. What of a gap
+	// is covered by them says nothing about the cluster.
 	OwnStalls []Gap
 
 	lanes []laneRecord
@@ -64,14 +65,14 @@ func (r *Report) Acked() (n int) {
 	return n
 }
 
-// Gaps are all times longer than over in which no write was acknowledged to anyone at the Addrs, in their order; the
-// last may reach to the end of the run.
+// Gaps are all times longer than over in which no write was acknowledged to anyone at the Addrs, in
+// their order; the last may reach to the end of the run.
 func (r *Report) Gaps(over time.Duration) []Gap {
 	return r.gaps(over, func(k laneKind) bool { return k != directLane })
 }
 
-// ClientGaps are Gaps as the workers had them, who keep their connections and wait for their timeouts: what an
-// ordinary client sees of it.
+// ClientGaps are Gaps as the workers had them, who keep their connections and wait for their
+// timeouts: what an ordinary client sees of it.
 func (r *Report) ClientGaps(over time.Duration) []Gap {
 	return r.gaps(over, func(k laneKind) bool { return k == workerLane })
 }
@@ -171,13 +172,15 @@ type Dual struct {
 	Changes int // how often it went to and fro
 }
 
-// settle is how soon after one change of the acknowledging node another cannot be a switchover and back: a lease, a
-// promotion and a client's reconnection lie between two of those. A run that switches to and fro must wait longer.
+// settle is how soon after one change of the acknowledging node another cannot be a switchover and
+// back: a lease, a promotion and a client's reconnection lie between two of those. A run that
+// switches to and fro must wait longer.
 const settle = 250 * time.Millisecond
 
-// Duals are the times in which nodes took writes at once. One change from a node to another is a failover, and so is
-// one back, later; several with less than a quarter of a second between are not, unless every one went to a node that
-// had not taken writes before: two primaries that die one after the other.
+// Duals are the times in which nodes took writes at once. One change from a node to another is a
+// failover, and so is one back, later; several with less than a quarter of a second between are
+// not, unless every one went to a node that had not taken writes before: two primaries that die one
+// after the other.
 func (r *Report) Duals() []Dual {
 	changes := r.changes()
 	var duals []Dual
@@ -218,8 +221,9 @@ type change struct {
 	from, to uint16
 }
 
-// changes is the longest chain of them. A write counts as later than another only if it was *sent* after the other had
-// been acknowledged: so an answer by the old primary that was long under way does not look like a second primary.
+// changes is the longest chain of them. A write counts as later than another only if it was *sent*
+// after the other had been acknowledged: so an answer by the old primary that was long under way
+// does not look like a second primary.
 func (r *Report) changes() []change {
 	var changes []change
 	var holder uint16
@@ -237,7 +241,8 @@ func (r *Report) changes() []change {
 	return changes
 }
 
-// LongestDual is the longest of Duals, a zero Dual if there were none: what must never be anything else.
+// LongestDual is the longest of Duals, a zero Dual if there were none: what must never be anything
+// else.
 func (r *Report) LongestDual() Dual {
 	duals := r.Duals()
 	if len(duals) == 0 {

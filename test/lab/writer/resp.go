@@ -79,12 +79,14 @@ func (c *conn) call(deadline time.Time, args ...string) (any, error) {
 	return c.reply()
 }
 
-// maxReply bounds what a bulk string or an array may announce, so that a stream gone wrong cannot ask for all memory.
+// maxReply bounds what a bulk string or an array may announce, so that a stream gone wrong cannot
+// ask for all memory.
 const maxReply = 64 << 20
 
 var errProtocol = errors.New("that is not RESP")
 
-// reply reads one: a string, an int64, nil or an []any of these. An error reply inside an array is an element.
+// reply reads one: a string, an int64, nil or an []any of these. An error reply inside an array is
+// an element.
 func (c *conn) reply() (any, error) {
 	line, err := c.in.ReadString('\n')
 	if err != nil {

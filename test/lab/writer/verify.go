@@ -25,7 +25,8 @@ const (
 	verifyTimeout = 10 * time.Second // of one page
 )
 
-// Verify asks the redis-server at address, the final primary or any other node, which of the writes of this run it has.
+// Verify asks the redis-server at address, the final primary or any other node, which of the writes
+// of this run it has.
 func (w *Writer) Verify(ctx context.Context, address string) (Verdict, error) {
 	var v Verdict
 	c, err := w.opts.dial(ctx, address, time.Second)

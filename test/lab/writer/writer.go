@@ -20,8 +20,9 @@ type Options struct {
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	Addrs []string // the VIP; or several addresses, of which a worker tries the next whenever one fails it
 
-	// Direct are addresses of the nodes themselves. Each gets a writer of its own that stays there whatever it answers:
-	// these tell whether two nodes ever acknowledge at the same time. They do not count as service.
+	// Direct are addresses of the nodes themselves. Each gets a writer of its own that stays there
+	// whatever it answers: these tell whether two nodes ever acknowledge at the same time. They do
+	// not count as service.
 	Direct []string
 
 	User, Password string
@@ -31,9 +32,9 @@ type Options struct {
 	DialTimeout time.Duration // 50 ms
 	ReadTimeout time.Duration // 200 ms: how long a worker waits for an answer before it takes another connection
 
-	// ProbeAfter: when nobody was acknowledged for so long, a probe with a fresh connection is sent every 2 ms until
-	// somebody is again. Without these the end of one would be seen only when the workers' own timeouts run
-	// out. 5 ms; negative: no probes.
+	// ProbeAfter: when nobody was acknowledged for so long, a probe with a fresh connection is sent
+	// every 2 ms until somebody is again. Without these the end of one would be seen only when the
+	// workers' own timeouts run out. 5 ms; negative: no probes.
 	ProbeAfter time.Duration
 
 	Prefix string // of the keys; "writer:" and something random, so that runs do not mix
@@ -89,7 +90,8 @@ type Ack struct {
 	Node           uint16        // index in Report.Nodes; 0: not known
 }
 
-// lane is a sequence of writes, one after the other, to one key: a worker's, a direct writer's, or that of all probes.
+// lane is a sequence of writes, one after the other, to one key: a worker's, a direct writer's, or
+// that of all probes.
 type lane struct {
 	key    string
 	kind   laneKind
@@ -155,7 +157,8 @@ func (w *Writer) Mark(what string) {
 // Acked is how many writes have been acknowledged so far.
 func (w *Writer) Acked() int { return int(w.acked.Load()) }
 
-// AwaitAck waits until a write is acknowledged that was sent after the call; the way to learn that service is back.
+// AwaitAck waits until a write is acknowledged that was sent after the call; the way to learn that
+// service is back.
 func (w *Writer) AwaitAck(ctx context.Context) error {
 	since := w.Now()
 	tick := time.NewTicker(time.Millisecond)
@@ -233,7 +236,8 @@ func (w *Writer) writeOn(ctx context.Context, l *lane, c *conn) {
 	}
 }
 
-// stays says whether the lane keeps its connection at such an answer, rather than look for another node.
+// stays says whether the lane keeps its connection at such an answer, rather than look for another
+// node.
 func (w *Writer) stays(l *lane, answer ReplyError) bool {
 	if l.kind == directLane {
 		return true
@@ -245,8 +249,8 @@ func (w *Writer) stays(l *lane, answer ReplyError) bool {
 	return len(w.opts.Addrs) == 1
 }
 
-// first makes the first write of a connection, in one go with what must come before it; and learns whom it talks to
-// only after that, so that learning it costs the measurement nothing.
+// first makes the first write of a connection, in one go with what must come before it; and learns
+// whom it talks to only after that, so that learning it costs the measurement nothing.
 func (w *Writer) first(l *lane, c *conn, limit time.Duration) (node uint16, err error) {
 	seq := l.next()
 	invoked := w.Now()
@@ -378,7 +382,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// node returns the index of a redis-server, by its run id; of a direct writer's it learns the address, too.
+// node returns the index of a redis-server, by its run id; of a direct writer's it learns the
+// address, too.
 func (w *Writer) node(runID, direct string) uint16 {
 	if runID == "" {
 		return 0
@@ -411,7 +416,8 @@ func runID(info string) string {
 	return ""
 }
 
-// command appends the number to the lane's list: no write is the same as another, and the list shows which are there.
+// command appends the number to the lane's list: no write is the same as another, and the list
+// shows which are there.
 func (l *lane) command(seq uint32) []string { return []string{"RPUSH", l.key, fmt.Sprint(seq)} }
 
 func (l *lane) next() uint32 {

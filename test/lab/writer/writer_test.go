@@ -30,7 +30,8 @@ func startRedis(t *testing.T, args ...string) *server {
 		}
 		t.Skip("NOT TESTED: redis-server is not installed")
 	}
-	// The kernel picks the port; that another takes it before redis does is possible, and then the test fails.
+	// The kernel picks the port; that another takes it before redis does is possible, and then the
+	// test fails.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	addr := l.Addr().String()
@@ -90,8 +91,8 @@ func limited(t *testing.T) context.Context {
 	return ctx
 }
 
-// between fails unless the gap is as long as it was made: at least as long as the server was held up, and at most
-// until it was seen to answer again, but for what this process itself did not run.
+// between fails unless the gap is as long as it was made: at least as long as the server was held
+// up, and at most until it was seen to answer again, but for what this process itself did not run.
 func between(t *testing.T, r *Report, g Gap, least, most time.Duration) {
 	t.Helper()
 	slack := 30*time.Millisecond + r.OwnShare(g)

@@ -10,8 +10,7 @@ import (
 const (
 	tickEvery  = 20 * ms
 	probeEvery = 50 * ms
-	// probeFails is how long a redis-server must not have answered before it is
-	// out of reach.
+	// probeFails is how long a redis-server must not have answered before it is out of reach.
 	probeFails = 200 * ms
 )
 
@@ -21,9 +20,9 @@ type item struct {
 	do  func(now election.Time) []election.Envelope
 }
 
-// agent is the honest, simple agent that the election is made for: it claims
-// when the lease lapsed, was released or it was nudged, claims again when it is
-// overtaken, fences when its lease ends and lifts the fence while it runs.
+// agent is the honest, simple agent that the election is made for: it claims when the lease lapsed,
+// was released or it was nudged, claims again when it is overtaken, fences when its lease ends and
+// lifts the fence while it runs.
 type agent struct {
 	h     *host
 	e     *election.Elector
@@ -185,8 +184,8 @@ func (a *agent) step(now election.Time, m election.Message) []election.Envelope 
 	return out
 }
 
-// saveAndSend keeps the promise: disk first, then the messages; a crash in
-// between loses both, or only the messages.
+// saveAndSend keeps the promise: disk first, then the messages; a crash in between loses both, or
+// only the messages.
 func (a *agent) saveAndSend(out []election.Envelope) {
 	st, unsaved := a.e.Unsaved()
 	if !unsaved {
@@ -273,8 +272,8 @@ func (a *agent) bootstrapNode() election.NodeID {
 	return slices.MinFunc(seen, func(x, y *host) int { return x.i - y.i }).id
 }
 
-// seen are the nodes that a bootstrap node would take; the view differs from node to
-// node while there are faults.
+// seen are the nodes that a bootstrap node would take; the view differs from node to node while
+// there are faults.
 func (a *agent) seen() []*host {
 	var seen []*host
 	w := a.h.w

@@ -163,8 +163,7 @@ func (c *checker) vote(t termOf, voter, to election.NodeID, bootstrap bool) {
 	c.votes[v] = to
 }
 
-// majorities: no two nodes have a majority of running grants, each of its own
-// roster.
+// majorities: no two nodes have a majority of running grants, each of its own roster.
 func (c *checker) majorities(a *agent, to election.NodeID) {
 	a1 := c.w.host(to)
 	if a1 == nil || !c.hasMajority(a1) {
@@ -194,8 +193,8 @@ func (c *checker) hasMajority(h *host) bool {
 	return n >= v.Roster.Majority()
 }
 
-// lifted: at most one redis-server accepts writes, unless its agent and its
-// network failed together.
+// lifted: at most one redis-server accepts writes, unless its agent and its network failed
+// together.
 func (c *checker) lifted(a *agent) {
 	if !a.h.writable() {
 		return
@@ -209,8 +208,8 @@ func (c *checker) lifted(a *agent) {
 	}
 }
 
-// exempt notes whose agent was gone while its host was cut, or just had been, so
-// that a voter may still have thought it out of reach.
+// exempt notes whose agent was gone while its host was cut, or just had been, so that a voter may
+// still have thought it out of reach.
 func (c *checker) exempt() {
 	for _, h := range c.w.hosts {
 		if h.agent != nil && !h.agent.frozen() {

@@ -29,8 +29,8 @@ type redis struct {
 	// lifted: it accepts writes.
 	lifted bool
 	data   election.Data
-	// exempt: its agent is gone and the host was cut at the same time; no election
-	// can help, see DESIGN.md of package election.
+	// exempt: its agent is gone and the host was cut at the same time; no election can help, see
+	// DESIGN.md of package election.
 	exempt bool
 }
 

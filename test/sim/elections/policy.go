@@ -133,8 +133,8 @@ func (a *agent) claim(now election.Time, fenced election.Term) []election.Envelo
 	return out
 }
 
-// standFor claims, after it has fenced the last holder's redis from here if that
-// still answers anyone.
+// standFor claims, after it has fenced the last holder's redis from here if that still answers
+// anyone.
 func (a *agent) standFor(now election.Time, v election.View) []election.Envelope {
 	asked := slices.Contains(slices.Collect(values(v.Denials)), election.DeniedReachable)
 	hasty := a.h.w.one(0.2) // does not fence: the voters must refuse

@@ -12,8 +12,8 @@ import (
 
 var flags = seeds.NewFlags(150)
 
-// TestElection plays seeds: those that failed once first, then a fixed number, or
-// for a time (-sim.for=1h -sim.from=1000000 -timeout 0).
+// TestElection plays seeds: those that failed once first, then a fixed number, or for a time
+// (-sim.for=1h -sim.from=1000000 -timeout 0).
 func TestElection(t *testing.T) {
 	s := sums{denied: map[election.Denied]int{}}
 	report, span := seeds.Test(t, flags, "testdata/seeds.txt", seeds.Simulation[Result]{

@@ -22,9 +22,9 @@ const (
 type Result struct {
 	Seed  uint64
 	Steps int
-	// Wins counts terms won, Again those that the holder won again, Fenced those
-	// won after a remote fence, Rosters the changes of the roster, Crashes the
-	// agents that died, Unsaved those that died before their state was on disk.
+	// Wins counts terms won, Again those that the holder won again, Fenced those won after a remote
+	// fence, Rosters the changes of the roster, Crashes the agents that died, Unsaved those that
+	// died before their state was on disk.
 	Wins, Again, Fenced, Rosters, Crashes, Unsaved, Switchovers int
 	Denied                                                      map[election.Denied]int
 	// Settled is how long after the last fault there was a holder for good.
@@ -168,8 +168,8 @@ func (w *world) draw() {
 	}
 }
 
-// profile is what mostly goes wrong in this run: what it takes to show a bug is
-// often two faults of one kind in quick succession.
+// profile is what mostly goes wrong in this run: what it takes to show a bug is often two faults of
+// one kind in quick succession.
 func (w *world) profile() faults {
 	f := faults{until: 5*time.Second + w.upTo(15*time.Second), slowDisk: w.one(0.2), blurred: w.one(0.2)}
 	often := func(least, most time.Duration) { f.every = least + w.upTo(most-least) }
@@ -343,8 +343,8 @@ func (w *world) heal() {
 	}
 }
 
-// loseOne takes a host away for good when every roster on any disk has a majority
-// without it, and each of that majority has data: they must do without.
+// loseOne takes a host away for good when every roster on any disk has a majority without it, and
+// each of that majority has data: they must do without.
 func (w *world) loseOne() {
 	gone := w.hosts[w.rng.IntN(len(w.hosts))]
 	if w.one(0.3) {

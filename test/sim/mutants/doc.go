@@ -1,12 +1,11 @@
-// Package mutants takes the rules of the shipped code away, one at a time, and finds out
-// which of the tests notice. A rule that nobody misses is one that is not tested, or none.
+// Package mutants takes the rules of the shipped code away, one at a time, and finds out which of
+// the tests notice. A rule that nobody misses is one that is not tested, or none.
 //
-// A mutant is a file in testdata: the rule in words, the source file, the text that stands
-// there exactly once, and what stands there instead. It is built with go's -overlay, so
-// nothing of it is ever in the tree, and what ships has no hooks for it. Any package of
-// this module can have mutants. The lines "judge: ..." are what each judge said the last
-// time; `go test ./test/sim/mutants -update -timeout 0` asks them all and writes these lines
-// and ../MUTANTS.md.
+// A mutant is a file in testdata: the rule in words, the source file, the text that stands there
+// exactly once, and what stands there instead. It is built with go's -overlay, so nothing of it is
+// ever in the tree, and what ships has no hooks for it. Any package of this module can have
+// mutants. The lines "judge: ..." are what each judge said the last time; `go test
+// ./test/sim/mutants -update -timeout 0` asks them all and writes these lines and ../MUTANTS.md.
 //
 // Only tests use the package.
 package mutants

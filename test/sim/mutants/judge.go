@@ -21,8 +21,8 @@ type judge struct {
 	of []string
 }
 
-// judges are asked in this order. Their bounds are such that all of them about all
-// mutants is a matter of half an hour.
+// judges are asked in this order. Their bounds are such that all of them about all mutants is a
+// matter of half an hour.
 var judges = []judge{
 	{name: "unit", args: []string{"-test.skip=TestSimulated|^Fuzz", "-test.timeout=60s"}},
 	{name: "search", pkg: "test/sim/search", args: []string{"-test.run=TestSearch", "-test.failfast", "-search.states=50000"}, of: []string{"election"}},
@@ -68,8 +68,8 @@ func newBuild(m Mutant, root, dir string) (*build, error) {
 	return b, os.WriteFile(b.overlay, text, 0o644)
 }
 
-// ask builds the judge's test with the mutant, once a package, and runs it. What it says
-// is "caught in 1.2s: why" or "not in 6.0s".
+// ask builds the judge's test with the mutant, once a package, and runs it. What it says is "caught
+// in 1.2s: why" or "not in 6.0s".
 func (b *build) ask(ctx context.Context, j judge) (string, error) {
 	pkg := j.pkg
 	if pkg == "" {

@@ -87,10 +87,10 @@ func (m Mutant) Source(root string) (string, error) {
 // caught says whether a judge noticed.
 func caught(said string) bool { return strings.HasPrefix(said, "caught") }
 
-// Quickest are the judges that caught m, in the order in which they are best asked again:
-// a walk that takes seconds goes before the tests beside the code, as it shows that the
-// rule matters and not only that it is there. The search comes last: how far it comes in
-// its time depends on the machine.
+// Quickest are the judges that caught m, in the order in which they are best asked again: a walk
+// that takes seconds goes before the tests beside the code, as it shows that the rule matters and
+// not only that it is there. The search comes last: how far it comes in its time depends on the
+// machine.
 func (m Mutant) Quickest() []string {
 	var by []string
 	for _, j := range judges {

@@ -60,8 +60,8 @@ func TestMutantsApply(t *testing.T) {
 	}
 }
 
-// TestMutants builds each mutant and asks the judge that was quickest when the table was
-// written; with -update all of them, and writes the table.
+// TestMutants builds each mutant and asks the judge that was quickest when the table was written;
+// with -update all of them, and writes the table.
 func TestMutants(t *testing.T) {
 	began := time.Now()
 	for i, m := range all(t) {

@@ -21,9 +21,8 @@ type checker struct {
 	maxTerm    uint64
 	letInTerm  uint64
 	bootstraps int
-	// handed: the lease was given back by a handover, and nobody was promoted since.
-	// spoilt is how many hosts had lost power, and redis-servers ended or stood still,
-	// when it began.
+	// handed: the lease was given back by a handover, and nobody was promoted since. spoilt is how
+	// many hosts had lost power, and redis-servers ended or stood still, when it began.
 	handed bool
 	spoilt int
 	// votes is whom each voted for last: to be asked again changes nothing.
@@ -67,8 +66,8 @@ type dataset struct {
 	pos   int64
 }
 
-// kept is the data that somebody who gave the lease of a term back answers for when it
-// votes: all of it, or after a crash what a replica had acknowledged, and until when.
+// kept is the data that somebody who gave the lease of a term back answers for when it votes: all
+// of it, or after a crash what a replica had acknowledged, and until when.
 type kept struct {
 	term    uint64
 	data    dataset
@@ -108,8 +107,8 @@ func (c *checker) acked(r *server) {
 	s.reached = s.acked
 }
 
-// writers: S1. At most one redis-server would acknowledge a write, and none that
-// was let in before the last one was.
+// writers: S1. At most one redis-server would acknowledge a write, and none that was let in before
+// the last one was.
 func (c *checker) writers() {
 	var one *host
 	for _, h := range c.w.hosts {
@@ -132,8 +131,8 @@ func (c *checker) writers() {
 	}
 }
 
-// exempt notes a redis-server whose agent was gone while voters could not reach
-// it, or just had not been able to: no election can help there.
+// exempt notes a redis-server whose agent was gone while voters could not reach it, or just had not
+// been able to: no election can help there.
 func (c *checker) exempt(h *host) {
 	w, r := c.w, &h.redis
 	if h.alive() && w.now > h.thawedAt+settling && !h.agent.raw {
@@ -166,8 +165,8 @@ func (c *checker) watch() {
 	c.writers()
 }
 
-// believe takes back the doubt about a host's record once it was written anew, and is on
-// disk, about a dataset that the host has led or followed since the power loss.
+// believe takes back the doubt about a host's record once it was written anew, and is on disk,
+// about a dataset that the host has led or followed since the power loss.
 func (c *checker) believe(h *host) {
 	r, rec := &h.redis, &h.disk.synced
 	if !h.doubt || !r.up || r.loading || !r.whole || len(r.hist) == 0 || rec.RunID != strconv.Itoa(r.run) {
@@ -179,8 +178,8 @@ func (c *checker) believe(h *host) {
 	}
 }
 
-// killing is called before an agent kills a redis-server that it takes for hung: any
-// answer is life, and so is a pause that a client asked for.
+// killing is called before an agent kills a redis-server that it takes for hung: any answer is
+// life, and so is a pause that a client asked for.
 func (c *checker) killing(h *host) {
 	w, r := c.w, &h.redis
 	switch {
@@ -194,12 +193,12 @@ func (c *checker) killing(h *host) {
 	}
 }
 
-// settling is how long a new agent, or one that has just thawed, may take to let go:
-// it waits for its first renewal (150 ms), and may be held up by its Sentinel (300 ms).
+// settling is how long a new agent, or one that has just thawed, may take to let go: it waits for
+// its first renewal (150 ms), and may be held up by its Sentinel (300 ms).
 const settling = 600 * ms
 
-// tookVIP: S4. Whoever takes the address may find it only at a host whose agent
-// is dead, hung, or has just begun to run.
+// tookVIP: S4. Whoever takes the address may find it only at a host whose agent is dead, hung, or
+// has just begun to run.
 func (c *checker) tookVIP(h *host) {
 	for _, o := range c.w.hosts {
 		if o != h && o.power && o.holds(0) && o.alive() && c.w.now > o.thawedAt+settling {
@@ -208,8 +207,8 @@ func (c *checker) tookVIP(h *host) {
 	}
 }
 
-// saving is called when a node has decided something and is about to put it on disk: that
-// it gives the lease back, or whom it votes for.
+// saving is called when a node has decided something and is about to put it on disk: that it gives
+// the lease back, or whom it votes for.
 func (c *checker) saving(a *agent, st *node.State, events []node.Event) {
 	e := &st.Election
 	if string(e.Holder) == a.h.id && e.Released && !a.released(e.HolderTerm) {
@@ -254,8 +253,8 @@ func (c *checker) released(a *agent, term uint64, act reconcile.Release) {
 	}
 }
 
-// ended is called when a redis-server is about to end: for a second its agent answers
-// for what it saw a replica acknowledge.
+// ended is called when a redis-server is about to end: for a second its agent answers for what it
+// saw a replica acknowledge.
 func (c *checker) ended(h *host) {
 	r, a := &h.redis, h.agent
 	if !h.alive() || !r.primary {
@@ -289,8 +288,8 @@ func (c *checker) answersFor(h *host, o reconcile.Observed) dataset {
 	return dataset{}
 }
 
-// letIn: S2 and S3. Under a new term writes are accepted here: what was
-// acknowledged and is not in this dataset is lost. By a handover nothing may be.
+// letIn: S2 and S3. Under a new term writes are accepted here: what was acknowledged and is not in
+// this dataset is lost. By a handover nothing may be.
 func (c *checker) letIn(h *host, term uint64) {
 	w, r := c.w, &h.redis
 	if r.late {
@@ -348,9 +347,9 @@ func (c *checker) letIn(h *host, term uint64) {
 // forced: an operator has just forced a failover, and accepted that data is lost.
 func (c *checker) forced() bool { return c.forcedAt > 0 && c.w.now < c.forcedAt+forcedFor }
 
-// lacks: S2. A dataset with nothing in it is let in by nobody but an operator once there was
-// some; and after a power loss what most hosts have on their disks is not left behind, but
-// for what a record may be older than its dataset.
+// lacks: S2. A dataset with nothing in it is let in by nobody but an operator once there was some;
+// and after a power loss what most hosts have on their disks is not left behind, but for what a
+// record may be older than its dataset.
 func (c *checker) lacks(h *host) {
 	w, r := c.w, &h.redis
 	for id := range c.segments[:len(c.segments)-1] {
@@ -378,9 +377,8 @@ func (c *checker) lacks(h *host) {
 // recordAge is how much a dataset may have gained since its record was synced last.
 const recordAge = int64(2100 * ms / ms * writeRate)
 
-// voted: S2. A voter that knows its data votes for nobody who lacks some of it. It is
-// called when a vote has been decided on, after a poll of the dataset, and before it is on
-// disk.
+// voted: S2. A voter that knows its data votes for nobody who lacks some of it. It is called when a
+// vote has been decided on, after a poll of the dataset, and before it is on disk.
 func (c *checker) voted(a *agent, t *host, m election.Claim) {
 	w, v := c.w, vote{m.Term, m.Candidate}
 	again := c.votes[a.h.i] == v
@@ -401,8 +399,8 @@ func (c *checker) voted(a *agent, t *host, m election.Claim) {
 	}
 }
 
-// known is the data that a voter knows it has, and how much of that a candidate may lack:
-// after a power loss the voter's record is as old as its last sync.
+// known is the data that a voter knows it has, and how much of that a candidate may lack: after a
+// power loss the voter's record is as old as its last sync.
 func (c *checker) known(a *agent, m election.Claim) (d dataset, slack int64) {
 	h, r := a.h, &a.h.redis
 	o := a.n.Observe(h.local())
@@ -416,8 +414,8 @@ func (c *checker) known(a *agent, m election.Claim) (d dataset, slack int64) {
 	if d := c.answersFor(h, o); d.valid {
 		return d, 0
 	}
-	// Could it be primary itself, whatever the node makes of that? The vote has given the
-	// lease of a holder back, so that does not count.
+	// Could it be primary itself, whatever the node makes of that? The vote has given the lease of
+	// a holder back, so that does not count.
 	var candidate bool
 	switch {
 	case o.Election.Holder == h.id && a.released(election.Term(o.Election.Term)):
@@ -538,8 +536,8 @@ func (w *world) allLoad() bool {
 	return w.has(LongLoad)
 }
 
-// waits: an operator lets no more go than so much without being asked, and nobody here
-// has that, or the last primary any data.
+// waits: an operator lets no more go than so much without being asked, and nobody here has that, or
+// the last primary any data.
 func (w *world) waits() bool {
 	for _, h := range w.hosts {
 		if h.d.FailoverLag == 0 || !h.alive() || h.redis.accepts() {

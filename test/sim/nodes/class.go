@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// Class is a set of ways in which the models are as unkind as the real programs and
-// machines are. Each is drawn from a stream of random numbers of its own: without any, a
-// seed plays what it played before there were classes.
+// Class is a set of ways in which the models are as unkind as the real programs and machines are.
+// Each is drawn from a stream of random numbers of its own: without any, a seed plays what it
+// played before there were classes.
 type Class uint32
 
 // The classes.
 const (
 	// Everysec: redis-server syncs its append-only file by its own clock, once a second.
 	Everysec Class = 1 << iota
-	// Blackout: all hosts lose power and return in any order; from then on voters answer
-	// for what their disks had kept.
+	// Blackout: all hosts lose power and return in any order; from then on voters answer for what
+	// their disks had kept.
 	Blackout
-	// DiskCounts: so do those that were the last primary, and no dataset is let in while the
-	// disks of most hosts have much more.
+	// DiskCounts: so do those that were the last primary, and no dataset is let in while the disks
+	// of most hosts have much more.
 	DiskCounts
 	// StaleAOF: after a full copy the disk has the old dataset until the rewrite has ended.
 	StaleAOF

@@ -1,24 +1,23 @@
-// Package nodes plays whole clusters in virtual time: the node.Node of every host, which is
-// all that ships of what a node decides, against models of redis-server, redis-sentinel,
-// gossip, the network, the VIP, the disks and the clocks. The driver of a host (driver.go,
-// perform.go) is what package agent is on a real one: it tells the node what happens, and
-// carries out on the models what the node asks for. It decides nothing, so there is no second
-// agent here that could differ from the one that ships.
+// Package nodes plays whole clusters in virtual time: the node.Node of every host, which is all
+// that ships of what a node decides, against models of redis-server, redis-sentinel, gossip, the
+// network, the VIP, the disks and the clocks. The driver of a host (driver.go, perform.go) is what
+// package agent is on a real one: it tells the node what happens, and carries out on the models
+// what the node asks for. It decides nothing, so there is no second agent here that could differ
+// from the one that ships.
 //
-// Messages are lost, late, doubled and re-ordered, links are cut in one direction or both,
-// agents die and freeze before and after everything that they save or do, hosts lose power,
-// processes die, hang and are busy, disks are slow, and operators ask for switchovers, stops
-// and pauses meanwhile. After every step that matters it checks what docs/GUARANTEES.md
-// promises (S1 to S4), and after the last fault that all is well again: one primary that
-// accepts writes, all others in sync with it, the VIPs where they belong, every Sentinel
-// naming it, and no plans left.
+// Messages are lost, late, doubled and re-ordered, links are cut in one direction or both, agents
+// die and freeze before and after everything that they save or do, hosts lose power, processes die,
+// hang and are busy, disks are slow, and operators ask for switchovers, stops and pauses meanwhile.
+// After every step that matters it checks what docs/GUARANTEES.md promises (S1 to S4), and after
+// the last fault that all is well again: one primary that accepts writes, all others in sync with
+// it, the VIPs where they belong, every Sentinel naming it, and no plans left.
 //
-// What is done wrong on purpose, to see that the checker sees it, are edits of the source
-// that ships: test/sim/mutants/testdata.
+// What is done wrong on purpose, to see that the checker sees it, are edits of the source that
+// ships: test/sim/mutants/testdata.
 //
-// Everything follows from a seed, so a failure is repeated by its number. The package
-// does no input or output and reads no clock; only tests use it. Package elections plays the
-// election alone, and nastier: bootstraps and changing rosters.
+// Everything follows from a seed, so a failure is repeated by its number. The package does no input
+// or output and reads no clock; only tests use it. Package elections plays the election alone, and
+// nastier: bootstraps and changing rosters.
 //
 // # What the models assume
 //
@@ -57,17 +56,17 @@
 //  18. A refused login is an answer, and so is "max number of clients reached"; those who are
 //     connected notice nothing.
 //
-// And TestCloseOthers of package redis: once CLIENT KILL of a user's other connections is
-// answered, nothing more that was sent on them is carried out.
+// And TestCloseOthers of package redis: once CLIENT KILL of a user's other connections is answered,
+// nothing more that was sent on them is carried out.
 //
 // # Classes
 //
-// What makes the models as unkind as the real programs and machines is divided into
-// classes (class.go), drawn from a random stream of its own, so that a seed plays the same
-// without any (-sim.only=plain, which the mutants play) whatever classes there are. A
-// schedule draws few of Default; -sim.only= plays given ones. Those of Known show defects of
-// the product that are not cured yet: testdata/open.txt lists a schedule or two of each, and
-// TestOpenDefects sees that they still fail.
+// What makes the models as unkind as the real programs and machines is divided into classes
+// (class.go), drawn from a random stream of its own, so that a seed plays the same without any
+// (-sim.only=plain, which the mutants play) whatever classes there are. A schedule draws few of
+// Default; -sim.only= plays given ones. Those of Known show defects of the product that are not
+// cured yet: testdata/open.txt lists a schedule or two of each, and TestOpenDefects sees that they
+// still fail.
 //
 //   - On disk: redis-server syncs by its own clock (everysec); some have no append-only file
 //     (RDB only); after a full copy the disk has the old dataset (stale AOF); a full copy
@@ -86,18 +85,17 @@
 //
 // # What is not modelled
 //
-// A disk that fails (what is saved is late at worst); a redis-server whose disk fails;
-// what package agent does with a Ready on a real host, which its own tests and those on
-// real hosts try. Writes by single clients (a primary that accepts writes has some all the time);
-// chained replicas; a dataset of this node that does not load; full disks; a backlog that
-// overflows by itself (being too slow is a fault of its own); a copy that is loaded as
-// it comes in is there (later versions of Redis do that) and was not tried on a real
-// server; a partial resync after a restart from a snapshot; Sentinels, which follow a host
-// to its new address by themselves; a script that is killed; connections that a
-// client's changes of users close. Without the class of flush a full copy is done in one
-// step and the replica keeps what it had until then; without the class of everysec the disk
-// has what was there when the agent last wrote its record. An operator who repeats what he asks
-// for is: he resumes a paused cluster at one node after the other.
+// A disk that fails (what is saved is late at worst); a redis-server whose disk fails; what package
+// agent does with a Ready on a real host, which its own tests and those on real hosts try. Writes
+// by single clients (a primary that accepts writes has some all the time); chained replicas; a
+// dataset of this node that does not load; full disks; a backlog that overflows by itself (being
+// too slow is a fault of its own); a copy that is loaded as it comes in is there (later versions of
+// Redis do that) and was not tried on a real server; a partial resync after a restart from a
+// snapshot; Sentinels, which follow a host to its new address by themselves; a script that is
+// killed; connections that a client's changes of users close. Without the class of flush a full
+// copy is done in one step and the replica keeps what it had until then; without the class of
+// everysec the disk has what was there when the agent last wrote its record. An operator who
+// repeats what he asks for is: he resumes a paused cluster at one node after the other.
 //
 // # What the checker leaves out
 //

@@ -10,8 +10,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// agent drives the node.Node of a host: it tells it what happens, and carries out what it
-// asks for on the models. It decides nothing.
+// agent drives the node.Node of a host: it tells it what happens, and carries out what it asks for
+// on the models. It decides nothing.
 type agent struct {
 	h      *host
 	gen    uint32
@@ -83,8 +83,8 @@ func (w *world) clusterID(h *host) func() string {
 	}
 }
 
-// later does something unless the agent dies before; if it is frozen, afterwards. d is
-// negative when what it is the rest of is over.
+// later does something unless the agent dies before; if it is frozen, afterwards. d is negative
+// when what it is the rest of is over.
 func (a *agent) later(d time.Duration, do func()) {
 	a.h.w.queue.push(event{at: a.h.w.now + max(0, d), gen: a.gen, kind: evAgent, host: uint8(a.h.i), do: do})
 }
@@ -132,8 +132,8 @@ func (a *agent) thaw() {
 	}
 }
 
-// trip is a point at which the agent may be made to die, or to freeze, or its
-// redis-server to end; it reports whether the agent goes on.
+// trip is a point at which the agent may be made to die, or to freeze, or its redis-server to end;
+// it reports whether the agent goes on.
 func (a *agent) trip() bool {
 	w := a.h.w
 	t := &w.p.trip

@@ -190,8 +190,8 @@ func (w *world) rareFault(h *host, d time.Duration) {
 	}
 }
 
-// primary is the host that accepts writes, and the others that have a redis-server; nil
-// when there is none.
+// primary is the host that accepts writes, and the others that have a redis-server; nil when there
+// is none.
 func (w *world) primary() (p *host, others []*host) {
 	for _, h := range w.hosts {
 		switch {
@@ -204,8 +204,8 @@ func (w *world) primary() (p *host, others []*host) {
 	return p, others
 }
 
-// lateLetIn has the next primary stand still when it is promoted, and its agent die
-// before that is answered. It goes on when the next agent has just asked for a fence.
+// lateLetIn has the next primary stand still when it is promoted, and its agent die before that is
+// answered. It goes on when the next agent has just asked for a fence.
 func (w *world) lateLetIn(d time.Duration) {
 	p, others := w.primary()
 	if p == nil || len(others) == 0 {
@@ -230,8 +230,8 @@ func (a *agent) stuckPromotion() {
 	})
 }
 
-// handOverAndDie has a replica lag, and then the primary handed over to another one,
-// which is lost, and the old primary's agent replaced.
+// handOverAndDie has a replica lag, and then the primary handed over to another one, which is lost,
+// and the old primary's agent replaced.
 func (w *world) handOverAndDie(d time.Duration) {
 	p, others := w.primary()
 	if p == nil || p.agent == nil || len(others) < 2 {
@@ -346,8 +346,8 @@ func (w *world) stop(h *host) {
 	a.step(node.Stop{})
 }
 
-// pause is an operator's, made at one agent, which tells the others, also when it knows
-// the wish already.
+// pause is an operator's, made at one agent, which tells the others, also when it knows the wish
+// already.
 func (w *world) pause(h *host, on bool) {
 	if !h.alive() {
 		return

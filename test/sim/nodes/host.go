@@ -13,8 +13,8 @@ type host struct {
 	i  int
 	id string
 	place
-	// ppm is by how much its clock runs fast, in millionths; base what it showed when
-	// the world began.
+	// ppm is by how much its clock runs fast, in millionths; base what it showed when the world
+	// began.
 	ppm   int64
 	base  time.Duration
 	power bool
@@ -39,16 +39,16 @@ type host struct {
 	stoodAt, lost, resumed time.Duration
 	moved                  int  // how often its addresses changed
 	away                   bool // an operator has left it out: it is down until the faults are over
-	// keeps is the data that it had when it gave a lease back whole, or as a primary that
-	// crashed: see checker.asked.
+	// keeps is the data that it had when it gave a lease back whole, or as a primary that crashed:
+	// see checker.asked.
 	keeps kept
 }
 
 // place is the addresses of a host.
 type place struct{ redisAt, gossipAt, sentinelAt string }
 
-// disk is what survives the agent; lease does not survive a power loss, and of
-// record only what was synced.
+// disk is what survives the agent; lease does not survive a power loss, and of record only what was
+// synced.
 type disk struct {
 	state          node.State
 	record, synced node.Record
@@ -190,8 +190,8 @@ func (h *host) killByWatchdog() {
 // releaseFence is that of cmd/redisd.
 const releaseFence = 500 * ms
 
-// release is what cmd/redisd does after the watchdog has killed an agent: it fences
-// unless a majority has just acknowledged to this redis-server.
+// release is what cmd/redisd does after the watchdog has killed an agent: it fences unless a
+// majority has just acknowledged to this redis-server.
 func (h *host) release(then func()) {
 	w, r := h.w, &h.redis
 	switch {
@@ -211,8 +211,7 @@ func (h *host) release(then func()) {
 	then()
 }
 
-// mayGoOn: so many replicas have just acknowledged that no majority is left for
-// another primary.
+// mayGoOn: so many replicas have just acknowledged that no majority is left for another primary.
 func (w *world) mayGoOn(h *host) bool {
 	w.flow()
 	n, voters := 1, len(h.disk.state.Election.Roster.Voters)

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestCluster plays seeds: those that failed once, then a fixed number, or for a time
-// (-sim.for=1h -sim.from=1000000 -timeout 0).
+// TestCluster plays seeds: those that failed once, then a fixed number, or for a time (-sim.for=1h
+// -sim.from=1000000 -timeout 0).
 func TestCluster(t *testing.T) {
 	var sum Result
 	classes := classes(t)
@@ -58,8 +58,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestSeeds plays what failed once without any class: TestCluster plays it with those that
-// it draws.
+// TestSeeds plays what failed once without any class: TestCluster plays it with those that it
+// draws.
 func TestSeeds(t *testing.T) {
 	failedOnce, err := seeds.Read("testdata/seeds.txt")
 	if err != nil {

@@ -45,8 +45,8 @@ func defects(t *testing.T, path string) []defect {
 	return list
 }
 
-// TestOpenDefects plays what testdata/open.txt lists: each still shows its defect, and only
-// with its class.
+// TestOpenDefects plays what testdata/open.txt lists: each still shows its defect, and only with
+// its class.
 func TestOpenDefects(t *testing.T) {
 	shown := Class(0)
 	for _, d := range defects(t, "testdata/open.txt") {

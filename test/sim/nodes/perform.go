@@ -152,9 +152,9 @@ func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
 		a.later(timeout, func() { a.polled(answer) })
 		return
 	}
-	// As of a moment between the question and its arrival here. What answers with an error
-	// is reported like one that does not answer, as package agent does (agent/poll.go). That
-	// is a defect, and this the only place to change when it is cured.
+	// As of a moment between the question and its arrival here. What answers with an error is
+	// reported like one that does not answer, as package agent does (agent/poll.go). That is a
+	// defect, and this the only place to change when it is cured.
 	w.after(d/2, func() {
 		if r.responds(w.now) && r.run == answer.PID && !r.refuses(w.now, a.gen) {
 			answer.Info = a.h.info()
@@ -251,8 +251,8 @@ func (a *agent) letIn(d node.Do, do func()) {
 		if r.loading {
 			return false
 		}
-		// Its agent may have died or frozen while it stood still: then nobody knows of
-		// this before the next one has made sure that no more such comes.
+		// Its agent may have died or frozen while it stood still: then nobody knows of this before
+		// the next one has made sure that no more such comes.
 		r.late = a.frozen || a.dead() && (!h.alive() || h.agent.raw)
 		do()
 		r.late = false
@@ -343,8 +343,8 @@ func (a *agent) holdVIP(v int) {
 	}
 }
 
-// checkRecorded asks the successor's agent what its disk says of its data, again and again.
-// One that does not answer at all is given the benefit of the doubt.
+// checkRecorded asks the successor's agent what its disk says of its data, again and again. One
+// that does not answer at all is given the benefit of the doubt.
 func (a *agent) checkRecorded(d node.Do, to *host, asked bool) {
 	w := a.h.w
 	switch left := a.left(d.Until); {

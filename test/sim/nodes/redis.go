@@ -44,8 +44,8 @@ type server struct {
 	ackPos  int64         // how far it said it was, once a second; 0: not yet
 	ackTick time.Duration
 
-	// The dataset: which histories it is made of, and how far it goes. What INFO shows
-	// of that is pos-shift; after a restart it begins anew.
+	// The dataset: which histories it is made of, and how far it goes. What INFO shows of that is
+	// pos-shift; after a restart it begins anew.
 	hist  []segment
 	pos   int64
 	shift int64
@@ -61,16 +61,16 @@ type server struct {
 	since          time.Duration
 	rate, lastRate int64
 
-	// term is the term under which it was let in last; exempt: no election can help
-	// here, see checker.
+	// term is the term under which it was let in last; exempt: no election can help here, see
+	// checker.
 	term   uint64
 	exempt bool
 	// late: what is carried out now was asked for by an agent that has died.
 	late bool
 }
 
-// command is one that was sent to a redis-server. closed tells its sender that the
-// connection was closed before it was carried out.
+// command is one that was sent to a redis-server. closed tells its sender that the connection was
+// closed before it was carried out.
 type command struct {
 	from       int
 	gen        uint32
@@ -92,8 +92,8 @@ type segment struct {
 	start int64
 }
 
-// Rates, in bytes a millisecond: of acknowledged writes, and of what a primary
-// adds to its history by itself (PING to its replicas, the Sentinels' greetings).
+// Rates, in bytes a millisecond: of acknowledged writes, and of what a primary adds to its history
+// by itself (PING to its replicas, the Sentinels' greetings).
 const (
 	writeRate = 100
 	noiseRate = 1
@@ -102,8 +102,8 @@ const (
 	noiseBytes = 150
 )
 
-// grown is how much a history grows from a time to another at a rate. Noise comes
-// in steps: between two of them the replicas are equal.
+// grown is how much a history grows from a time to another at a rate. Noise comes in steps: between
+// two of them the replicas are equal.
 func grown(rate int64, from, to time.Duration) int64 {
 	if rate == noiseRate {
 		return noiseBytes * int64(to/noiseEvery-from/noiseEvery)
@@ -116,8 +116,8 @@ func (r *server) accepts() bool {
 	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence && r.pausedUntil == 0
 }
 
-// replID is the replication id, 0 for one that nobody else has: that of a process which
-// was started with a dataset, until it follows a primary or is promoted.
+// replID is the replication id, 0 for one that nobody else has: that of a process which was started
+// with a dataset, until it follows a primary or is promoted.
 func (r *server) replID() int32 {
 	if !r.whole || len(r.hist) == 0 {
 		return 0
@@ -161,8 +161,8 @@ func has(hist []segment, pos int64, id int32) int64 {
 	return -1
 }
 
-// flow brings all datasets to the present. It must be called before anything
-// changes on which writing and replicating depend.
+// flow brings all datasets to the present. It must be called before anything changes on which
+// writing and replicating depend.
 func (w *world) flow() {
 	for _, h := range w.hosts {
 		r := &h.redis
@@ -265,8 +265,8 @@ func (h *host) startRedis(of int, at string) {
 	})
 }
 
-// end is the end of the process, whatever it was doing. Its connections close,
-// and its agent sees the exit.
+// end is the end of the process, whatever it was doing. Its connections close, and its agent sees
+// the exit.
 func (h *host) endRedis(why string) {
 	w, r := h.w, &h.redis
 	if !r.up {
@@ -397,8 +397,7 @@ func (w *world) synced(h, p *host) {
 	w.changed()
 }
 
-// lookAtLink: a link to a process that has gone is noticed when packets get
-// through again.
+// lookAtLink: a link to a process that has gone is noticed when packets get through again.
 func (w *world) lookAtLink(h *host) {
 	r := &h.redis
 	if r.up && !r.primary && r.link != linkDown && w.linked(h, w.hosts[r.of]) {
@@ -528,8 +527,8 @@ func (w *world) carryOut(h *host) {
 	}
 }
 
-// call sends a command to a redis-server. do is carried out when the process gets
-// to it, be it after the caller has given up or died; then is told how it went.
+// call sends a command to a redis-server. do is carried out when the process gets to it, be it
+// after the caller has given up or died; then is told how it went.
 func (a *agent) call(to *host, timeout time.Duration, do func(*server) bool, then func(ok, answered bool)) {
 	w, r := a.h.w, &to.redis
 	done := false

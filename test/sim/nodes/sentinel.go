@@ -6,8 +6,8 @@ import (
 	"github.com/redisd/redisd/node"
 )
 
-// sentinel is a redis-sentinel whose user may not change any redis-server: it
-// watches, votes with the others, and names a primary.
+// sentinel is a redis-sentinel whose user may not change any redis-server: it watches, votes with
+// the others, and names a primary.
 type sentinel struct {
 	up, hung              bool
 	run                   int
@@ -222,8 +222,7 @@ func (h *host) beginFailover() bool {
 	return true
 }
 
-// sentinelFails carries a failover on. It may not promote: it waits until its
-// choice is a primary.
+// sentinelFails carries a failover on. It may not promote: it waits until its choice is a primary.
 func (h *host) sentinelFails() {
 	w, s := h.w, &h.sentinel
 	switch {

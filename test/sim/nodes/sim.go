@@ -28,8 +28,8 @@ type Result struct {
 	Ends int
 	// Late counts what let writes in after its agent had died.
 	Late int
-	// Barren: a bootstrap node gave the lease back before it was ever primary, so nobody has
-	// data and nobody may claim; an operator decides.
+	// Barren: a bootstrap node gave the lease back before it was ever primary, so nobody has data
+	// and nobody may claim; an operator decides.
 	Barren bool
 	// Classes were played.
 	Classes Class
@@ -118,8 +118,8 @@ func (w *world) found() {
 	}
 }
 
-// formed is a cluster that has been up for a while: every agent has just been
-// restarted, and found all as it should be.
+// formed is a cluster that has been up for a while: every agent has just been restarted, and found
+// all as it should be.
 func (w *world) formed() {
 	const term, pos = 3, 1_000_000
 	n := len(w.hosts)

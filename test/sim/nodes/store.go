@@ -2,8 +2,8 @@ package nodes
 
 import "time"
 
-// store is what of its dataset a redis-server has on its disk, where that is not simply
-// what it has in memory.
+// store is what of its dataset a redis-server has on its disk, where that is not simply what it has
+// in memory.
 type store struct {
 	rdb      bool // it has no append-only file
 	diskless bool // a full copy is loaded as it comes in, into an empty memory
@@ -43,8 +43,8 @@ func (w *world) syncs(h *host) {
 	}
 }
 
-// syncs: a disk that is slow does not sync the append-only file, but what comes in waits for
-// it then: never is more than two seconds missing.
+// syncs: a disk that is slow does not sync the append-only file, but what comes in waits for it
+// then: never is more than two seconds missing.
 func (h *host) syncs() bool {
 	w := h.w
 	return w.now >= h.slowUntil || w.has(Everysec|Blackout|DiskCounts) && w.now >= h.redis.safeAt+2*time.Second
@@ -89,8 +89,8 @@ func (r *server) loads() {
 	r.apart, r.copying = false, false
 }
 
-// detach is what redis-server does with its append-only file before it loads a full copy:
-// it closes it, and what it says remains until a rewrite has ended.
+// detach is what redis-server does with its append-only file before it loads a full copy: it closes
+// it, and what it says remains until a rewrite has ended.
 func (r *server) detach() {
 	if !r.rdb && !r.apart {
 		r.keep()
@@ -157,8 +157,8 @@ func (h *host) rewrite() {
 	})
 }
 
-// shutdown is SIGTERM; it reports whether the process ends. One that writes its first
-// append-only file does not, nor one that hangs.
+// shutdown is SIGTERM; it reports whether the process ends. One that writes its first append-only
+// file does not, nor one that hangs.
 func (h *host) shutdown() bool {
 	r := &h.redis
 	if !r.up || r.hung || r.apart && !r.copying && h.w.has(StaleAOF) {
@@ -173,8 +173,8 @@ func (h *host) shutdown() bool {
 	return true
 }
 
-// copyFrom is a full copy as it really goes: the replica is emptied before it, and it may
-// end half-way.
+// copyFrom is a full copy as it really goes: the replica is emptied before it, and it may end
+// half-way.
 func (w *world) copyFrom(h, p *host, gen int) {
 	r := &h.redis
 	r.fails = w.side.one(0.2) && !w.quiet

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// guestGrace is how long a redis-server that stood still with its whole host may take
-// writes before something else on that host has run: see docs/GUARANTEES.md.
+// guestGrace is how long a redis-server that stood still with its whole host may take writes before
+// something else on that host has run: see docs/GUARANTEES.md.
 const guestGrace = 150 * ms
 
 // prepare draws what the classes of this schedule change in it from the start.
@@ -138,8 +138,7 @@ func (w *world) blackout() {
 	}
 }
 
-// killAfterCopy has a replica copy everything and end soon after that, and then the
-// primary end.
+// killAfterCopy has a replica copy everything and end soon after that, and then the primary end.
 func (w *world) killAfterCopy() {
 	p, others := w.primary()
 	if p == nil || len(others) == 0 {
@@ -296,8 +295,8 @@ const (
 	scriptBytes = 5000
 )
 
-// script runs for d: it cannot be broken off, and what it writes is acknowledged at its
-// end. After busyAnswer others are told that it runs.
+// script runs for d: it cannot be broken off, and what it writes is acknowledged at its end. After
+// busyAnswer others are told that it runs.
 func (h *host) script(d time.Duration) {
 	w, r := h.w, &h.redis
 	if !r.responds(w.now) || r.loading {
@@ -420,8 +419,8 @@ func (w *world) moves() {
 	w.after(back, h.boot)
 }
 
-// person is somebody who finds a cluster that has lost most of its hosts, and forces a
-// failover. Those that he leaves out are down, and stay down until the faults are over.
+// person is somebody who finds a cluster that has lost most of its hosts, and forces a failover.
+// Those that he leaves out are down, and stay down until the faults are over.
 func (w *world) person() {
 	var here []*host
 	for _, h := range w.hosts {

@@ -27,8 +27,8 @@ type world struct {
 	now   time.Duration
 	queue queue
 	hosts []*host
-	// cut[a][b]: nothing gets from a to b. blocked[a]: a's redis-server takes no
-	// connection from other hosts.
+	// cut[a][b]: nothing gets from a to b. blocked[a]: a's redis-server takes no connection from
+	// other hosts.
 	cut     [most][most]bool
 	blocked [most]bool
 	late    []lateCommand
@@ -42,8 +42,8 @@ type world struct {
 	trace    io.Writer
 }
 
-// event is something that happens at a time: to the agent gen of a host, or to
-// the world. The frequent kinds need no closure.
+// event is something that happens at a time: to the agent gen of a host, or to the world. The
+// frequent kinds need no closure.
 type event struct {
 	at   time.Duration
 	seq  uint32
@@ -175,8 +175,8 @@ func (w *world) linked(a, b *host) bool {
 // reaches: a connection from a to b's redis-server works.
 func (w *world) reaches(a, b *host) bool { return a == b || w.linked(a, b) && !w.blocked[b.i] }
 
-// send carries a message between agents: a packet, and for what must not be lost
-// a second time over TCP.
+// send carries a message between agents: a packet, and for what must not be lost a second time over
+// TCP.
 func (w *world) send(from *host, s node.Send) {
 	to := w.host(string(s.To))
 	if to == nil || to == from {
@@ -205,8 +205,7 @@ func (w *world) post(to *host, m election.Message, d time.Duration, tcp bool) {
 	w.queue.push(event{at: w.now + d, kind: evMessage, host: uint8(to.i), msg: m, tcp: tcp})
 }
 
-// host is the host of an ID or an address, both of which begin with its letter, but for a
-// bracket.
+// host is the host of an ID or an address, both of which begin with its letter, but for a bracket.
 func (w *world) host(name string) *host {
 	name = strings.TrimPrefix(name, "[")
 	if name == "" {
@@ -218,8 +217,8 @@ func (w *world) host(name string) *host {
 	return nil
 }
 
-// lateCommand is one that was sent into a cut: the kernel sends it again when the
-// link is back, although its sender has given up.
+// lateCommand is one that was sent into a cut: the kernel sends it again when the link is back,
+// although its sender has given up.
 type lateCommand struct {
 	from, to *host
 	run      int

@@ -45,8 +45,8 @@ const (
 	unsent         // it dies when its state is on disk, before it sends
 )
 
-// action is one step of the system. Letters are named by their text, such that a path
-// can be walked again with some of its steps left out.
+// action is one step of the system. Letters are named by their text, such that a path can be walked
+// again with some of its steps left out.
 type action struct {
 	kind   kind
 	node   int
@@ -164,9 +164,9 @@ func (s *Scenario) actionsOf(w *world, i int, out []action) []action {
 	return out
 }
 
-// changes lists the rosters that i may propose: with one voter more or less, and with one
-// exchanged for another, which must be refused. The second node of an
-// exchange is above swapped, counted from 1.
+// changes lists the rosters that i may propose: with one voter more or less, and with one exchanged
+// for another, which must be refused. The second node of an exchange is above swapped, counted from
+// 1.
 func (s *Scenario) changes(i int, r election.Roster, out []action) []action {
 	for o, id := range s.ids {
 		if o == i {
@@ -193,8 +193,7 @@ func toggled(r []election.Voter, id election.NodeID) []election.Voter {
 	return append(r, election.Voter{ID: id})
 }
 
-// do returns the state after a, nil when a cannot be done or changes nothing, and what
-// it violates.
+// do returns the state after a, nil when a cannot be done or changes nothing, and what it violates.
 func (s *Scenario) do(w *world, a action) (*world, error) {
 	if a.kind == advance || a.kind == wait {
 		return s.pass(w, a)

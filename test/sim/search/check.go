@@ -76,8 +76,8 @@ func (s *Scenario) check(c *world, at int) error {
 	return s.leases(c)
 }
 
-// leases: one lease at a time, one redis-server that accepts writes; terms rise; what
-// was given back is not held again.
+// leases: one lease at a time, one redis-server that accepts writes; terms rise; what was given
+// back is not held again.
 func (s *Scenario) leases(c *world) error {
 	holder, writer := -1, -1
 	for i, n := range c.nodes {
@@ -170,8 +170,8 @@ func (s *Scenario) lacks(c *world, i int) election.NodeID {
 	return ""
 }
 
-// rosters: two rosters that can both win have no majorities that do not meet. A roster
-// can win with those of its voters that know none newer.
+// rosters: two rosters that can both win have no majorities that do not meet. A roster can win with
+// those of its voters that know none newer.
 func (s *Scenario) rosters(c *world, at int) error {
 	r := c.nodes[at].disk.Roster
 	for i, n := range c.nodes {

@@ -12,8 +12,8 @@ func compare(a, b election.Roster) int {
 	return cmp.Or(cmp.Compare(a.Term, b.Term), cmp.Compare(a.Version, b.Version))
 }
 
-// promises are what a node keeps by itself, whatever others do. The arguments for two
-// leases at once, and for rosters, are built of them; n.disk is as it was before the step.
+// promises are what a node keeps by itself, whatever others do. The arguments for two leases at
+// once, and for rosters, are built of them; n.disk is as it was before the step.
 func (n *node) promises(s *Scenario, a action, out []election.Envelope, now election.Time, leased bool) error {
 	if a.letter == nil {
 		return nil
@@ -39,9 +39,9 @@ func (n *node) promises(s *Scenario, a action, out []election.Envelope, now elec
 	return nil
 }
 
-// voted: who has a lease votes for nobody, and who voted for one does not vote for another
-// within Lapse unless the vote was given back. A vote is of its own cluster, by a roster
-// that is not older than the voter's, for a term without a holder.
+// voted: who has a lease votes for nobody, and who voted for one does not vote for another within
+// Lapse unless the vote was given back. A vote is of its own cluster, by a roster that is not older
+// than the voter's, for a term without a holder.
 func (n *node) voted(s *Scenario, a action, m election.Claim, now election.Time, leased bool) error {
 	id := s.ids[a.node]
 	// A later term has a holder: what was voted before is that one's business.

@@ -12,17 +12,16 @@ import (
 // Scenario is where a search begins, and what may happen in it.
 type Scenario struct {
 	Name string
-	// Nodes are all, a first; the first Voters of them are the roster of a's term 1, the
-	// others have no cluster. With Founders nobody has one.
+	// Nodes are all, a first; the first Voters of them are the roster of a's term 1, the others
+	// have no cluster. With Founders nobody has one.
 	Nodes, Voters int
 	Founders      []Bootstrapping
 	// Rates are how fast clocks go, in thousandths; all 1000 when empty.
 	Rates []int
-	// Terms is the highest term, Letters how many may be under way before one must come
-	// or be lost.
+	// Terms is the highest term, Letters how many may be under way before one must come or be lost.
 	Terms, Letters int
-	// Deaf: nobody's probes of redis-servers are answered, so rule 6 protects nobody, and
-	// a redis-server without a live agent counts for nothing.
+	// Deaf: nobody's probes of redis-servers are answered, so rule 6 protects nobody, and a
+	// redis-server without a live agent counts for nothing.
 	Deaf   bool
 	Budget Budget
 	// Still: walks keep to the budget, and are so many more instead.
@@ -105,8 +104,8 @@ func (s *Scenario) prepare() {
 	s.permute(order, 0)
 }
 
-// permute adds each order of the nodes from the k-th on that changes only who of those
-// alike is who.
+// permute adds each order of the nodes from the k-th on that changes only who of those alike is
+// who.
 func (s *Scenario) permute(order []int, k int) {
 	if k == s.Nodes {
 		r := renaming{order: slices.Clone(order), at: make([]int8, s.Nodes)}
@@ -127,8 +126,8 @@ func (s *Scenario) permute(order []int, k int) {
 	}
 }
 
-// interchangeable: i and k begin alike. The holder of the first term is like nobody,
-// and neither are bootstrap nodes, who name their clusters.
+// interchangeable: i and k begin alike. The holder of the first term is like nobody, and neither
+// are bootstrap nodes, who name their clusters.
 func (s *Scenario) interchangeable(i, k int) bool {
 	if i == k {
 		return true
@@ -137,7 +136,8 @@ func (s *Scenario) interchangeable(i, k int) bool {
 		s.Starts[s.ids[i]] == s.Starts[s.ids[k]]
 }
 
-// start is the first state, nil when what it begins with cannot be: a holds the lease of term 1 and everybody has just heard so.
+// start is the first state, nil when what it begins with cannot be: a holds the lease of term 1 and
+// everybody has just heard so.
 func (s *Scenario) start() *world {
 	if s.ids == nil {
 		s.prepare()

@@ -6,8 +6,8 @@ import (
 	"github.com/redisd/redisd/election"
 )
 
-// Scenarios are what is searched: each lets few things happen, so that the orders of
-// them can be visited, and together they let everything happen.
+// Scenarios are what is searched: each lets few things happen, so that the orders of them can be
+// visited, and together they let everything happen.
 func Scenarios() []*Scenario {
 	all := append(few(), more()...)
 	for _, s := range all {
@@ -22,8 +22,8 @@ func Scenarios() []*Scenario {
 // small: one of few.
 func (s *Scenario) small() bool { return strings.HasPrefix(s.Name, "few: ") }
 
-// few are scenarios of a fault or two, small enough that every state of them can be
-// visited: of most in each run, of all with more time (-search.for=5m).
+// few are scenarios of a fault or two, small enough that every state of them can be visited: of
+// most in each run, of all with more time (-search.for=5m).
 func few() []*Scenario {
 	return []*Scenario{
 		{Name: "few: a claim", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
@@ -59,8 +59,8 @@ func few() []*Scenario {
 	}
 }
 
-// more are scenarios of several faults at once: visited as far as a limit goes, and the
-// ones in which walks go further.
+// more are scenarios of several faults at once: visited as far as a limit goes, and the ones in
+// which walks go further.
 func more() []*Scenario {
 	some := election.Data{Term: 1, Offset: 1}
 	most := election.Data{Term: 1, Offset: 2}

@@ -41,8 +41,8 @@ func (r Result) String() string {
 		r.Took.Round(time.Millisecond), float64(r.States)/r.Took.Seconds(), how)
 }
 
-// visited is the set of states by their sums: 64 bits, so one in four million searches
-// of a million states takes two states for one.
+// visited is the set of states by their sums: 64 bits, so one in four million searches of a million
+// states takes two states for one.
 type visited [64]struct {
 	mu  sync.Mutex
 	set map[uint64]struct{}
@@ -156,8 +156,8 @@ func (r *search) visit(w *world, next []*world) []*world {
 	return next
 }
 
-// weights are how likely a walk takes a step of a kind: what goes wrong seldom, and the
-// rest often enough to get anywhere.
+// weights are how likely a walk takes a step of a kind: what goes wrong seldom, and the rest often
+// enough to get anywhere.
 var weights = [len(kinds)]int{deliver: 24, double: 2, drop: 4, advance: 6, wait: 3, tick: 8, claim: 6, withdraw: 2, fence: 3, release: 1, handOver: 1,
 	propose: 4, crash: 1, restart: 6, freeze: 1, thaw: 3, die: 1, write: 2, found: 6}
 

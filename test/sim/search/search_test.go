@@ -43,8 +43,8 @@ func report(t *testing.T, r Result) {
 	}
 }
 
-// TestBegin: what scenarios begin with is possible. Searches pass over what is not, as it
-// is no fault of the election when a mutant has no such moment.
+// TestBegin: what scenarios begin with is possible. Searches pass over what is not, as it is no
+// fault of the election when a mutant has no such moment.
 func TestBegin(t *testing.T) {
 	for _, s := range Scenarios() {
 		if s.start() == nil {

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// settleWithin is how long after the last fault somebody must hold the lease for
-	// good, and settleFor how long that one must then have it.
+	// settleWithin is how long after the last fault somebody must hold the lease for good, and
+	// settleFor how long that one must then have it.
 	settleWithin = 8 * time.Second
 	settleFor    = time.Second
 	settleStep   = 50 * ms
 )
 
-// settle goes on from w without any fault, after all have come back but perhaps one: what
-// is under way comes in order, and agents claim as those that ship do, each some time at
-// random after its last claim and its last vote. In time one must hold the lease for good.
+// settle goes on from w without any fault, after all have come back but perhaps one: what is under
+// way comes in order, and agents claim as those that ship do, each some time at random after its
+// last claim and its last vote. In time one must hold the lease for good.
 func (s *Scenario) settle(w *world, rng *rand.Rand) error {
 	c := w.fork()
 	for i := range c.nodes {
@@ -79,8 +79,8 @@ func (s *Scenario) repair(c *world, dead int) {
 	}
 }
 
-// mustSettle: a majority of every roster lives, the cluster is born, and one of those that
-// live may become primary by what all of them know.
+// mustSettle: a majority of every roster lives, the cluster is born, and one of those that live may
+// become primary by what all of them know.
 func (s *Scenario) mustSettle(c *world) bool {
 	if len(s.Founders) > 0 && c.ghost.lease == 0 {
 		return false

@@ -17,8 +17,8 @@ const (
 	base = time.Hour
 )
 
-// world is one state of the system. It is never changed once it is made: what a step
-// does not touch, it shares with the states before.
+// world is one state of the system. It is never changed once it is made: what a step does not
+// touch, it shares with the states before.
 type world struct {
 	now     time.Duration // true time; not part of what makes two states equal
 	nodes   []*node
@@ -123,8 +123,8 @@ func (w *world) touch(i int) *node {
 
 var seed = maphash.MakeSeed()
 
-// sum is the same for two states that differ only by how interchangeable nodes are
-// called, in what order letters wait, and by the time of day.
+// sum is the same for two states that differ only by how interchangeable nodes are called, in what
+// order letters wait, and by the time of day.
 func (w *world) sum(s *Scenario) uint64 {
 	var least uint64
 	for p := range s.renamings {
@@ -234,8 +234,8 @@ func (n *node) append(b []byte, c election.Canon, now election.Time) []byte {
 	return b
 }
 
-// next is how long until something changes by itself, or 0: the next moment at which an
-// elector would answer otherwise, or an agent must.
+// next is how long until something changes by itself, or 0: the next moment at which an elector
+// would answer otherwise, or an agent must.
 func (w *world) next(s *Scenario) time.Duration {
 	var next time.Duration
 	for i, n := range w.nodes {

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// Read returns the seeds of a file: one number on a line, and what follows a # is a
-// comment.
+// Read returns the seeds of a file: one number on a line, and what follows a # is a comment.
 func Read(path string) ([]uint64, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -18,8 +18,7 @@ type Flags struct {
 	trace             string
 }
 
-// NewFlags adds the flags to the test binary; count is how many seeds are played
-// without them.
+// NewFlags adds the flags to the test binary; count is how many seeds are played without them.
 func NewFlags(count uint64) *Flags {
 	f := &Flags{}
 	flag.Uint64Var(&f.seed, "sim.seed", 0, "play this seed alone, with a trace")
@@ -34,9 +33,8 @@ func NewFlags(count uint64) *Flags {
 // failuresShown: the first few say what is wrong; a broken rule fails thousands.
 const failuresShown = 20
 
-// Test plays what the flags say: one seed with its trace, or those of the file of
-// seeds that failed once, and then a span. It fails the test with each failure. Only of
-// a span it returns a report.
+// Test plays what the flags say: one seed with its trace, or those of the file of seeds that failed
+// once, and then a span. It fails the test with each failure. Only of a span it returns a report.
 func Test[R any](t *testing.T, f *Flags, file string, s Simulation[R]) (report Report, span bool) {
 	t.Helper()
 	if f.seed != 0 {

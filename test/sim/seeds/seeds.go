@@ -1,6 +1,6 @@
-// Package seeds plays the schedules of a simulation, each drawn from a seed: one seed
-// with a trace, those of a file, or many at once on all processors. The tests of the
-// simulations call it; what a schedule is, and what it may not show, is theirs.
+// Package seeds plays the schedules of a simulation, each drawn from a seed: one seed with a trace,
+// those of a file, or many at once on all processors. The tests of the simulations call it; what a
+// schedule is, and what it may not show, is theirs.
 package seeds
 
 import (
@@ -14,8 +14,8 @@ import (
 
 // Simulation is what plays.
 type Simulation[R any] struct {
-	// Run plays one seed; trace is nil but for a seed that is played alone. The error
-	// is what the schedule showed. It is called from many goroutines.
+	// Run plays one seed; trace is nil but for a seed that is played alone. The error is what the
+	// schedule showed. It is called from many goroutines.
 	Run func(seed uint64, trace io.Writer) (R, error)
 	// Add counts a result; one call at a time. It may be nil.
 	Add func(R)
