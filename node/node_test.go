@@ -232,6 +232,28 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// A new agent may find a redis-server that still accepts writes under the lease of the one before.
+// When its very first rounds are stuck, here in a disk that does not answer, the guard fences at
+// the end of that lease.
+func TestGuardOfAnAdoptedLease(t *testing.T) {
+	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Term: 4, Offset: 1000, Keys: 1, RunID: "r", Primary: true}})
+	b.step(VIPsConfigured{VIPs: []reconcile.VIP{{Address: "10.0.0.9/24", Held: true}}})
+	b.tick(10 * ms)
+	b.answerPolls(primary(1000))
+	b.step(Received{Message: election.Renew{ClusterID: "c", Term: 5, Holder: "b", Roster: holding().Election.Roster}})
+	if len(b.saves) == 0 {
+		t.Fatal("nothing is to be saved")
+	}
+	b.tick(FirstRenewal + WakeMargin)
+	if d := b.take("fence redis-server"); d.ID != 0 {
+		t.Fatalf("the rounds are stuck, and the lease may run: %+v", d)
+	}
+	b.tick(GuardMargin)
+	if fence := b.must("fence redis-server"); fence.Lane != Guard {
+		t.Errorf("not the guard's: %+v", fence)
+	}
+}
+
 // Rounds that see to the end of the lease call the guard off.
 func TestGuardCalledOff(t *testing.T) {
 	b := leads(t)
@@ -482,5 +504,20 @@ func TestUntil(t *testing.T) {
 	b.n.Step(0, Tick{})
 	if b.n.at < time.Hour {
 		t.Error("time went back")
+	}
+}
+
+// The next agent of a node knows what a handover found, and whether the lease was given back only
+// because this node was alone: it votes by both.
+func TestNextAgentKnows(t *testing.T) {
+	st := holding()
+	st.Election.Released = true
+	st.Whole, st.Drained = 4, &Drained{Term: 4, Offset: 1000}
+	n := newNode(t, Options{State: st})
+	if n.whole != 4 {
+		t.Errorf("given back only because it was alone in term %d, want 4", n.whole)
+	}
+	if n.drained == nil || *n.drained != *st.Drained {
+		t.Errorf("handed over with %+v, want %+v", n.drained, st.Drained)
 	}
 }

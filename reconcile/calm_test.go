@@ -1,6 +1,7 @@
 package reconcile_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/redisd/redisd/reconcile"
@@ -37,6 +38,31 @@ func TestCalm(t *testing.T) {
 		}
 		if got := reconcile.Calm(s.o, s.d); got != tt.want {
 			t.Errorf("%s, %q: calm %v, want %v", tt.base, tt.change, got, tt.want)
+		}
+	}
+}
+
+// TestAddressWaitsForWrites: the address is held where writes are accepted, or will be after what
+// is planned before it.
+func TestAddressWaitsForWrites(t *testing.T) {
+	for _, tt := range []struct {
+		change string
+		want   bool
+	}{
+		{"", true},
+		{"redis: min_replicas=fence", true}, // writes are let in before, in the same round
+		{"redis: min_replicas=fence silent_since=-100ms", false},
+	} {
+		s := situations(t)["primary"]
+		if err := reconcile.Change(&s.o, &s.d, tt.change); err != nil {
+			t.Fatal(err)
+		}
+		for i := range s.o.VIPs {
+			s.o.VIPs[i].Held = false
+		}
+		holds := slices.ContainsFunc(reconcile.Plan(s.o, s.d), func(a reconcile.Action) bool { _, ok := a.(reconcile.HoldVIP); return ok })
+		if holds != tt.want {
+			t.Errorf("%q: address held %v, want %v", tt.change, holds, tt.want)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +19,8 @@ type judge struct {
 	name string
 	pkg  string // empty: the package of the mutant's file
 	args []string
+	// build is about how long the judge takes to build, in tenths of a second.
+	build int
 	// of are the directories whose mutants it is asked about.
 	of []string
 }
@@ -24,11 +28,59 @@ type judge struct {
 // judges are asked in this order. Their bounds are such that all of them about all mutants is a
 // matter of half an hour.
 var judges = []judge{
-	{name: "unit", args: []string{"-test.skip=TestSimulated|^Fuzz", "-test.timeout=60s"}},
-	{name: "search", pkg: "test/sim/search", args: []string{"-test.run=TestSearch", "-test.failfast", "-search.states=50000"}, of: []string{"election"}},
-	{name: "walks", pkg: "test/sim/search", args: []string{"-test.run=TestWalks", "-test.failfast", "-search.walks=200"}, of: []string{"election"}},
-	{name: "elections", pkg: "test/sim/elections", args: []string{"-test.run=TestElection", "-sim.for=4s"}, of: []string{"election"}},
-	{name: "nodes", pkg: "test/sim/nodes", args: []string{"-test.run=TestCluster", "-sim.only=plain", "-sim.for=20s"}, of: []string{"reconcile", "node"}},
+	{name: "unit", build: 15, args: []string{"-test.skip=TestSimulated|^Fuzz", "-test.timeout=60s"}},
+	{name: "search", build: 13, pkg: "test/sim/search", args: []string{"-test.run=TestSearch", "-test.failfast", "-search.states=20000"}, of: []string{"election"}},
+	{name: "walks", build: 13, pkg: "test/sim/search", args: []string{"-test.run=TestWalks", "-test.failfast", "-search.walks=100"}, of: []string{"election"}},
+	{name: "elections", build: 20, pkg: "test/sim/elections", args: []string{"-test.run=TestElection", "-sim.first", "-sim.seeds=300"}, of: []string{"election"}},
+	{name: "nodes", build: 40, pkg: "test/sim/nodes", args: []string{"-test.run=TestCluster", "-sim.only=plain", "-sim.first", "-sim.for=15s"}, of: []string{"reconcile", "node"}},
+}
+
+// about is j with what is asked about m: schedules begin with the seed that is known.
+func (j judge) about(m Mutant) judge {
+	switch {
+	case m.From != "" && j.name == "nodes":
+		j.args = append(slices.Clone(j.args), "-sim.from="+m.From)
+	case m.From != "" && j.name == "walks":
+		j.args = append(slices.Clone(j.args), "-search.from="+m.From)
+	case j.name == "unit" && filepath.Dir(m.File) == "reconcile":
+		j.args = append(slices.Clone(j.args), "-rapid.nofailfile", "-rapid.seed=1") // what fails here is no find
+	}
+	return j
+}
+
+var caughtHow = regexp.MustCompile(`^caught in ([0-9.]+)s(?:, seed (\d+))?: (.*)$`)
+
+// again is j asked only what m failed the last time: the scenario, the seed.
+func (j judge) again(m Mutant) judge {
+	how := caughtHow.FindStringSubmatch(m.Said[j.name])
+	if how == nil {
+		return j
+	}
+	seed, why := how[2], how[3]
+	var more []string
+	switch scenario := scenarioOf(why); j.name {
+	case "search":
+		more = []string{"-search.only=" + scenario}
+	case "walks":
+		more = []string{"-search.only=" + scenario, "-search.walks=1", "-search.from=" + seed}
+	case "elections", "nodes":
+		if seed != "" {
+			more = []string{"-sim.for=0", "-sim.seeds=1", "-sim.from=" + seed}
+		}
+	}
+	j = j.about(m)
+	j.args = append(slices.Clone(j.args), more...)
+	return j
+}
+
+// scenarioOf is the first of what a search says: "few: a crash: ..." or "crash: ...".
+func scenarioOf(why string) string {
+	few, rest, _ := strings.Cut(why, ": ")
+	if few == "few" {
+		name, _, _ := strings.Cut(rest, ": ")
+		return few + ": " + name
+	}
+	return few
 }
 
 func (j judge) judges(m Mutant) bool {
@@ -98,14 +150,21 @@ func (b *build) ask(ctx context.Context, j judge) (string, error) {
 	case !errors.As(err, &exit):
 		return "", fmt.Errorf("ask %s about mutant %s: %w", j.name, b.m.Name, err)
 	}
-	return fmt.Sprintf("caught in %.1fs: %s", took.Seconds(), why(string(out))), nil
+	how := fmt.Sprintf("caught in %.1fs", took.Seconds())
+	if seed := ofSeed.FindStringSubmatch(string(out)); seed != nil && j.pkg != "" {
+		how += ", seed " + seed[1]
+	}
+	return how + ": " + why(string(out)), nil
 }
+
+// ofSeed is what walks and simulations say of the schedule that failed.
+var ofSeed = regexp.MustCompile(`seed (\d+)[,:]`)
 
 // why is the first thing that a test complained of.
 func why(out string) string {
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
-		if _, text, ok := strings.Cut(line, ".go:"); ok && !strings.Contains(line, "states/s") && !strings.Contains(line, " walks, ") && !strings.Contains(line, "seed 0") {
+		if _, text, ok := strings.Cut(line, ".go:"); ok && !strings.Contains(line, "states/s") && !strings.Contains(line, " walks, ") && !strings.Contains(line, "[rapid]") && !strings.Contains(line, "seed 0") {
 			if _, text, ok = strings.Cut(text, ": "); ok && !strings.HasPrefix(text, "seed ") || strings.Contains(text, ": at ") {
 				text, _, _ = strings.Cut(text, " (go test")
 				return text

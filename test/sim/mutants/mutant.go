@@ -13,6 +13,10 @@ type Mutant struct {
 	Name, Rule string
 	File       string // in this module
 	Old, New   string
+	// Why only the tests beside the code can notice, if so.
+	Why string
+	// From is the first seed of walks, or of the simulation of nodes, where many go before.
+	From string
 	// Said is what judges said last, by their names.
 	Said map[string]string
 }
@@ -44,6 +48,10 @@ func Read(path string) (Mutant, error) {
 			m.Rule = value
 		case key == "file":
 			m.File = value
+		case key == "why":
+			m.Why = value
+		case key == "from":
+			m.From = value
 		default:
 			m.Said[key] = value
 		}
@@ -58,6 +66,12 @@ func Read(path string) (Mutant, error) {
 func (m Mutant) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "rule: %s\nfile: %s\n", m.Rule, m.File)
+	if m.Why != "" {
+		fmt.Fprintf(&b, "why: %s\n", m.Why)
+	}
+	if m.From != "" {
+		fmt.Fprintf(&b, "from: %s\n", m.From)
+	}
 	for _, j := range judges {
 		if said := m.Said[j.name]; said != "" {
 			fmt.Fprintf(&b, "%s: %s\n", j.name, said)
@@ -87,35 +101,31 @@ func (m Mutant) Source(root string) (string, error) {
 // caught says whether a judge noticed.
 func caught(said string) bool { return strings.HasPrefix(said, "caught") }
 
-// Quickest are the judges that caught m, in the order in which they are best asked again: a walk
-// that takes seconds goes before the tests beside the code, as it shows that the rule matters and
-// not only that it is there. The search comes last: how far it comes in its time depends on the
-// machine.
-func (m Mutant) Quickest() []string {
-	var by []string
+// Quickest are the judges that caught m, the one that will be done soonest first.
+func (m Mutant) Quickest() []judge {
+	var by []judge
 	for _, j := range judges {
 		if caught(m.Said[j.name]) {
-			by = append(by, j.name)
+			by = append(by, j)
 		}
 	}
-	rank := func(name string) int {
-		switch {
-		case name == "search":
-			return 1 << 29
-		case name == "unit":
-			return 30
-		}
-		return cost(m.Said[name])
-	}
-	slices.SortStableFunc(by, func(a, b string) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(by, func(a, b judge) int { return m.cost(a) - m.cost(b) })
 	return by
 }
 
-// cost is how long a judge took, in tenths of a second.
-func cost(said string) int {
-	var seconds float64
-	if _, err := fmt.Sscanf(said, "caught in %fs", &seconds); err != nil {
+// cost is how long it takes to ask j again, in tenths of a second. A schedule of a known seed is
+// nothing.
+func (m Mutant) cost(j judge) int {
+	how := caughtHow.FindStringSubmatch(m.Said[j.name])
+	if how == nil {
 		return 1 << 30
 	}
-	return int(seconds * 10)
+	if how[2] != "" {
+		return j.build
+	}
+	var seconds float64
+	if _, err := fmt.Sscan(how[1], &seconds); err != nil {
+		return 1 << 30
+	}
+	return j.build + int(seconds*10)
 }

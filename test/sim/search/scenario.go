@@ -199,6 +199,15 @@ func (s *Scenario) begin(w *world, text string) *world {
 			return w
 		}
 	}
+	if lost, is := strings.CutPrefix(text, "drop "); is { // also where there is room for more
+		at := slices.IndexFunc(w.letters, func(l *letter) bool { return s.letterText(l) == lost })
+		if at < 0 {
+			return nil
+		}
+		c := w.fork()
+		c.letters = slices.Delete(c.letters, at, at+1)
+		return c
+	}
 	for _, a := range s.actions(w) {
 		if text == s.text(a) {
 			if c, err := s.do(w, a); c != nil && err == nil {

@@ -26,6 +26,23 @@ func (s *Scenario) small() bool { return strings.HasPrefix(s.Name, "few: ") }
 // most in each run, of all with more time (-search.for=5m).
 func few() []*Scenario {
 	return []*Scenario{
+		// The last steps of what needs many, in one order.
+		{Name: "few: a fence lifted again", Nodes: 3, Terms: 2, Letters: 4, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 1},
+			Begin: []string{"clock 150ms", "tick a", "deliver a>b renew term=1", "clock 550ms", "# c fences the redis-server of a",
+				"deliver b>a renewed term=1", "crash a", "claim c fenced=1"}},
+		{Name: "few: a fence, and a late vote", Nodes: 3, Terms: 2, Letters: 6, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 2},
+			Begin: []string{"clock 600ms", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1", "clock 450ms",
+				"# c fences the redis-server of a", "claim c fenced=1", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1", "crash a",
+				"clock 1050ms"}},
+		{Name: "few: a writer nobody knows of", Nodes: 3, Terms: 3, Letters: 2, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1},
+			Begin: []string{"release a", "deliver a>b release term=1", "drop a>c release term=1", "claim b", "drop b>a claim term=2",
+				"deliver b>c claim term=2", "deliver c>b granted term=2", "drop b>a renew term=2", "drop b>c renew term=2", "crash b", "clock 700ms"}},
+		{Name: "few: two clusters", Nodes: 4, Voters: 3, Terms: 2, Letters: 3, Deaf: true, Budget: Budget{Claims: 1},
+			Starts: map[election.NodeID]Start{"d": {Cluster: "y", Data: election.Data{Term: 1, Offset: 1}}}},
+		{Name: "few: two bootstrap nodes, a crash", Nodes: 3, Terms: 1, Letters: 2, Deaf: true, Budget: Budget{Bootstraps: 2, Crashes: 1},
+			Founders: []Bootstrapping{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
+		{Name: "few: a change and a beat", Nodes: 3, Voters: 2, Terms: 1, Letters: 3, Deaf: true, Budget: Budget{Changes: 1, Beats: 1, Waits: 1}},
+		// All steps.
 		{Name: "few: a claim", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
 		{Name: "few: a claim, clocks apart", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Rates: []int{950, 1050, 1050}, Budget: Budget{Claims: 1}},
 		{Name: "few: two claims", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 2}},
@@ -39,21 +56,6 @@ func few() []*Scenario {
 			Founders: []Bootstrapping{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
 		{Name: "few: a bootstrap node", Nodes: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Bootstraps: 1, Beats: 1, Doubles: 1},
 			Founders: []Bootstrapping{{"a", []election.NodeID{"a", "b", "c"}}}},
-		// The last steps of what needs many, in one order.
-		{Name: "few: a fence lifted again", Nodes: 3, Terms: 2, Letters: 4, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 1},
-			Begin: []string{"clock 150ms", "tick a", "deliver a>b renew term=1", "clock 550ms", "# c fences the redis-server of a",
-				"deliver b>a renewed term=1", "crash a", "claim c fenced=1"}},
-		{Name: "few: a fence, and a late vote", Nodes: 3, Terms: 2, Letters: 6, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 2},
-			Begin: []string{"clock 600ms", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1", "clock 450ms",
-				"# c fences the redis-server of a", "claim c fenced=1", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1"}},
-		{Name: "few: a writer nobody knows of", Nodes: 3, Terms: 3, Letters: 4, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1},
-			Begin: []string{"release a", "deliver a>b release term=1", "claim b", "deliver b>c claim term=2", "deliver c>b granted term=2", "crash b",
-				"clock 700ms"}},
-		{Name: "few: two clusters", Nodes: 4, Voters: 3, Terms: 2, Letters: 3, Deaf: true, Budget: Budget{Claims: 1},
-			Starts: map[election.NodeID]Start{"d": {Cluster: "y", Data: election.Data{Term: 1, Offset: 1}}}},
-		{Name: "few: two bootstrap nodes, a crash", Nodes: 3, Terms: 1, Letters: 2, Deaf: true, Budget: Budget{Bootstraps: 2, Crashes: 1},
-			Founders: []Bootstrapping{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},
-		{Name: "few: a change and a beat", Nodes: 3, Voters: 2, Terms: 1, Letters: 3, Deaf: true, Budget: Budget{Changes: 1, Beats: 1}},
 		{Name: "few: two nodes, a crash", Nodes: 2, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Crashes: 1, Beats: 1}},
 		{Name: "few: four nodes", Nodes: 4, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1}},
 	}
@@ -92,6 +94,12 @@ func more() []*Scenario {
 		{Name: "a writer nobody knows of", Nodes: 3, Terms: 3, Letters: 2, Still: true, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1}},
 		{Name: "a roster that two change", Nodes: 6, Voters: 4, Terms: 2, Letters: 3, Deaf: true, Still: true, Budget: Budget{Claims: 1, Changes: 2}},
 		{Name: "a voter without its redis-server", Nodes: 3, Terms: 2, Letters: 2, Still: true, Budget: Budget{Claims: 1, Writes: 1, Releases: 1, Deaths: 1, Beats: 1}},
+		// Who never claims learns from others, and others from it: what settle is for.
+		{Name: "a witness that missed something", Nodes: 3, Terms: 3, Letters: 3, Still: true, Budget: Budget{Claims: 2, Releases: 1, Beats: 1, Waits: 2},
+			Starts: map[election.NodeID]Start{"a": {Data: some}, "b": {Data: some, Witness: true}, "c": {Data: some}}},
+		{Name: "a bootstrap node that dies", Nodes: 3, Terms: 2, Letters: 4, Deaf: true, Still: true, Budget: Budget{Bootstraps: 1, Beats: 3, Waits: 2},
+			Starts:   map[election.NodeID]Start{"a": {Data: some}, "b": {Data: some}, "c": {Data: some}},
+			Founders: []Bootstrapping{{"a", []election.NodeID{"a", "b", "c"}}}},
 		// Bootstrapping.
 		{Name: "bootstrap nodes of two", Nodes: 3, Terms: 2, Letters: 3, Deaf: true, Budget: Budget{Bootstraps: 2, Claims: 1, Crashes: 1},
 			Founders: []Bootstrapping{{"a", []election.NodeID{"a", "b"}}, {"c", []election.NodeID{"b", "c"}}}},

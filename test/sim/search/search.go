@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -100,7 +101,7 @@ func Run(s *Scenario, limits Limits) Result {
 	res.Complete = len(level) == 0 && r.err == nil && !r.stopped.Load()
 	res.States, res.Transitions, res.Took = int(r.states.Load()), int(r.transitions.Load()), time.Since(began)
 	if r.err != nil {
-		res.Trace, res.Err = s.shorten(r.failed.path)
+		res.Trace, res.Err = s.shorten(r.failed.path, r.err)
 	}
 	return res
 }
@@ -161,6 +162,9 @@ func (r *search) visit(w *world, next []*world) []*world {
 var weights = [len(kinds)]int{deliver: 24, double: 2, drop: 4, advance: 6, wait: 3, tick: 8, claim: 6, withdraw: 2, fence: 3, release: 1, handOver: 1,
 	propose: 4, crash: 1, restart: 6, freeze: 1, thaw: 3, die: 1, write: 2, found: 6}
 
+// soon is how many steps at most a short walk takes.
+const soon = 40
+
 // Walk goes on from the start at random, within the limit of depth.
 func Walk(s *Scenario, seed uint64, limits Limits) Result {
 	began := time.Now()
@@ -171,6 +175,9 @@ func Walk(s *Scenario, seed uint64, limits Limits) Result {
 		res.Unbegun = true
 		return res
 	}
+	if s.Still && rng.IntN(2) == 0 {
+		limits.Depth = 1 + rng.IntN(soon) // before all is said: what is lost then is for settle
+	}
 	for res.Depth < limits.Depth {
 		c, err := s.stride(w, rng)
 		if c == nil {
@@ -179,7 +186,7 @@ func Walk(s *Scenario, seed uint64, limits Limits) Result {
 		res.Depth++
 		res.Transitions++
 		if err != nil {
-			res.Trace, res.Err = s.shorten(c.path)
+			res.Trace, res.Err = s.shorten(c.path, err)
 			break
 		}
 		w = c
@@ -221,8 +228,11 @@ func weight(a action) int {
 }
 
 // shorten leaves out of a path what the violation does not need.
-func (s *Scenario) shorten(p *path) ([]string, error) {
+func (s *Scenario) shorten(p *path, violated error) ([]string, error) {
 	steps, err := s.replay(p.steps())
+	if err == nil {
+		return s.lines(p.steps()), violated
+	}
 	for size := len(steps) / 2; size > 0; size /= 2 {
 		for at := 0; at+size <= len(steps); {
 			fewer, e := s.replay(slices.Concat(steps[:at:at], steps[at+size:]))
@@ -258,7 +268,10 @@ func (s *Scenario) replay(steps []action) (did []action, err error) {
 	w := s.start()
 	for _, want := range steps {
 		all := s.actions(w)
-		at := slices.IndexFunc(all, func(a action) bool { return s.alike(a, want) })
+		at := slices.IndexFunc(all, func(a action) bool { return s.alike(a, want) && same(a.letter, want.letter) })
+		if at < 0 {
+			at = slices.IndexFunc(all, func(a action) bool { return s.alike(a, want) })
+		}
 		if at < 0 {
 			continue
 		}
@@ -274,6 +287,9 @@ func (s *Scenario) replay(steps []action) (did []action, err error) {
 	}
 	return did, nil
 }
+
+// same: of letters with the same text, the very one.
+func same(a, b *letter) bool { return a == nil || reflect.DeepEqual(a.m, b.m) }
 
 func (s *Scenario) alike(a, b action) bool {
 	if a.kind != b.kind || a.node != b.node || a.ending != b.ending {
