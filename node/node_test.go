@@ -514,10 +514,10 @@ func TestNextAgentKnows(t *testing.T) {
 	st.Election.Released = true
 	st.Whole, st.Drained = 4, &Drained{Term: 4, Offset: 1000}
 	n := newNode(t, Options{State: st})
-	if n.whole != 4 {
-		t.Errorf("given back only because it was alone in term %d, want 4", n.whole)
+	if n.perform.whole != 4 {
+		t.Errorf("given back only because it was alone in term %d, want 4", n.perform.whole)
 	}
-	if n.drained == nil || *n.drained != *st.Drained {
-		t.Errorf("handed over with %+v, want %+v", n.drained, st.Drained)
+	if n.perform.drained == nil || *n.perform.drained != *st.Drained {
+		t.Errorf("handed over with %+v, want %+v", n.perform.drained, st.Drained)
 	}
 }
