@@ -95,7 +95,7 @@ func (p *plan) do(a ...Action) { p.actions = append(p.actions, a...) }
 // answer must not cost a promotion or a VIP.
 func Plan(o Observed, d Desired) []Action {
 	p := &plan{o: o, d: d}
-	p.letGo()
+	p.stepDown()
 	if len(p.actions) > 0 {
 		return p.actions // let go first; what comes next is seen in the next round
 	}
@@ -149,9 +149,9 @@ func (p *plan) primaryAddr() string {
 	return ""
 }
 
-// letGo gives up what this node may not have: first the right to write, then the clients, then the
-// address, then the lease.
-func (p *plan) letGo() {
+// stepDown gives up what this node may not have: first the right to write, then the clients, then
+// the address, then the lease.
+func (p *plan) stepDown() {
 	o, r := p.o, p.o.Redis
 	fence := !o.leased() && o.At >= o.FenceAfter
 	hung := r.Running && r.SilentSince > 0 && o.At >= r.SilentSince+HangAfter

@@ -54,7 +54,7 @@ func (p *plan) target() string {
 
 // stop ends the node in order: hand the primary over and wait until somebody has taken it, stop
 // redis-server with its data saved, and Sentinel last, whose voice counts meanwhile. Losing the
-// lease on the way is no obstacle: letGo has fenced redis-server then. Sentinel's publication is
+// lease on the way is no obstacle: stepDown has fenced redis-server then. Sentinel's publication is
 // not waited for: it takes a second, needs nothing from this node, and nobody can write here any
 // more.
 func (p *plan) stop() {

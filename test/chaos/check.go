@@ -27,9 +27,9 @@ const (
 	wakes = 150 * time.Millisecond
 	// late is for acknowledgements that were on their way when the fault was injected.
 	late = 250 * time.Millisecond
-	// letGo is how long a host that has lost touch may keep the VIP: its lease, and patience with a
-	// machine that is busy.
-	letGo = 3 * time.Second
+	// stepDownLimit is how long a host that has lost touch may keep the VIP: its lease, and
+	// patience with a machine that is busy.
+	stepDownLimit = 3 * time.Second
 	// lifetime is the same where the agent can do nothing: the kernel's own patience (5 s, a second
 	// late at most), and ours.
 	lifetime = 8 * time.Second
@@ -249,7 +249,7 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 		if !h.isolates || h.lingers || k.Host == "" {
 			continue
 		}
-		limit := letGo
+		limit := stepDownLimit
 		for _, other := range s.Faults {
 			if other.hits(k.Host) && other.harm().mute {
 				limit = lifetime

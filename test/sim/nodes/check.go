@@ -18,9 +18,9 @@ type checker struct {
 	// segments are the histories there are: one for each promotion.
 	segments []history
 	// maxTerm is the highest term under which writes were accepted.
-	maxTerm    uint64
-	letInTerm  uint64
-	bootstraps int
+	maxTerm     uint64
+	allowedTerm uint64
+	bootstraps  int
 	// handed: the lease was given back by a handover, and nobody was promoted since. spoilt is how
 	// many hosts had lost power, and redis-servers ended or stood still, when it began.
 	handed bool
@@ -288,25 +288,25 @@ func (c *checker) answersFor(h *host, o reconcile.Observed) dataset {
 	return dataset{}
 }
 
-// letIn: S2 and S3. Under a new term writes are accepted here: what was acknowledged and is not in
-// this dataset is lost. By a handover nothing may be.
-func (c *checker) letIn(h *host, term uint64) {
+// allowWrites: S2 and S3. Under a new term writes are accepted here: what was acknowledged and is
+// not in this dataset is lost. By a handover nothing may be.
+func (c *checker) allowWrites(h *host, term uint64) {
 	w, r := c.w, &h.redis
 	if r.late {
 		w.res.Late++
-		if term <= c.letInTerm {
+		if term <= c.allowedTerm {
 			return
 		}
 		c.handed = false
 	}
-	if term == c.letInTerm {
+	if term == c.allowedTerm {
 		c.handed = false // it was not handed over after all
 		return
 	}
 	if c.forced() {
 		c.maxTerm = min(c.maxTerm, term) // those that know a later one are left out
 	}
-	c.letInTerm = term
+	c.allowedTerm = term
 	if s := c.last(r); s != nil && term > s.term {
 		s.later = append(s.later, segmentTerm{term, r.pos})
 	}

@@ -162,7 +162,7 @@ func (w *world) fault() {
 func (w *world) rareFault(h *host, d time.Duration) {
 	switch w.rng.IntN(6) {
 	case 4:
-		w.lateLetIn(d)
+		w.lateAllow(d)
 	case 5:
 		w.handOverAndDie(d)
 	case 0: // all hosts lose power
@@ -204,9 +204,9 @@ func (w *world) primary() (p *host, others []*host) {
 	return p, others
 }
 
-// lateLetIn has the next primary stand still when it is promoted, and its agent die before that is
+// lateAllow has the next primary stand still when it is promoted, and its agent die before that is
 // answered. It goes on when the next agent has just asked for a fence.
-func (w *world) lateLetIn(d time.Duration) {
+func (w *world) lateAllow(d time.Duration) {
 	p, others := w.primary()
 	if p == nil || len(others) == 0 {
 		return

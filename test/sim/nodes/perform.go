@@ -69,9 +69,9 @@ func (a *agent) carryOut(d node.Do) {
 	case reconcile.CloseClients:
 		a.command(d, h, func(*server) bool { return true })
 	case reconcile.SetMinReplicas:
-		a.letIn(d, func() { h.setMin(act.N, d.Term) })
+		a.allowWrites(d, func() { h.setMin(act.N, d.Term) })
 	case reconcile.Promote:
-		a.letIn(d, func() { h.promote(act.MinReplicas, d.Term) })
+		a.allowWrites(d, func() { h.promote(act.MinReplicas, d.Term) })
 	case reconcile.SetPriority:
 		a.command(d, h, func(r *server) bool { r.priority = act.N; return true })
 	case reconcile.Follow:
@@ -211,7 +211,7 @@ func (h *host) info() *node.RedisInfo {
 // closeStale: nothing that the agent before this one asked for is carried out any more.
 func (a *agent) closeStale(timeout time.Duration, then func(ok bool)) {
 	a.call(a.h, timeout, func(r *server) bool {
-		r.outlived = a.gen
+		r.staleClosed = a.gen
 		for _, c := range r.pending {
 			if c.closed != nil {
 				c.closed()
@@ -243,8 +243,8 @@ func (a *agent) fence(d node.Do, act node.Fence) {
 	})
 }
 
-// letIn has redis-server accept writes.
-func (a *agent) letIn(d node.Do, do func()) {
+// allowWrites has redis-server accept writes.
+func (a *agent) allowWrites(d node.Do, do func()) {
 	h := a.h
 	a.stuckPromotion()
 	a.command(d, h, func(r *server) bool {

@@ -10,21 +10,21 @@ import (
 
 // server is a redis-server process and the dataset that it left or has.
 type server struct {
-	up, hung  bool
-	wentOn    time.Duration // it hung until then
-	dying     bool          // SIGKILL was delivered: it does nothing more
-	run       int           // counts the processes
-	startedAt time.Duration // of the world
-	busyUntil time.Duration // a script: it does nothing else, but uses the processor
-	loading   bool
-	loadEnds  time.Duration
-	primary   bool
-	of        int // the host it replicates; -1: nobody
-	ofAt      string
-	min       int // min-replicas-to-write
-	priority  int
-	pending   []command // what a hung process has received
-	outlived  uint32    // the agent that closed the connections of those before it
+	up, hung    bool
+	wentOn      time.Duration // it hung until then
+	dying       bool          // SIGKILL was delivered: it does nothing more
+	run         int           // counts the processes
+	startedAt   time.Duration // of the world
+	busyUntil   time.Duration // a script: it does nothing else, but uses the processor
+	loading     bool
+	loadEnds    time.Duration
+	primary     bool
+	of          int // the host it replicates; -1: nobody
+	ofAt        string
+	min         int // min-replicas-to-write
+	priority    int
+	pending     []command // what a hung process has received
+	staleClosed uint32    // the agent that closed the connections of those before it
 
 	// What clients and persons do to it; see trouble.go.
 	pausedUntil, writesPaused time.Duration // CLIENT PAUSE ALL, and WRITE
@@ -425,7 +425,7 @@ func (h *host) promote(min int, term uint64) {
 		r.whole = true
 		r.p0, r.since, r.rate, r.lastRate = r.pos, w.now, 0, 0
 	}
-	w.check.letIn(h, term)
+	w.check.allowWrites(h, term)
 	r.min, r.term, r.exempt = min, term, r.late
 	w.logf("%s promoted in term %d, min %d, at %d", h.id, term, min, r.pos)
 	w.changed()
@@ -437,7 +437,7 @@ func (h *host) setMin(n int, term uint64) {
 	w.flow()
 	r.min = n
 	if n != reconcile.Fence {
-		w.check.letIn(h, term)
+		w.check.allowWrites(h, term)
 		r.term = term
 	}
 	r.exempt = r.late
@@ -521,7 +521,7 @@ func (w *world) carryOut(h *host) {
 	for len(r.pending) > 0 && r.responds(w.now) {
 		c := r.pending[0]
 		r.pending = r.pending[1:] // it may close what is left
-		if c.from != h.i || c.gen >= r.outlived {
+		if c.from != h.i || c.gen >= r.staleClosed {
 			c.do()
 		}
 	}
@@ -572,7 +572,7 @@ func (a *agent) call(to *host, timeout time.Duration, do func(*server) bool, the
 // arrive is a command that has come to a running process.
 func (w *world) arrive(to *host, do func(*server) bool, reply func(ok, answered bool), from int, gen uint32) {
 	r := &to.redis
-	if from == to.i && gen < r.outlived {
+	if from == to.i && gen < r.staleClosed {
 		return // its connection is closed
 	}
 	refuse := func() {

@@ -140,7 +140,7 @@ func (w *world) formed() {
 	roster := election.NewRoster(1, voters)
 	roster.Term = term
 	hist := []segment{{w.check.newSegment(term, 0), 0}}
-	w.check.maxTerm, w.check.letInTerm = term, term
+	w.check.maxTerm, w.check.allowedTerm = term, term
 	holder := election.NodeID(w.hosts[p].id)
 	for _, h := range w.hosts {
 		if h.gone {
