@@ -47,7 +47,6 @@ func (a *agent) command(d node.Do, to *host, do func(*server) bool) {
 
 // carryOut does one thing on the models, and has the node told what came of it.
 func (a *agent) carryOut(d node.Do) {
-	h, w := a.h, a.h.w
 	switch act := d.Action.(type) {
 	case node.PollRedis:
 		a.pollRedis(d, act)
@@ -59,10 +58,29 @@ func (a *agent) carryOut(d node.Do) {
 		a.probe(d, act)
 		return
 	}
-	if d.Until != 0 && h.local() >= d.Until {
-		a.done(0, node.Done{ID: d.ID, Err: errTooLate})
+	if d.Until != 0 && a.h.local() >= d.Until {
+		a.done(0, node.Done{ID: d.ID, Err: errTooLate, NotBegun: true})
 		return
 	}
+	switch act := d.Action.(type) {
+	case reconcile.StartRedis, reconcile.StopRedis, reconcile.StartSentinel, reconcile.StopSentinel:
+		a.process(d)
+	case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
+		a.sentinel(d)
+	case reconcile.DropVIP:
+		a.dropVIP(vipOf(act.Address))
+		a.done(100*us, node.Done{ID: d.ID})
+	case reconcile.HoldVIP:
+		a.holdVIP(vipOf(act.Address))
+		a.done(100*us, node.Done{ID: d.ID})
+	default:
+		a.onRedis(d)
+	}
+}
+
+// onRedis carries out what is asked of a redis-server.
+func (a *agent) onRedis(d node.Do) {
+	h, w := a.h, a.h.w
 	switch act := d.Action.(type) {
 	case node.Fence:
 		a.fence(d, act)
@@ -97,16 +115,6 @@ func (a *agent) carryOut(d node.Do) {
 		a.fenceFailed = false
 		a.kill()
 		a.done(0, node.Done{ID: d.ID})
-	case reconcile.StartRedis, reconcile.StopRedis, reconcile.StartSentinel, reconcile.StopSentinel:
-		a.process(d)
-	case reconcile.Monitor, reconcile.TuneSentinel, reconcile.SetSentinel, reconcile.Publish:
-		a.sentinel(d)
-	case reconcile.DropVIP:
-		a.dropVIP(vipOf(act.Address))
-		a.done(100*us, node.Done{ID: d.ID})
-	case reconcile.HoldVIP:
-		a.holdVIP(vipOf(act.Address))
-		a.done(100*us, node.Done{ID: d.ID})
 	case reconcile.CheckInSync:
 		a.command(d, w.host(act.To), func(r *server) bool {
 			return !r.primary && r.of == h.i && r.link == linkUp && !r.loading

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"slices"
 	"time"
 
 	"github.com/redisd/redisd/node"
@@ -86,12 +85,6 @@ const (
 	linkUp
 )
 
-// segment is the history of one promotion, from start on.
-type segment struct {
-	id    int32
-	start int64
-}
-
 // Rates, in bytes a millisecond: of acknowledged writes, and of what a primary adds to its history
 // by itself (PING to its replicas, the Sentinels' greetings).
 const (
@@ -128,37 +121,6 @@ func (r *server) replID() int32 {
 // responds: it answers commands.
 func (r *server) responds(now time.Duration) bool {
 	return r.up && !r.hung && !r.dying && now >= r.busyUntil && r.pausedUntil == 0
-}
-
-// end is how far segment i of the history goes.
-func end(hist []segment, pos int64, i int) int64 {
-	if i+1 < len(hist) {
-		return min(pos, hist[i+1].start)
-	}
-	return pos
-}
-
-// common is how much two datasets have in common.
-func common(a []segment, aPos int64, b []segment, bPos int64) int64 {
-	at := int64(0)
-	for i := 0; i < len(a) && i < len(b) && a[i] == b[i]; i++ {
-		ea, eb := end(a, aPos, i), end(b, bPos, i)
-		at = min(ea, eb)
-		if ea != eb {
-			break
-		}
-	}
-	return at
-}
-
-// has is how far the dataset goes in segment id; -1: it has none of it.
-func has(hist []segment, pos int64, id int32) int64 {
-	for i, s := range hist {
-		if s.id == id && s.start <= pos {
-			return end(hist, pos, i)
-		}
-	}
-	return -1
 }
 
 // flow brings all datasets to the present. It must be called before anything changes on which
@@ -316,14 +278,6 @@ func (r *server) fsync(now time.Duration) {
 	if now >= r.safeAt+time.Second && !r.ownSync {
 		r.safe, r.safeHist, r.safeAt = r.pos, r.hist, now
 	}
-}
-
-func cutHist(hist []segment, pos int64) []segment {
-	n := len(hist)
-	for n > 0 && hist[n-1].start > pos {
-		n--
-	}
-	return slices.Clip(hist[:n])
 }
 
 // unlink ends a replica's link; it tries again within a second.

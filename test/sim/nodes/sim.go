@@ -118,10 +118,13 @@ func (w *world) found() {
 	}
 }
 
+// formedTerm is the term of the primary of a formed cluster, formedPos how much it has.
+const formedTerm, formedPos = 3, 1_000_000
+
 // formed is a cluster that has been up for a while: every agent has just been restarted, and found
 // all as it should be.
 func (w *world) formed() {
-	const term, pos = 3, 1_000_000
+	const term = formedTerm
 	n := len(w.hosts)
 	if w.hosts[n-1].gone {
 		n--
@@ -141,48 +144,53 @@ func (w *world) formed() {
 	roster.Term = term
 	hist := []segment{{w.check.newSegment(term, 0), 0}}
 	w.check.maxTerm, w.check.allowedTerm = term, term
-	holder := election.NodeID(w.hosts[p].id)
 	for _, h := range w.hosts {
-		if h.gone {
-			continue
+		if !h.gone {
+			w.form(h, p, roster, hist)
 		}
-		h.power = true
-		h.disk.state = node.State{
-			Election: election.State{ClusterID: "c", Term: term, Vote: holder, Holder: holder, HolderTerm: term, Roster: roster},
-			Pause:    node.Pause{Version: 1},
-		}
-		s := &h.sentinel
-		*s = sentinel{
-			up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(voters)/2 + 1,
-			downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(voters) - 1 - 1<<h.i,
-		}
-		s.forget()
-		h.tickSentinel()
-		for _, o := range w.hosts {
-			h.gossip[o.i] = member{known: !o.gone, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}, place: o.place}
-		}
-		if !h.d.Redis {
-			continue
-		}
-		r := &h.redis
-		was, own := r.store, r.ownSync
-		*r = server{
-			up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
-			hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
-		}
-		h.disk.record = node.Record{Term: term, Offset: pos, Keys: pos, RunID: "1"}
-		if h.i == p {
-			r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
-			h.disk.record.Primary = true
-			h.disk.lease = h.local() + election.Lease
-			h.vip[0] = kernelVIP{true, node.VIPLifetime}
-		}
-		h.disk.synced = h.disk.record
-		r.store, r.ownSync = was, own
-		r.keep()
 	}
 	w.changed()
 	for _, h := range w.hosts {
 		h.startAgent()
 	}
+}
+
+// form puts a host into a formed cluster, whose primary is host p.
+func (w *world) form(h *host, p int, roster election.Roster, hist []segment) {
+	const term, pos = formedTerm, formedPos
+	holder := election.NodeID(w.hosts[p].id)
+	h.power = true
+	h.disk.state = node.State{
+		Election: election.State{ClusterID: "c", Term: term, Vote: holder, Holder: holder, HolderTerm: term, Roster: roster},
+		Pause:    node.Pause{Version: 1},
+	}
+	s := &h.sentinel
+	*s = sentinel{
+		up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(roster.Voters)/2 + 1,
+		downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(roster.Voters) - 1 - 1<<h.i,
+	}
+	s.forget()
+	h.tickSentinel()
+	for _, o := range w.hosts {
+		h.gossip[o.i] = member{known: !o.gone, meta: node.Meta{ClusterID: "c", Ready: true, Priority: 100, Data: reconcile.Data{Term: term, Offset: pos, Keys: pos}}, place: o.place}
+	}
+	if !h.d.Redis {
+		return
+	}
+	r := &h.redis
+	was, own := r.store, r.ownSync
+	*r = server{
+		up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
+		hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
+	}
+	h.disk.record = node.Record{Term: term, Offset: pos, Keys: pos, RunID: "1"}
+	if h.i == p {
+		r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
+		h.disk.record.Primary = true
+		h.disk.lease = h.local() + election.Lease
+		h.vip[0] = kernelVIP{true, node.VIPLifetime}
+	}
+	h.disk.synced = h.disk.record
+	r.store, r.ownSync = was, own
+	r.keep()
 }
