@@ -97,7 +97,7 @@ func (a *actor) checkRecorded(ctx context.Context, addr netip.AddrPort, term uin
 		case err == nil && d.Term == term:
 			return nil
 		case err != nil && late:
-			return errors.New("its agent has not recorded yet that it is in sync")
+			return errors.New("its agent has not recorded yet that it is in sync, or is being stopped")
 		case err != nil:
 			a.log.Debug("the successor's agent does not say what it has on disk", "error", err)
 			return nil

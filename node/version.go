@@ -135,8 +135,12 @@ func (n *Node) Unrecorded(sync bool) (Record, bool) {
 	return w.rec, w.rec != w.saved || sync && w.rec != w.synced
 }
 
-// Recorded is the version of the dataset as far as the next agent would know.
+// Recorded is the version of the dataset as far as the next agent would know. A node that is
+// being stopped says none: it goes with what it has, and is nobody's successor.
 func (n *Node) Recorded() reconcile.Data {
+	if n.stopping {
+		return reconcile.Data{}
+	}
 	r := n.redis.saved
 	return reconcile.Data{Term: r.Term, Offset: r.Offset, Keys: r.Keys}
 }

@@ -263,3 +263,17 @@ func TestLeast(t *testing.T) {
 		}
 	}
 }
+
+// Who is being stopped is nobody's successor: the primary, stopped in the same moment, would
+// hand over to it, and with it what it has would be gone.
+func TestStoppingIsNoSuccessor(t *testing.T) {
+	b := newBench(t, Options{Record: Record{Term: 4, Offset: 1000}})
+	b.step(Tick{})
+	if b.n.Recorded().Term != 4 {
+		t.Fatal("it does not say what it has on disk")
+	}
+	b.step(Stop{})
+	if got := b.n.Recorded(); got != (reconcile.Data{}) {
+		t.Errorf("it is being stopped, and says that it has %+v", got)
+	}
+}
