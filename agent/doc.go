@@ -1,11 +1,11 @@
-// Package agent is one node of a cluster: it observes, has package reconcile plan, and acts.
+// Package agent is one node with real I/O: it feeds what happens into package node, and has what
+// comes out saved, sent and done. It decides nothing.
 //
-// One goroutine runs the rounds. Beside it, small watchers keep the newest answer of everything
-// that has to be asked (the local redis-server and redis-sentinel, the holder's redis-server), and
-// one goroutine answers the other agents' messages, so that a slow answer of one never delays
-// another.
+// Its rooms are a type each: driver (feeds the node), poller (asks redis-server, redis-sentinel and
+// the holder's redis-server), actor (carries actions out), talk (speaks with other agents),
+// coordinator (carries switchovers through), commands (answers operators), reloader (applies a
+// changed file), journal (tells people). What all of them know of the host is site.
 //
-// The agent is the only package that knows all the others: observed.go turns what they say into
-// reconcile.Observed, apply.go turns an action into calls. It decides nothing about roles itself.
-// cmd/redisd runs it.
+// It is the only package that knows all the leaves: poll.go and site.go turn what they say into
+// what the node reads, actor.go turns an action into calls. cmd/redisd runs it.
 package agent

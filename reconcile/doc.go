@@ -5,7 +5,7 @@
 // input or output, no log, no random number and no map order, so that a logged round can be
 // replayed as a test.
 //
-// It never acts: package agent carries its actions out, one by one, and a first failed action ends
-// the round, since the next round looks afresh. Who may accept writes is decided by package
+// It never acts: package node has its actions carried out, one by one, and a first failed action
+// ends the round, since the next round looks afresh. Who may accept writes is decided by package
 // election; Plan only follows it.
 package reconcile
