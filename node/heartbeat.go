@@ -80,6 +80,7 @@ func (rs *rounds) ownHeartbeat(o reconcile.Observed) (primary string, b Heartbea
 func (rs *rounds) announce(o reconcile.Observed) {
 	n := rs.n
 	if !o.Election.Lease {
+		rs.passPause()
 		return
 	}
 	primary, beat := rs.ownHeartbeat(o)
@@ -97,4 +98,23 @@ func (rs *rounds) announce(o reconcile.Observed) {
 		return
 	}
 	n.ballot.elect(false, func(e *election.Elector) []election.Envelope { return e.Announce(n.at, i, n.ballot.learners()) }, nil)
+}
+
+// passPause has the renewals of a holder whose lease has ended say the pause that counts now. They
+// go on while it asks for the lease, and would else have a node that was away take over a pause
+// which an operator has ended meanwhile.
+func (rs *rounds) passPause() {
+	n := rs.n
+	if v := n.current(); string(v.Holder) != n.self || v.Released || rs.said.Pause == n.paused {
+		return
+	}
+	i := n.ballot.e.Announced()
+	if len(i.Note) == 0 {
+		return // it has said nothing yet
+	}
+	rs.said.Pause = n.paused
+	i.Note = rs.said.encode()
+	n.heard.last, n.heard.text = rs.said, string(i.Note)
+	n.ballot.e.SetInfo(i)
+	n.changed()
 }

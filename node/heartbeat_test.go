@@ -107,3 +107,23 @@ func TestAnnounce(t *testing.T) {
 		}
 	}
 }
+
+// A holder whose lease has ended says the pause that counts now, not the one from before.
+func TestPauseWithoutLease(t *testing.T) {
+	b := leads(t)
+	pause := func(p Pause) {
+		b.step(SetPause{Pause: p})
+		b.settle(primary(1000), false)
+	}
+	pause(Pause{Version: 1, On: true})
+	b.run(200*ms, true)
+	b.run(700*ms, false) // the lease has ended, and it asks for it
+	if v := b.n.View(b.now); v.Lease || v.Released || !decodeHeartbeat(v.Note).Pause.On {
+		t.Fatalf("lease %v, released %v, says %s", v.Lease, v.Released, v.Note)
+	}
+	pause(Pause{Version: 2})
+	b.run(200*ms, false)
+	if got := decodeHeartbeat(b.n.View(b.now).Note).Pause; got != (Pause{Version: 2}) {
+		t.Errorf("its renewals say %+v after the pause was ended", got)
+	}
+}
