@@ -50,9 +50,12 @@ type (
 		PID   int
 		// StaleClosed: the connections of the agent before this one are closed.
 		StaleClosed bool
-		// Info is what it answered; nil: nothing. Then Silent says what its process does.
-		Info   *RedisInfo
-		Silent Silence
+		// Info is what it answered; nil: nothing that says how it is.
+		Info *RedisInfo
+		// Refused: without Info, why it gave none although it is alive, in words: it answered with
+		// an error, or shows by other means that it does. "": then Silent says what its process does.
+		Refused string
+		Silent  Silence
 	}
 	// SentinelPolled answers PollSentinel.
 	SentinelPolled struct {
@@ -172,6 +175,9 @@ type Silence struct {
 	State byte
 	// CPU is how much processor time its main thread has used so far.
 	CPU time.Duration
+	// Switches is how often its main thread has waited for something so far. An event loop wakes
+	// ten times a second though nothing comes in.
+	Switches uint64
 	// RanFor is how long it has run.
 	RanFor time.Duration
 }

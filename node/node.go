@@ -99,6 +99,8 @@ func New(o Options) *Node {
 	n.perform = performer{n: n, drained: o.State.Drained, whole: o.State.Whole}
 	n.ballot = ballot{n: n, e: election.New(election.NodeID(o.Self), o.State.Election, o.Now), onDisk: o.State.Election}
 	n.redis = redisWatch{rec: o.Record, saved: o.Record, stale: o.RedisPID != 0}
+	lately := o.LeaseUntil > 0 && o.Now < o.LeaseUntil+UnsureFor // and its end may not have been seen to
+	n.redis.unsure = o.RedisPID != 0 && (string(o.State.Election.Holder) == o.Self || lately)
 	n.redis.due, n.sentinel.due, n.probe.due = o.Now, o.Now, o.Now
 	n.watch.recordDue, n.watch.syncDue = o.Now, o.Now
 	n.procs[Redis].started(o.RedisPID)

@@ -23,17 +23,26 @@ type redisWatch struct {
 	info        RedisInfo
 	known       bool
 	silentSince Time
-	silentCPU   Time
+	// refused: it gave no state although it is alive, and why.
+	refused string
+	// lastCPU and lastSwitches are what its process had used by when it was last seen to move;
+	// wokeAt is when its event loop was.
+	lastCPU         Time
+	lastSwitches    uint64
+	movedAt, wokeAt Time
 	// answersSince is the first of the answers since it was silent last.
 	answersSince Time
 	stuck        bool
-	adopted      bool // info.RunID continues the record's dataset
-	rec          Record
-	saved        Record
-	synced       Record
-	acked        int64 // by a replica, at the end of the last process
-	ackedUntil   Time
-	killed       int // the process that was sent SIGKILL
+	// unsure: it was taken over from an agent that may have let it write, and has not said since
+	// whether it does.
+	unsure     bool
+	adopted    bool // info.RunID continues the record's dataset
+	rec        Record
+	saved      Record
+	synced     Record
+	acked      int64 // by a replica, at the end of the last process
+	ackedUntil Time
+	killed     int // the process that was sent SIGKILL
 	// stale: this process was taken over from an agent whose last commands may not be carried out
 	// yet.
 	stale bool
@@ -114,6 +123,10 @@ func (wa *watch) redisPolled(in RedisPolled) {
 		wa.news(in.ID) // it has ended meanwhile, or is another
 	case in.Began < w.askedAt:
 		// Whoever polls before a vote is not to be told what a slower poll saw before.
+	case in.Info == nil && in.Refused != "":
+		if w.refuses(in) {
+			wa.news(in.ID)
+		}
 	case in.Info == nil:
 		if w.wentSilent(in, n.at) {
 			wa.news(in.ID)
@@ -144,41 +157,75 @@ func (w *redisWatch) answered(in RedisPolled, at Time) (changed bool) {
 		w.answersSince = at
 	}
 	w.pid, w.info, w.known, w.askedAt = in.PID, info, true, in.Began
-	w.silentSince, w.stuck = 0, false
+	w.silentSince, w.refused, w.stuck, w.unsure = 0, "", false, false
 	w.meet()
+	return changed
+}
+
+// of has what is known be of that process.
+func (w *redisWatch) of(pid int) {
+	if w.pid != pid {
+		w.pid, w.known, w.stuck, w.silentSince, w.refused = pid, false, false, 0, ""
+	}
+}
+
+// refuses notes that redis-server is alive and does not say how it is; it reports whether a round
+// should see that. Whatever else it may be, it is not hung.
+func (w *redisWatch) refuses(in RedisPolled) bool {
+	w.of(in.PID)
+	changed := w.refused != in.Refused || w.stuck
+	if w.silentSince == 0 {
+		w.silentSince = in.Began
+	}
+	w.refused, w.stuck, w.askedAt = in.Refused, false, in.Began
 	return changed
 }
 
 // wentSilent notes that redis-server did not answer, and whether its process at least does
 // something; it reports whether a round should see that.
 func (w *redisWatch) wentSilent(in RedisPolled, at Time) bool {
-	if w.pid != in.PID {
-		w.pid, w.known, w.stuck, w.silentSince = in.PID, false, false, 0
-	}
-	if !w.known && in.Silent.RanFor < HangOnDisk {
+	w.of(in.PID)
+	s := &in.Silent
+	if !w.known && s.RanFor < HangOnDisk {
 		return false // just started: it is not listening yet
 	}
-	if !in.Silent.Known {
+	if !s.Known {
 		return true
 	}
 	first := w.silentSince == 0
-	if first {
-		w.silentSince, w.silentCPU = in.Began, in.Silent.CPU
+	if first || w.refused != "" {
+		w.silentSince, w.refused, w.wokeAt = in.Began, "", 0
+		w.lastCPU, w.lastSwitches, w.movedAt = s.CPU, s.Switches, in.Began
 	}
-	was, quiet := w.stuck, at-w.silentSince
-	switch {
-	case in.Silent.State == 'T' || in.Silent.State == 't':
-		w.stuck = true
-	case quiet > HangBusy:
-		w.stuck = true
-	case in.Silent.State == 'D':
-		w.stuck = quiet > HangOnDisk
-	case in.Silent.State == 'R':
-		w.stuck = false // it computes, or would if it got the processor
-	default:
-		w.stuck = in.Silent.CPU-w.silentCPU < IdleCPU
-	}
+	was := w.stuck
+	w.stuck = w.stands(s, at)
 	return first || was != w.stuck || w.stuck
+}
+
+// stands: the process of a redis-server that does not answer is stopped, or waits for what does not
+// come. Each kind of waiting counts from when the process was seen to move last: a long script
+// before it is no part of it.
+func (w *redisWatch) stands(s *Silence, at Time) bool {
+	if s.Switches != w.lastSwitches {
+		w.lastSwitches, w.wokeAt, w.movedAt = s.Switches, at, at
+	}
+	if s.CPU-w.lastCPU >= IdleCPU {
+		w.lastCPU, w.movedAt = s.CPU, at
+	}
+	still := at - w.movedAt
+	switch {
+	case s.State == 'T' || s.State == 't':
+		return true
+	case s.State == 'S' && w.wokeAt > 0 && at < w.wokeAt+LoopWakes:
+		return false // its event loop runs
+	case at-w.silentSince > HangBusy:
+		return true
+	case s.State == 'D':
+		return still > HangOnDisk
+	case s.State == 'R':
+		return false // it computes, or would if it got the processor
+	}
+	return still >= IdleFor
 }
 
 // ended forgets the process.
@@ -186,7 +233,7 @@ func (w *redisWatch) ended(at Time) {
 	if (w.known || w.pid != 0) && w.killed != w.pid {
 		w.noteAcked(at)
 	}
-	w.known, w.pid, w.silentSince, w.stuck, w.stale = false, 0, 0, false, false
+	w.known, w.pid, w.silentSince, w.refused, w.stuck, w.stale, w.unsure = false, 0, 0, "", false, false, false
 }
 
 // noteAcked notes what the replicas had acknowledged when a primary's process ended, or was as good
@@ -234,10 +281,11 @@ func (n *Node) observeRedis() reconcile.Redis {
 		Data: reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys},
 	}
 	r.Dying = r.Running && w.killed == p.pid
+	r.Unsure = r.Running && w.unsure
 	if !r.Running || w.pid != 0 && w.pid != p.pid {
 		return r
 	}
-	r.SilentSince, r.Stuck, r.AnswersSince = w.silentSince, w.stuck, w.answersSince
+	r.SilentSince, r.Refuses, r.Stuck, r.AnswersSince = w.silentSince, w.refused != "", w.stuck, w.answersSince
 	if !w.known {
 		return r
 	}
@@ -256,3 +304,7 @@ func (n *Node) observeRedis() reconcile.Redis {
 // RedisInfo is the newest answer of the local redis-server; ok is false when it has given none
 // since it was started.
 func (n *Node) RedisInfo() (info RedisInfo, ok bool) { return n.redis.info, n.redis.known }
+
+// RedisRefuses is why the local redis-server, which is alive, does not say how it is; "": it does,
+// or is silent.
+func (n *Node) RedisRefuses() string { return n.redis.refused }

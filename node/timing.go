@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
 )
 
 // Time is a reading of this host's monotonic clock, as in package election.
@@ -45,6 +46,14 @@ const (
 	// IdleCPU is how much processor time a process may have used while it was silent, and still
 	// count as one that does nothing.
 	IdleCPU = 10 * time.Millisecond
+	// IdleFor is how long a process that waits for nothing that is known of must not have moved to
+	// count as stuck: a little less than reconcile.HangAfter, at whose end it is killed.
+	IdleFor = reconcile.HangAfter - PollEvery
+	// UnsureFor is how long after the end of a lease a redis-server may still not be fenced because
+	// its agents died one after the other: longer than the watchdog and a restart take.
+	UnsureFor = 30 * time.Second
+	// LoopWakes: an event loop that has woken within it runs. It wakes every 100 ms.
+	LoopWakes = time.Second
 
 	PollSentinelEvery   = time.Second
 	PollSentinelWrong   = 100 * time.Millisecond // while it names another primary

@@ -119,6 +119,12 @@ type Redis struct {
 	// the processor meanwhile, or is stopped.
 	SilentSince Time
 	Stuck       bool
+	// Refuses: it is silent in so far as it does not say how it is, and certainly alive: it answers
+	// with errors, or its clients are paused.
+	Refuses bool
+	// Unsure: it was taken over from an agent that may have let it write, and has not said since
+	// whether it does.
+	Unsure bool
 	// AnswersSince is since when it has answered whenever it was asked.
 	AnswersSince Time
 	// Dying: SIGKILL was sent, so it never runs again, but it is not gone yet.

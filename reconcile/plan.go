@@ -158,7 +158,7 @@ func (p *plan) stepDown() {
 	switch {
 	case hung && r.Stuck && !r.Dying && !o.Paused:
 		p.do(KillRedis{Why: fmt.Sprintf("no answer for %v and its process does nothing", (o.At - r.SilentSince).Round(time.Millisecond))})
-	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && hung):
+	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && r.Unsure && hung):
 		p.do(FenceRedis{Why: "no lease"})
 		if r.Role == Primary && r.SilentSince == 0 {
 			p.do(CloseClients{}) // the fence has killed one that does not answer
@@ -349,7 +349,7 @@ func (p *plan) vips() {
 		case v.Replica:
 			here = p.servesReads()
 		case v.Held:
-			here = o.leased() && p.serving()
+			here = o.leased() && (p.serving() || o.Redis.Unsure && o.Redis.Refuses)
 		default:
 			here = o.mayTake() && p.serving()
 		}

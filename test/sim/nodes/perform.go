@@ -143,13 +143,24 @@ func (a *agent) pollRedis(d node.Do, act node.PollRedis) {
 		a.readInfo(answer, a.left(d.Until))
 		return
 	}
-	a.closeStale(a.left(d.Until), func(ok bool) {
+	a.closeStale(a.left(d.Until), func(ok, answered bool) {
 		if answer.StaleClosed = ok; ok {
 			a.readInfo(answer, a.left(d.Until))
 			return
 		}
-		a.polled(answer)
+		if answered {
+			answer.Refused = "an error"
+		}
+		a.unread(answer)
 	})
+}
+
+// unread is a poll that got no state: what does not answer because clients are paused is alive.
+func (a *agent) unread(answer node.RedisPolled) {
+	if r := &a.h.redis; r.up && !r.hung && !r.dying && r.pausedUntil > 0 && r.run == answer.PID {
+		answer.Refused = "its clients are paused" // it takes connections all the same
+	}
+	a.polled(answer)
 }
 
 func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
@@ -157,14 +168,16 @@ func (a *agent) readInfo(answer node.RedisPolled, timeout time.Duration) {
 	a.raw = false // what the agent before it left is closed, or it did not care to
 	d := w.between(100*us, 600*us)
 	if !r.responds(w.now) && !r.saysBusy(w.now) || d > timeout {
-		a.later(timeout, func() { a.polled(answer) })
+		a.later(timeout, func() { a.unread(answer) })
 		return
 	}
-	// As of a moment between the question and its arrival here. What answers with an error is
-	// reported like one that does not answer, as package agent does (agent/poll.go). That is a
-	// defect, and this the only place to change when it is cured.
+	// As of a moment between the question and its arrival here.
 	w.after(d/2, func() {
-		if r.responds(w.now) && r.run == answer.PID && !r.refuses(w.now, a.gen) {
+		switch {
+		case r.run != answer.PID:
+		case r.refuses(w.now, a.gen):
+			answer.Refused = "an error"
+		case r.responds(w.now):
 			answer.Info = a.h.info()
 		}
 	})
@@ -182,7 +195,7 @@ func (a *agent) polled(answer node.RedisPolled) {
 		case r.idle(h.w.now):
 			state = 'S'
 		}
-		answer.Silent = node.Silence{Known: r.up, State: state, RanFor: h.w.now - r.startedAt}
+		answer.Silent = node.Silence{Known: r.up, State: state, CPU: r.used(h.w.now), RanFor: h.w.now - r.startedAt}
 	} else if h.syncs() {
 		r.fsync(h.w.now)
 	}
@@ -217,7 +230,7 @@ func (h *host) info() *node.RedisInfo {
 }
 
 // closeStale: nothing that the agent before this one asked for is carried out any more.
-func (a *agent) closeStale(timeout time.Duration, then func(ok bool)) {
+func (a *agent) closeStale(timeout time.Duration, then func(ok, answered bool)) {
 	a.call(a.h, timeout, func(r *server) bool {
 		r.staleClosed = a.gen
 		for _, c := range r.pending {
@@ -227,7 +240,7 @@ func (a *agent) closeStale(timeout time.Duration, then func(ok bool)) {
 		}
 		r.pending = nil
 		return true
-	}, func(ok, _ bool) { then(ok) })
+	}, then)
 }
 
 // fence takes the right to write.
@@ -242,7 +255,7 @@ func (a *agent) fence(d node.Do, act node.Fence) {
 		set(false)
 		return
 	}
-	a.closeStale(a.left(d.Until), func(ok bool) {
+	a.closeStale(a.left(d.Until), func(ok, _ bool) {
 		if ok {
 			set(true)
 			return

@@ -15,6 +15,8 @@ type server struct {
 	run         int           // counts the processes
 	startedAt   time.Duration // of the world
 	busyUntil   time.Duration // a script: it does nothing else, but uses the processor
+	busyFrom    time.Duration
+	cpu         time.Duration // used up before busyFrom
 	loading     bool
 	loadEnds    time.Duration
 	primary     bool
@@ -207,7 +209,7 @@ func (h *host) startRedis(of int, at string) {
 	r.run++
 	r.up, r.hung, r.dying, r.primary, r.of, r.loading = true, false, false, false, of, true
 	r.min, r.priority, r.whole, r.shift = reconcile.Fence, 0, false, r.pos
-	r.startedAt, r.busyUntil, r.pending, r.link, r.exempt = w.now, 0, nil, linkDown, false
+	r.startedAt, r.cpu, r.busyFrom, r.busyUntil, r.pending, r.link, r.exempt = w.now, 0, 0, 0, nil, linkDown, false
 	r.pausedUntil, r.writesPaused, r.saysBusyAt, r.loginUntil, r.fullUntil = 0, 0, 0, 0, 0
 	r.loads()
 	run := r.run
@@ -446,6 +448,16 @@ func (h *host) stand(d time.Duration) {
 	})
 }
 
+// computes has it use the processor for d.
+func (r *server) computes(now, d time.Duration) {
+	r.cpu, r.busyFrom, r.busyUntil = r.used(now), now, now+d
+}
+
+// used is how much processor time it has used.
+func (r *server) used(now time.Duration) time.Duration {
+	return r.cpu + max(0, min(now, r.busyUntil)-r.busyFrom)
+}
+
 // busy is a script that runs for d.
 func (h *host) busy(d time.Duration) {
 	w, r := h.w, &h.redis
@@ -454,7 +466,7 @@ func (h *host) busy(d time.Duration) {
 	}
 	w.flow()
 	w.logf("%s redis-server is busy for %v (accepts %v)", h.id, d, r.accepts())
-	r.busyUntil = w.now + w.soon(d)
+	r.computes(w.now, w.soon(d))
 	w.res.Ends++
 	run := r.run
 	w.changed()

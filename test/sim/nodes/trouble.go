@@ -49,7 +49,7 @@ func (r *server) refuses(now time.Duration, gen uint32) bool {
 
 // idle: its process does nothing that uses the processor.
 func (r *server) idle(now time.Duration) bool {
-	return r.hung || r.pausedUntil > 0 || r.unused && (now < r.loginUntil || now < r.fullUntil)
+	return r.hung || r.pausedUntil > 0 || r.unused && now >= r.busyUntil && (now < r.loginUntil || now < r.fullUntil)
 }
 
 // ends brings what would happen after the faults to their end.
@@ -306,7 +306,8 @@ func (h *host) script(d time.Duration) {
 	w.flow()
 	writes := r.rate == writeRate
 	w.logf("%s redis-server runs a script for %v (writes %v)", h.id, d, writes)
-	r.busyUntil, r.saysBusyAt = w.now+d, w.now+busyAnswer
+	r.computes(w.now, d)
+	r.saysBusyAt = w.now + busyAnswer
 	w.res.Ends++
 	run, until := r.run, r.busyUntil
 	w.changed()
