@@ -49,7 +49,7 @@ func (a *actor) perform(parent context.Context, do node.Do) node.Done {
 	case reconcile.StopWrites:
 		a.stopWrites(ctx, do, &done)
 	case reconcile.StartRedis:
-		done.PID, done.Err = a.startRedis(ctx, act.Primary, do.SetAside)
+		done.PID, done.RDB, done.Err = a.startRedis(ctx, act.Primary, do.SetAside)
 	case reconcile.StartSentinel:
 		done.PID, done.Err = a.startSentinel(ctx, act.Primary)
 	case reconcile.CheckInSync, reconcile.CheckRecorded, reconcile.AwaitOffset:

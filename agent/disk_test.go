@@ -100,7 +100,7 @@ func TestLeaseFile(t *testing.T) {
 func TestRecordSurvives(t *testing.T) {
 	d := newDisk(t)
 	for _, sync := range []bool{false, true} {
-		want := node.Record{Term: 3, Offset: 1234, Keys: 5, RunID: "r"}
+		want := node.Record{Version: node.Version{Term: 3, Offset: 1234, Keys: 5}, RunID: "r"}
 		if err := d.saveRecord(want, sync); err != nil {
 			t.Fatal(err)
 		}

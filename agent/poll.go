@@ -72,6 +72,7 @@ func (p *poller) pollRedis(ctx context.Context, id uint64, a node.PollRedis) nod
 	if err == nil {
 		p.keep(info, st.PID)
 		in.Info = redisInfo(info, set)
+		p.dataset(info, in.Info)
 		return in
 	}
 	in.Silent.RanFor = time.Since(st.StartedAt)

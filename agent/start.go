@@ -17,18 +17,21 @@ import (
 	"github.com/redisd/redisd/supervisor"
 )
 
-func (a *actor) startRedis(ctx context.Context, primary string, setAside bool) (pid int, err error) {
+// startRedis starts redis-server; rdb is what its file says of the dataset that it loads.
+func (a *actor) startRedis(ctx context.Context, primary string, setAside bool) (pid int, rdb *node.RDB, err error) {
 	cfg := *a.cfg.Load()
 	if setAside {
 		if err := a.setAsideBroken(primary); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	if err := a.files.writeRedisFiles(cfg, primary); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
+	rdb = a.savedRDB()
 	a.journal.say(func(log *slog.Logger) { log.Info("starting redis-server", "replica_of", primary) })
-	return a.run(ctx, a.procs[node.Redis], a.redisDir(), cfg.Redis.Binary, confgen.RedisConfName)
+	pid, err = a.run(ctx, a.procs[node.Redis], a.redisDir(), cfg.Redis.Binary, confgen.RedisConfName)
+	return pid, rdb, err
 }
 
 func (a *actor) startSentinel(ctx context.Context, primary string) (pid int, err error) {
@@ -56,24 +59,20 @@ func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string
 	return pid, nil
 }
 
-// datasetNames are what redis-server loads when it starts.
-var datasetNames = []string{"appendonlydir", "dump.rdb"}
-
 // setAsideBroken moves a dataset out of the way that redis-server cannot load (an append-only file
 // that a full disk has cut, for example), so that this node gets it anew from the primary. Nothing
 // is deleted, and nothing is done while no other node is known to have the data.
 func (a *actor) setAsideBroken(primary string) error {
 	aside := filepath.Join(a.redisDir(), "set-aside-"+time.Now().UTC().Format("20060102-150405"))
 	moved := false
-	for _, name := range datasetNames {
-		from := filepath.Join(a.redisDir(), name)
+	for _, from := range []string{a.aofDir(), a.rdbFile()} {
 		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := os.MkdirAll(aside, 0o750); err != nil {
 			return fmt.Errorf("set a broken dataset aside: %w", err)
 		}
-		if err := os.Rename(from, filepath.Join(aside, name)); err != nil {
+		if err := os.Rename(from, filepath.Join(aside, filepath.Base(from))); err != nil {
 			return fmt.Errorf("set a broken dataset aside: %w", err)
 		}
 		moved = true

@@ -269,7 +269,7 @@ func TestClaimReplies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := election.New("v", member(), 0)
-			if out := e.Claim(at, election.Local{Known: true, Candidate: true, Data: data(5, 1)}, 0); len(out) != 3 {
+			if out := e.Claim(at, election.Local{Candidate: true, Data: data(5, 1)}, 0); len(out) != 3 {
 				t.Fatalf("claims with %+v", out)
 			}
 			now := at + 1
@@ -374,7 +374,7 @@ func TestNudgedLearnsRoster(t *testing.T) {
 	st := member()
 	st.Roster = roster(5, 1, "h", "x", "y")
 	e := election.New("v", st, 0)
-	local := election.Local{Data: data(5, 9), Known: true, Candidate: true}
+	local := election.Local{Data: data(5, 9), Candidate: true}
 	at := election.Time(2 * time.Second)
 	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "x", Roster: roster(5, 2, "h", "v", "x", "y"), Data: data(5, 1), HolderTerm: 5}
 	if r := e.Step(at, c, local)[0].Message.(election.ClaimReply); r.Denied != election.DeniedData {
@@ -393,7 +393,7 @@ func TestOvertakenByLearner(t *testing.T) {
 	if !e.View(1).Overtaken {
 		t.Error("a learner is ahead, but the holder is not overtaken")
 	}
-	out := e.Claim(1, election.Local{Known: true, Data: data(5, 1)}, 0)
+	out := e.Claim(1, election.Local{Data: data(5, 1)}, 0)
 	if m := out[0].Message.(election.Claim); m.Term != 9 || !m.Holding {
 		t.Errorf("claims %+v, want term 9, holding", m)
 	}
@@ -407,7 +407,7 @@ func TestUnborn(t *testing.T) {
 		st.Bootstrapping = true
 		e := election.New("v", st, 0)
 		at := election.Time(2 * time.Second)
-		e.Claim(at, election.Local{Known: true, Data: data(5, 1)}, 0)
+		e.Claim(at, election.Local{Data: data(5, 1)}, 0)
 		for _, id := range []election.NodeID{"x", "y"} {
 			e.Step(at, election.ClaimReply{From: id, Term: 6, Granted: true, Sent: at, Holder: "h", HolderTerm: 5, Born: born && id == "y"}, election.Local{})
 		}
@@ -449,7 +449,7 @@ func TestLearnHolder(t *testing.T) {
 	} {
 		e := election.New("v", member(), 0)
 		at := election.Time(2 * time.Second)
-		e.Claim(at, election.Local{Known: true, Data: data(5, 1)}, 0)
+		e.Claim(at, election.Local{Data: data(5, 1)}, 0)
 		tt.reply.From, tt.reply.Term, tt.reply.Sent = "x", 6, at
 		e.Saved()
 		e.Step(at, tt.reply, election.Local{})

@@ -291,14 +291,14 @@ func (s *script) create(f []string) error {
 	}
 	for _, id := range ids {
 		n := &node{id: id, disk: st, e: election.New(id, st, 0)}
-		n.local = election.Local{Known: true, Candidate: true, Data: election.Data{Term: st.Term, Offset: 10}}
+		n.local = election.Local{Candidate: true, Data: election.Data{Term: st.Term, Offset: 10}}
 		s.nodes[id] = n
 	}
 	return nil
 }
 
 func (s *script) setLocal(n *node, f []string) error {
-	n.local = election.Local{Known: true, Candidate: true, Data: n.local.Data}
+	n.local = election.Local{Candidate: true, Data: n.local.Data}
 	for _, w := range f {
 		k, v, _ := strings.Cut(w, "=")
 		switch k {
@@ -306,8 +306,6 @@ func (s *script) setLocal(n *node, f []string) error {
 			if _, err := fmt.Sscanf(v, "%d/%d", &n.local.Data.Term, &n.local.Data.Offset); err != nil {
 				return err
 			}
-		case "unknown":
-			n.local.Known = false
 		case "witness":
 			n.local.Candidate = false
 		case "reachable":

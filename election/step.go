@@ -275,8 +275,6 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 		return ""
 	case m.Forced:
 		return ""
-	case local.Candidate && !local.Known:
-		return DeniedUnfinished
 	case local.Candidate && local.Data.Compare(m.Data) > 0 && !e.hasAll(m):
 		return DeniedData
 	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Bootstrapping:

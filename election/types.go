@@ -221,25 +221,24 @@ type Denied string
 
 // The reasons.
 const (
-	DeniedForeign    Denied = "another cluster"
-	DeniedTerm       Denied = "the term is over"
-	DeniedVoted      Denied = "voted for another in this term"
-	DeniedLease      Denied = "the holder's lease runs"
-	DeniedReachable  Denied = "the holder's redis-server answers here"
-	DeniedData       Denied = "has more data"
-	DeniedRoster     Denied = "the roster is older"
-	DeniedNotVoter   Denied = "not in the roster"
-	DeniedChoice     Denied = "would bootstrap another node"
-	DeniedUnfinished Denied = "does not know its own data yet"
-	DeniedPaused     Denied = "the cluster is paused"
-	DeniedLag        Denied = "lacks too much"
+	DeniedForeign   Denied = "another cluster"
+	DeniedTerm      Denied = "the term is over"
+	DeniedVoted     Denied = "voted for another in this term"
+	DeniedLease     Denied = "the holder's lease runs"
+	DeniedReachable Denied = "the holder's redis-server answers here"
+	DeniedData      Denied = "has more data"
+	DeniedRoster    Denied = "the roster is older"
+	DeniedNotVoter  Denied = "not in the roster"
+	DeniedChoice    Denied = "would bootstrap another node"
+	DeniedPaused    Denied = "the cluster is paused"
+	DeniedLag       Denied = "lacks too much"
 )
 
 // Local is what a node knows of itself at the moment it votes.
 type Local struct {
-	// Data is its own dataset's version; Known says that it could be read.
-	Data  Data
-	Known bool
+	// Data is its own dataset's version. Of one that it cannot read yet it is the most that there
+	// can be.
+	Data Data
 	// Candidate: it could be made primary itself, so more data is a reason to deny others.
 	Candidate bool
 	// Least is what a candidate must have, unless it is the last holder, or forced: another node is

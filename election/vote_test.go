@@ -10,7 +10,7 @@ import (
 // TestVote asks voter v, long after the lease of h lapsed, for its vote for x in term 6.
 func TestVote(t *testing.T) {
 	const started, later = election.Time(0), 2 * time.Second
-	full := election.Local{Data: data(5, 10), Known: true, Candidate: true}
+	full := election.Local{Data: data(5, 10), Candidate: true}
 	for _, tt := range []struct {
 		name  string
 		state func(*election.State)
@@ -50,8 +50,6 @@ func TestVote(t *testing.T) {
 		{name: "holder answers, fenced", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Fenced = 5 }},
 		{name: "holder answers, an older one fenced", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Fenced, c.HolderTerm = 4, 4 }, want: election.DeniedReachable},
 		{name: "holder answers, but there was a later one", local: func(l *election.Local) { l.Reachable = true }, claim: func(c *election.Claim) { c.Term, c.HolderTerm = 7, 6 }},
-		{name: "own data unknown", local: func(l *election.Local) { l.Known = false }, want: election.DeniedUnfinished},
-		{name: "own data unknown, witness", local: func(l *election.Local) { l.Known, l.Candidate = false, false }},
 		{name: "more data", local: func(l *election.Local) { l.Data.Offset = 11 }, want: election.DeniedData},
 		{name: "data of a later term", local: func(l *election.Local) { l.Data = data(6, 1) }, want: election.DeniedData},
 		{name: "data of an earlier term", local: func(l *election.Local) { l.Data = data(4, 99) }},
@@ -127,24 +125,21 @@ func TestFounderVote(t *testing.T) {
 		now   election.Time
 		want  election.Denied
 	}{
-		{name: "granted"},
+		{name: "granted", local: election.Local{BootstrapNode: "x"}},
 		{name: "has a cluster", state: member(), want: election.DeniedForeign},
 		{name: "not one of the voters", claim: func(c *election.Claim) { c.Roster = roster(0, 1, "x", "y") }, want: election.DeniedNotVoter},
 		{name: "paused", local: election.Local{BootstrapNode: "x", Paused: true}, want: election.DeniedPaused},
 		{name: "would choose another", local: election.Local{BootstrapNode: "y"}, want: election.DeniedChoice},
-		{name: "its view is not complete", local: election.Local{Known: true}, want: election.DeniedChoice},
-		{name: "gave its word", state: election.State{Vote: "y"}, now: election.BootstrapFor - 1, want: election.DeniedVoted},
-		{name: "gave its word long ago", state: election.State{Vote: "y"}, now: election.BootstrapFor},
-		{name: "gave its word to this one", state: election.State{Vote: "x"}, now: 1},
+		{name: "its view is not complete", local: election.Local{}, want: election.DeniedChoice},
+		{name: "gave its word", state: election.State{Vote: "y"}, local: election.Local{BootstrapNode: "x"}, now: election.BootstrapFor - 1, want: election.DeniedVoted},
+		{name: "gave its word long ago", state: election.State{Vote: "y"}, local: election.Local{BootstrapNode: "x"}, now: election.BootstrapFor},
+		{name: "gave its word to this one", state: election.State{Vote: "x"}, local: election.Local{BootstrapNode: "x"}, now: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := election.New("v", tt.state, 0)
 			c := election.Claim{ClusterID: "new", Term: 1, Candidate: "x", Roster: roster(0, 1, "v", "x", "y"), Bootstrapping: true}
 			if tt.claim != nil {
 				tt.claim(&c)
-			}
-			if tt.local == (election.Local{}) {
-				tt.local.BootstrapNode = "x"
 			}
 			got := e.Step(tt.now, c, tt.local)[0].Message.(election.ClaimReply)
 			if got.Denied != tt.want || got.Granted != (tt.want == "") {
@@ -161,7 +156,7 @@ func TestFounderVote(t *testing.T) {
 // with a limit on what may be lost, candidates that only ever claim when the holder has asked do so
 // all at once, and nobody wins.
 func TestLessThanHolder(t *testing.T) {
-	full := election.Local{Data: data(5, 10), Known: true, Candidate: true}
+	full := election.Local{Data: data(5, 10), Candidate: true}
 	e := election.New("v", member(), 0)
 	c := election.Claim{ClusterID: "c", Term: 6, Candidate: "h", Roster: member().Roster, Data: data(5, 9), HolderTerm: 5}
 	e.Step(2*time.Second, c, full)
@@ -217,7 +212,7 @@ func TestVoteAfterAHandover(t *testing.T) {
 		}, claim: func(c *election.Claim) { c.Term = 7 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			now, local := 2*time.Second, election.Local{Data: data(5, 1150), Known: true, Candidate: true}
+			now, local := 2*time.Second, election.Local{Data: data(5, 1150), Candidate: true}
 			e := election.New("v", member(), 0)
 			for _, m := range tt.hears {
 				e.Step(now, m, local)

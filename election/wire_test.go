@@ -149,9 +149,9 @@ func FuzzDecode(f *testing.F) {
 		// Whatever was let in must not upset an elector.
 		e := election.New("a", election.State{ClusterID: "c", Term: 3, Holder: "b", HolderTerm: 3, Roster: election.NewRoster(1, []election.Voter{{ID: "a"}, {ID: "b"}})}, 0)
 		for now := range election.Time(3) {
-			e.Step(now*election.Lapse, m, election.Local{Known: true})
+			e.Step(now*election.Lapse, m, election.Local{})
 			e.Tick(now*election.Lapse, nil)
-			e.Claim(now*election.Lapse, election.Local{Known: true, Data: election.Data{Term: 1}}, 0)
+			e.Claim(now*election.Lapse, election.Local{Data: election.Data{Term: 1}}, 0)
 		}
 	})
 }

@@ -94,7 +94,7 @@ func TestAnnounce(t *testing.T) {
 	} {
 		n.out = Ready{}
 		n.redis.known, n.redis.pid, n.redis.info = true, 1, tt.info
-		n.redis.rec = Record{Term: 4, Offset: tt.offset}
+		n.redis.rec = Record{Version: Version{Term: 4, Offset: tt.offset}}
 		o := n.Observe(n.at)
 		o.Election.Lease = true
 		n.rounds.announce(o)

@@ -82,8 +82,10 @@ type (
 		NotBegun bool
 		// StaleClosed is as in RedisPolled, of Fence.
 		StaleClosed bool
-		// PID is the process that was started.
+		// PID is the process that was started. RDB is what its file says of the dataset that it
+		// loads; nil: it loads an append-only file.
 		PID int
+		RDB *RDB
 		// ReplID and Offset are where the history stood when StopWrites had fenced.
 		ReplID string
 		Offset int64
@@ -158,13 +160,17 @@ type RedisInfo struct {
 	Syncing     bool // a full copy is under way
 	Loading     bool
 	WriteError  bool // it cannot write to its disk
-	ReplID      string
-	Offset      int64
-	Keys        int64
-	Replicas    []reconcile.Link
-	MinReplicas int
-	MaxLag      time.Duration
-	Priority    int
+	// AOF: it is to have an append-only file; AOFOn: it writes one. OldAOF: what the disk has is
+	// the one before its last full copy, whose rewrite has not ended. Rewriting: one is under way,
+	// or to begin; RewriteOK: the last one succeeded.
+	AOF, AOFOn, OldAOF, Rewriting, RewriteOK bool
+	ReplID                                   string
+	Offset                                   int64
+	Keys                                     int64
+	Replicas                                 []reconcile.Link
+	MinReplicas                              int
+	MaxLag                                   time.Duration
+	Priority                                 int
 }
 
 // Silence is what a process does that does not answer.

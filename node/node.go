@@ -101,6 +101,13 @@ func New(o Options) *Node {
 	n.redis = redisWatch{rec: o.Record, saved: o.Record, stale: o.RedisPID != 0}
 	lately := o.LeaseUntil > 0 && o.Now < o.LeaseUntil+UnsureFor // and its end may not have been seen to
 	n.redis.unsure = o.RedisPID != 0 && (string(o.State.Election.Holder) == o.Self || lately)
+	n.perform.releasedBy = o.RedisPID
+	if e := o.State.Election; o.RedisPID == 0 {
+		n.redis.rec.forget()
+		if string(e.Holder) == o.Self && e.Released {
+			n.perform.whole = uint64(e.HolderTerm) // the host was down: that its redis-server had crashed before is long ago
+		}
+	}
 	n.redis.due, n.sentinel.due, n.probe.due = o.Now, o.Now, o.Now
 	n.watch.recordDue, n.watch.syncDue = o.Now, o.Now
 	n.procs[Redis].started(o.RedisPID)

@@ -105,7 +105,7 @@ func (b *bench) answerPolls(info *RedisInfo) {
 
 // leads makes node a the primary whose lease runs, with its address held.
 func leads(t *testing.T) *bench {
-	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Term: 4, Offset: 1000, Keys: 1, RunID: "r", Primary: true}})
+	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Version: Version{Term: 4, Offset: 1000, Keys: 1}, RunID: "r", Primary: true}})
 	b.step(VIPsConfigured{VIPs: []reconcile.VIP{{Address: "10.0.0.9/24", Held: true}}})
 	b.step(Members{List: []reconcile.Member{
 		{ID: "a", Name: "a", ClusterID: "c", Gossip: "10.0.0.1:7946", Redis: "10.0.0.1:6379", Alive: true, Ready: true, Priority: 100},
@@ -236,7 +236,7 @@ func TestGuard(t *testing.T) {
 // When its very first rounds are stuck, here in a disk that does not answer, the guard fences at
 // the end of that lease.
 func TestGuardOfAnAdoptedLease(t *testing.T) {
-	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Term: 4, Offset: 1000, Keys: 1, RunID: "r", Primary: true}})
+	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Version: Version{Term: 4, Offset: 1000, Keys: 1}, RunID: "r", Primary: true}})
 	b.step(VIPsConfigured{VIPs: []reconcile.VIP{{Address: "10.0.0.9/24", Held: true}}})
 	b.tick(10 * ms)
 	b.answerPolls(primary(1000))

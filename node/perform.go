@@ -15,6 +15,8 @@ type performer struct {
 	drained  *Drained
 	// whole is the last term whose lease this node gave back with all its data.
 	whole uint64
+	// releasedBy is the redis-server process that ran when the lease was given back; 0: none did.
+	releasedBy int
 	// unanswered is the redis-server process that may yet carry out a command that lets writes in,
 	// and since when.
 	unanswered   int
@@ -226,6 +228,9 @@ func (pf *performer) runProcess(l Lane, action reconcile.Action, then func(error
 			if do.SetAside {
 				p.failed = 0
 			}
+			if d.RDB != nil {
+				pf.loads(*d.RDB)
+			}
 			p.started(d.PID)
 			if which == Sentinel {
 				n.sentinel.poke(n.at)
@@ -233,6 +238,15 @@ func (pf *performer) runProcess(l Lane, action reconcile.Action, then func(error
 		}
 		then(d.Err)
 	})
+}
+
+// loads: the process that was started has what this file says, and no more.
+func (pf *performer) loads(f RDB) {
+	r := &pf.n.redis.rec
+	r.loads(f)
+	if d := pf.drained; d != nil && (r.Term != d.Term || r.Offset < d.Offset) {
+		pf.drained = nil // what it handed over it has no more
+	}
 }
 
 func (pf *performer) tellSentinel(l Lane, action reconcile.Action, then func(error)) {
@@ -306,6 +320,7 @@ func (pf *performer) afterPoll(l Lane, then func(error), f func(election.Local) 
 // release gives the lease back: for good, or to a successor that has every byte.
 func (pf *performer) release(a reconcile.Release, then func(error)) {
 	n := pf.n
+	pf.releasedBy = n.procs[Redis].pid
 	if a.Whole {
 		pf.whole = n.rounds.cur.o.Election.Term
 	}

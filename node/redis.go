@@ -234,6 +234,7 @@ func (w *redisWatch) ended(at Time) {
 		w.noteAcked(at)
 	}
 	w.known, w.pid, w.silentSince, w.refused, w.stuck, w.stale, w.unsure = false, 0, 0, "", false, false, false
+	w.rec.forget()
 }
 
 // noteAcked notes what the replicas had acknowledged when a primary's process ended, or was as good
@@ -278,9 +279,9 @@ func (n *Node) observeRedis() reconcile.Redis {
 	w, p := &n.redis, &n.procs[Redis]
 	r := reconcile.Redis{
 		Running: p.pid != 0, MinReplicas: reconcile.Unknown, Priority: reconcile.Unknown, StartAfter: p.startAfter,
-		Data: reconcile.Data{Term: w.rec.Term, Offset: w.rec.Offset, Keys: w.rec.Keys},
+		Data: w.rec.held().data(),
 	}
-	r.Dying = r.Running && w.killed == p.pid
+	r.Dying, r.Ended = r.Running && w.killed == p.pid, p.exitedAt > 0
 	r.Unsure = r.Running && w.unsure
 	if !r.Running || w.pid != 0 && w.pid != p.pid {
 		return r

@@ -52,7 +52,7 @@ func TestVersionComparesHistories(t *testing.T) {
 		{"a link that was never closed", "h2", "h1", 5, 1000},
 		{"the holder's agent is older, and says no history", "", "h1", 7, 1600},
 	} {
-		w := &redisWatch{known: true, rec: Record{Term: 5, Offset: 1000, Keys: 1}}
+		w := &redisWatch{known: true, adopted: true, rec: Record{Version: Version{Term: 5, Offset: 1000, Keys: 1}}}
 		w.info = RedisInfo{Role: reconcile.Replica, PrimaryAddr: primary, LinkUp: true, ReplID: tt.own, Offset: 1600, Keys: 1}
 		w.update(lead{term: 7, primary: primary, holder: primary, replID: tt.said})
 		if w.rec.Term != tt.term || w.rec.Offset != tt.offset {
@@ -60,7 +60,7 @@ func TestVersionComparesHistories(t *testing.T) {
 		}
 	}
 	// Nor does what another history counts on to count as this one's last words.
-	w := &redisWatch{known: true, rec: Record{Term: 7, Offset: 1000, Keys: 1}}
+	w := &redisWatch{known: true, adopted: true, rec: Record{Version: Version{Term: 7, Offset: 1000, Keys: 1}}}
 	w.info = RedisInfo{Role: reconcile.Replica, PrimaryAddr: primary, ReplID: "h3", Offset: 1600, Keys: 1}
 	w.update(lead{term: 7, holder: primary, replID: "h2"})
 	if w.rec.Offset != 1000 {
@@ -72,7 +72,7 @@ func TestVersionComparesHistories(t *testing.T) {
 // process has forgotten its offset.
 func TestRecordOutlivesRedis(t *testing.T) {
 	n := newNode(t, Options{})
-	n.redis.known, n.redis.pid, n.redis.rec = true, 1, Record{Term: 7, Offset: 1600, Keys: 1}
+	n.redis.known, n.redis.pid, n.redis.rec = true, 1, Record{Version: Version{Term: 7, Offset: 1600, Keys: 1}}
 	n.procs[Redis].pid = 1
 	n.Step(n.at, Tick{})
 	n.Step(n.at, RecordSaved{})
@@ -162,7 +162,7 @@ func TestDrainedCountsInItsTerm(t *testing.T) {
 
 // A voter that has just been started has its data, though not its redis-server yet.
 func TestReturns(t *testing.T) {
-	boots := reconcile.Observed{Self: "a", At: time.Minute + time.Second, Started: time.Minute, Election: reconcile.Election{Holder: "b"}}
+	boots := reconcile.Observed{Self: "a", At: time.Minute + time.Second, Started: time.Minute, Election: reconcile.Election{Holder: "b", Term: 4}}
 	for _, tt := range []struct {
 		name   string
 		change func(*reconcile.Observed)
@@ -177,7 +177,7 @@ func TestReturns(t *testing.T) {
 	} {
 		o := boots
 		tt.change(&o)
-		if got := returns(o, tt.exited); got != tt.want {
+		if got := returns(o, false, tt.exited); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
@@ -210,7 +210,7 @@ func TestUsable(t *testing.T) {
 	} {
 		o := alone
 		tt.change(&o)
-		if got := usable(o, tt.whole, false); got != tt.want {
+		if got := usable(o, tt.whole == o.Election.Term, false); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
@@ -267,7 +267,7 @@ func TestLeast(t *testing.T) {
 // Who is being stopped is nobody's successor: the primary, stopped in the same moment, would
 // hand over to it, and with it what it has would be gone.
 func TestStoppingIsNoSuccessor(t *testing.T) {
-	b := newBench(t, Options{Record: Record{Term: 4, Offset: 1000}})
+	b := newBench(t, Options{Record: Record{Version: Version{Term: 4, Offset: 1000}}})
 	b.step(Tick{})
 	if b.n.Recorded().Term != 4 {
 		t.Fatal("it does not say what it has on disk")

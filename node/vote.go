@@ -25,13 +25,12 @@ func (n *Node) Local() election.Local {
 	released := o.Election.Holder == o.Self && o.Election.Released
 	local := election.Local{
 		Data:          election.Data{Term: election.Term(r.Data.Term), Offset: r.Data.Offset},
-		Known:         !r.Running || r.Known && !r.Loading,
 		Reachable:     o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
 		Paused:        o.Paused,
 		BootstrapNode: election.NodeID(reconcile.BootstrapNode(o, d)),
 	}
 	acked := int64(0)
-	if released {
+	if o.Election.Holder == o.Self {
 		acked = n.redis.ackedAtEnd(n.at)
 	}
 	local.Least = least(o, d, acked)
@@ -39,39 +38,51 @@ func (n *Node) Local() election.Local {
 		// It has handed over all that it had. Its offset creeps on with PINGs to its replicas and
 		// the Sentinels' greetings, which are no data; what it had then is what a successor must
 		// have.
-		local.Known, local.Candidate, local.Data.Offset = true, true, n.perform.drained.Offset
+		local.Candidate, local.Data.Offset = true, n.perform.drained.Offset
 		return local
 	}
 	local.Candidate = d.Redis && d.Priority != reconcile.PriorityNever &&
-		usable(o, n.perform.whole, n.procs[Redis].justExited(n.at, reconcile.ColdStart))
+		usable(o, n.perform.keeps(o), n.procs[Redis].justExited(n.at, reconcile.ColdStart))
 	return local
 }
 
+// keeps: this node has given the lease back, and has all the data of that term for certain: nothing
+// was wrong with its redis-server, or another process has loaded them since.
+func (pf *performer) keeps(o reconcile.Observed) bool {
+	r, pid := o.Redis, pf.n.procs[Redis].pid
+	return pf.whole == o.Election.Term || pid != 0 && pid != pf.releasedBy && r.Known && !r.Loading
+}
+
 // usable: this node has data with which it could be primary, so that it denies whoever has less.
-// whole is the last term whose lease it gave back only because it was alone.
+// One that loads has what its record says, or less. keeps: it has all data of the lease that it
+// gave back.
 //
 // A replica that has just ended will be back with its data: whoever has less must not overtake it
 // in these seconds. One that is busy has its data all the same. A primary that has ended, or has
 // given the lease back, is to be overtaken, unless it was only alone: what it acknowledged in its
 // last lease is nowhere else. That it is being stopped changes nothing then: once it is gone the
 // others may do without it, but not with its own vote.
-func usable(o reconcile.Observed, whole uint64, justExited bool) bool {
+func usable(o reconcile.Observed, keeps, justExited bool) bool {
 	r, released := o.Redis, o.Election.Holder == o.Self && o.Election.Released
 	switch {
-	case released && whole != o.Election.Term:
+	case released && !keeps:
 		return false
 	case o.Stopping:
 		return released
 	case r.Running && !r.Syncing && (r.SilentSince == 0 || o.Election.Holder != o.Self):
 		return true
 	}
-	return returns(o, justExited)
+	return returns(o, keeps, justExited)
 }
 
 // returns: this node's redis-server has just ended, or this agent has just begun and has not
-// started it yet; it was no primary, and will be there with its data soon.
-func returns(o reconcile.Observed, justExited bool) bool {
-	return o.Election.Holder != o.Self && (justExited || !o.Redis.Running && o.At < o.Started+reconcile.ColdStart)
+// started it yet; it was no primary, or this agent never saw it run, and it will be there with its
+// data soon.
+func returns(o reconcile.Observed, keeps, justExited bool) bool {
+	if o.Election.Holder == o.Self && !keeps {
+		return false
+	}
+	return justExited && o.Election.Holder != o.Self || !o.Redis.Running && o.At < o.Started+reconcile.ColdStart
 }
 
 // least is what a candidate must have: what a replica had acknowledged, and all that the last

@@ -129,6 +129,8 @@ type Redis struct {
 	AnswersSince Time
 	// Dying: SIGKILL was sent, so it never runs again, but it is not gone yet.
 	Dying bool
+	// Ended: one has ended since this agent began.
+	Ended bool
 
 	// Known: what follows was read since this process started.
 	Known       bool

@@ -178,7 +178,10 @@ func (p *plan) giveBack() {
 	r, why, whole := p.o.Redis, "", false
 	switch {
 	case !r.Running:
-		why = "redis-server is not running"
+		// One that was stopped did not crash, nor one that never ran under this agent: the host was
+		// down. What its disk has
+		// nobody with less is to overtake.
+		why, whole = "redis-server is not running", !r.Ended || p.o.Stopping
 	case r.Dying || planned[KillRedis](p):
 		why = "redis-server is killed" // it never runs again, even where the kernel cannot end it yet
 	case p.outOfReach():

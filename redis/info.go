@@ -63,6 +63,8 @@ type Info struct {
 	LoadingETA     time.Duration
 	AOFEnabled     bool
 	AOFWriteOK     bool // true also where there is no AOF
+	AOFRewriting   bool // or about to be rewritten
+	AOFRewriteOK   bool // the last rewrite, true also where there was none
 	RDBOK          bool // the last BGSAVE, true also where there was none
 	ForkInProgress bool // BGSAVE, AOF rewrite or a replica's full synchronisation: it may answer late
 
@@ -91,7 +93,7 @@ var errNoRole = errors.New("no role in it")
 // parseInfo reads the text of INFO. Fields that are missing or malformed keep their zero value:
 // versions differ. Only a text without a role is refused.
 func parseInfo(text string) (Info, error) {
-	i := Info{AOFWriteOK: true, RDBOK: true, GoodReplicas: -1}
+	i := Info{AOFWriteOK: true, AOFRewriteOK: true, RDBOK: true, GoodReplicas: -1}
 	var slaveOffset, masterOffset int64
 	var host, port string
 	for line := range strings.Lines(text) {
@@ -203,7 +205,14 @@ func (i *Info) storage(name, value string) {
 		i.AOFWriteOK = value == "ok"
 	case "rdb_last_bgsave_status":
 		i.RDBOK = value == "ok"
-	case "rdb_bgsave_in_progress", "aof_rewrite_in_progress":
+	case "aof_last_bgrewrite_status":
+		i.AOFRewriteOK = value == "ok"
+	case "aof_rewrite_scheduled":
+		i.AOFRewriting = i.AOFRewriting || value == "1"
+	case "aof_rewrite_in_progress":
+		i.AOFRewriting = i.AOFRewriting || value == "1"
+		i.ForkInProgress = i.ForkInProgress || value == "1"
+	case "rdb_bgsave_in_progress":
 		i.ForkInProgress = i.ForkInProgress || value == "1"
 	case "used_memory":
 		i.UsedMemory = integer(value)

@@ -88,7 +88,9 @@ func TestParseInfoOdd(t *testing.T) {
 		{"errors on disk", "role:master\naof_enabled:1\naof_last_write_status:err\nrdb_last_bgsave_status:err\n",
 			Info{Role: Primary, AOFEnabled: true}},
 		{"fork", "role:master\nrdb_bgsave_in_progress:0\naof_rewrite_in_progress:1\n",
-			Info{Role: Primary, ForkInProgress: true}},
+			Info{Role: Primary, AOFRewriting: true, ForkInProgress: true}},
+		{"a rewrite failed, and is to begin anew", "role:slave\naof_rewrite_scheduled:1\naof_last_bgrewrite_status:err\naof_last_write_status:ok\n",
+			Info{Role: Replica, AOFRewriting: true}},
 		{"FAILOVER", "role:master\nmaster_failover_state:waiting-for-sync\n",
 			Info{Role: Primary, FailoverInProgress: true}},
 		{"a name for the primary's address", "role:slave\nmaster_host:redis.example\nmaster_port:6379\n",
@@ -105,9 +107,10 @@ func TestParseInfoOdd(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parseInfo(tt.text)
 			must(t, err)
-			if !strings.Contains(tt.text, "status:err") {
+			if !strings.Contains(tt.text, "_write_status:err") {
 				tt.want.AOFWriteOK, tt.want.RDBOK = true, true
 			}
+			tt.want.AOFRewriteOK = !strings.Contains(tt.text, "aof_last_bgrewrite_status:err")
 			tt.want.GoodReplicas = -1
 			if diff := cmp.Diff(tt.want, got, cmpAddrs); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)

@@ -23,7 +23,7 @@ var (
 			{Addr: ap(server3), Online: true, Offset: 3872},
 			{Addr: ap(server2), Online: true, Offset: 3872},
 		},
-		GoodReplicas: 2, AOFWriteOK: true, RDBOK: true,
+		GoodReplicas: 2, AOFWriteOK: true, AOFRewriteOK: true, RDBOK: true,
 		Keys: 51, UsedMemory: 1457560, Clients: 7,
 		Commands: 175, ErrorReplies: 2, FullSyncs: 2,
 	}
@@ -31,21 +31,21 @@ var (
 		Role: Replica, RunID: runID2, Version: "7.0.15", PID: 26782, Uptime: 13 * time.Second,
 		ReplID: replID, Offset: 3872,
 		PrimaryAddr: ap(server1), LinkUp: true, LastIO: time.Second, Priority: 1,
-		AOFWriteOK: true, RDBOK: true,
+		AOFWriteOK: true, AOFRewriteOK: true, RDBOK: true,
 		Keys: 51, UsedMemory: 1315752, Clients: 8, Commands: 157,
 	}
 	infoLinkDown = Info{
 		Role: Replica, RunID: runID3, Version: "7.0.15", PID: 26787, Uptime: 15 * time.Second,
 		ReplID: replID, Offset: 3872,
 		PrimaryAddr: ap(server1), LinkDownFor: 2 * time.Second, LastIO: -time.Second, Priority: 100,
-		AOFWriteOK: true, RDBOK: true,
+		AOFWriteOK: true, AOFRewriteOK: true, RDBOK: true,
 		Keys: 51, UsedMemory: 1356504, Clients: 7, Commands: 165,
 	}
 	infoPlaceholder = Info{
 		Role: Replica, RunID: "2fc5f93e7e03a4897af6a56f6b026c6c1e9643fa", Version: "7.0.15", PID: 27507,
 		ReplID: "ef3a527567ea9ee53bbb91244aa9d5ebb455bed2", Offset: 1,
 		PrimaryAddr: placeholder, NeverLinked: true, LastIO: -time.Second,
-		AOFWriteOK: true, RDBOK: true,
+		AOFWriteOK: true, AOFRewriteOK: true, RDBOK: true,
 		UsedMemory: 968440, Clients: 1, Commands: 2,
 	}
 )

@@ -141,7 +141,7 @@ func (a *agent) reachable(now election.Time) bool {
 func (a *agent) localNow(now election.Time) election.Local {
 	r := a.h.redis
 	return election.Local{
-		Data: r.data, Known: r.up, Candidate: true, Reachable: a.reachable(now), BootstrapNode: a.bootstrapNode(),
+		Data: r.data, Candidate: true, Reachable: a.reachable(now), BootstrapNode: a.bootstrapNode(),
 	}
 }
 

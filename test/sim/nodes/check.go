@@ -279,6 +279,7 @@ func (c *checker) ended(h *host) {
 func (c *checker) answersFor(h *host, o reconcile.Observed) dataset {
 	k, a := &h.keeps, h.agent
 	switch {
+	case h.redis.rdb && h.redis.pos < k.data.pos: // its RDB file had less
 	case h.doubt, k.term == 0, !a.released(election.Term(k.term)), o.Election.Term != k.term, o.Redis.Data.Term != k.term:
 	case k.until > 0 && (c.w.now > k.until || k.gen != a.gen || a.exitedAt < k.from): // or it does not know yet
 	case !k.drained && k.until == 0 && (!h.redis.up || h.redis.loading || !o.Redis.Known || o.Redis.SilentSince > 0 || h.redis.link == linkSyncing):
@@ -386,6 +387,15 @@ func (c *checker) voted(a *agent, t *host, m election.Claim) {
 	mine, slack := c.known(a, m)
 	if again || !mine.valid || t.doubt && !w.has(Blackout|DiskCounts) {
 		return
+	}
+	if r := &t.redis; !r.up || t.at(r.startedAt) > m.Sent {
+		return // it has claimed with what was in memory, has lost that, and gives the lease back
+	}
+	if t.agent == nil {
+		return
+	}
+	if v := t.agent.n.View(t.local()); !v.Claiming || v.Term != m.Term {
+		return // it has given that claim up
 	}
 	if t.doubt {
 		slack = recordAge
@@ -515,7 +525,7 @@ func (w *world) settle() {
 			w.res.Waits = 1
 			return
 		}
-		if w.allLoad() {
+		if w.loadsYet() {
 			limit = w.now + Bound // nobody can be primary yet
 		}
 		if w.now >= limit {
@@ -526,14 +536,28 @@ func (w *world) settle() {
 	}
 }
 
-// allLoad: no redis-server has loaded its dataset.
-func (w *world) allLoad() bool {
+// loadsYet: a redis-server loads that nobody can do without: none has loaded, or a new cluster
+// waits to see who has most, or it has more on its disk than those that have loaded.
+func (w *world) loadsYet() bool {
+	var loads, loaded *node.Version
+	founded := false
 	for _, h := range w.hosts {
-		if h.redis.up && !h.redis.loading {
-			return false
+		founded = founded || h.disk.state.Election.ClusterID != ""
+		if h.redis.up && h.redis.loading && h.d.FailoverLag > 0 {
+			return true // an operator lets less go without being asked than those that have loaded may lack
+		}
+		have, of := h.disk.record.Version, &loads
+		if d := h.disk.state.Drained; d != nil && d.Term == have.Term {
+			have.Offset = max(have.Offset, d.Offset)
+		}
+		if !h.redis.loading {
+			of = &loaded
+		}
+		if h.redis.up && (*of == nil || have.Compare(**of) > 0) {
+			*of = &have
 		}
 	}
-	return w.has(LongLoad)
+	return w.has(LongLoad) && loads != nil && (loaded == nil || !founded || loads.Compare(*loaded) > 0)
 }
 
 // waits: an operator lets no more go than so much without being asked, and nobody here has that, or

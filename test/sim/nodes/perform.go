@@ -211,6 +211,7 @@ func (h *host) info() *node.RedisInfo {
 		RunID: strconv.Itoa(r.run), Role: reconcile.Replica, Loading: r.loading, LinkUp: r.link == linkUp, Syncing: r.link == linkSyncing,
 		ReplID: strconv.Itoa(int(r.replID())), Offset: r.pos - r.shift, Keys: r.pos,
 		MinReplicas: r.min, MaxLag: reconcile.MaxLag, Priority: r.priority,
+		AOF: !r.rdb, AOFOn: !r.rdb, OldAOF: r.apart, Rewriting: r.apart, RewriteOK: r.rewriteOK,
 	}
 	if r.of >= 0 {
 		i.PrimaryAddr = r.ofAt
@@ -309,10 +310,16 @@ func (a *agent) process(d node.Do) {
 			of = t.i
 		}
 		a.later(h.diskTime()+5*ms, func() {
+			done := node.Done{ID: d.ID}
 			if !h.redis.up {
+				if h.redis.rdb {
+					says := h.redis.fileSays
+					done.RDB = &says
+				}
 				h.startRedis(of, act.Primary)
 			}
-			a.finish(node.Done{ID: d.ID, PID: h.redis.run})
+			done.PID = h.redis.run
+			a.finish(done)
 		})
 	case reconcile.StopRedis:
 		run := h.redis.run

@@ -183,7 +183,7 @@ func (w *world) form(h *host, p int, roster election.Roster, hist []segment) {
 		up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
 		hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
 	}
-	h.disk.record = node.Record{Term: term, Offset: pos, Keys: pos, RunID: "1"}
+	h.disk.record = node.Record{Version: node.Version{Term: term, Offset: pos, Keys: pos}, RunID: "1"}
 	if h.i == p {
 		r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
 		h.disk.record.Primary = true

@@ -1,6 +1,11 @@
 package nodes
 
-import "time"
+import (
+	"strconv"
+	"time"
+
+	"github.com/redisd/redisd/node"
+)
 
 // store is what of its dataset a redis-server has on its disk, where that is not simply what it has
 // in memory.
@@ -10,9 +15,10 @@ type store struct {
 	// apart: the next process loads file, not what was in memory.
 	apart     bool
 	file      dataset
-	copying   bool // it loads what another one sends
-	rewriteOK bool // aof_last_bgrewrite_status
-	rewrites  int  // counts the rewrites that were begun
+	fileSays  node.RDB // what an RDB file says of the dataset in it
+	copying   bool     // it loads what another one sends
+	rewriteOK bool     // aof_last_bgrewrite_status
+	rewrites  int      // counts the rewrites that were begun
 	every     time.Duration
 	fails     bool // the copy under way does
 	tooSlow   bool // the primary has no longer what this replica lacks
@@ -61,7 +67,12 @@ func (w *world) snapshots(h *host) {
 }
 
 // keep has the file be what is in memory now.
-func (r *server) keep() { r.file = dataset{true, r.hist, r.pos} }
+func (r *server) keep() {
+	r.file, r.fileSays = dataset{true, r.hist, r.pos}, node.RDB{}
+	if id := r.replID(); id != 0 {
+		r.fileSays = node.RDB{ReplID: strconv.Itoa(int(id)), Offset: r.pos - r.shift}
+	}
+}
 
 // leaves is what a process that ends without a word leaves to the next one.
 func (r *server) leaves() {
@@ -198,6 +209,9 @@ func (w *world) copyFrom(h, p *host, gen int) {
 		if r.hung || !w.linked(h, p) || !s.up || !s.primary || s.run != r.linkRun || r.fails && r.diskless {
 			w.logf("%s full copy breaks off", h.id)
 			w.unlink(h)
+			if r.diskless && !r.rdb { // its append-only file is begun anew, with nothing
+				r.apart, r.safe, r.safeHist, r.safeAt = false, 0, nil, w.now
+			}
 			w.changed()
 			return
 		}

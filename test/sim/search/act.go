@@ -414,7 +414,7 @@ func (s *Scenario) lead(n *node, i int, now election.Time) {
 // local is what node i knows of itself.
 func (s *Scenario) local(c *world, i int) election.Local {
 	n := c.nodes[i]
-	local := election.Local{Data: n.data, Known: n.up, Candidate: !n.witness, Least: n.least, Reachable: !s.Deaf}
+	local := election.Local{Data: n.data, Candidate: !n.witness, Least: n.least, Reachable: !s.Deaf}
 	if !n.up {
 		local.Data = election.Data{} // it cannot be read
 	}
