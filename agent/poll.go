@@ -166,8 +166,10 @@ func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input 
 	case s == nil:
 		return in // what gossip has for an address is none
 	}
+	taken := make(chan bool, 1)
+	go func() { taken <- a.Connect && connects(ctx, s.Addr()) }()
 	in.Answered = s.Probe(ctx).Answered()
-	in.Connected = in.Answered || a.Connect && connects(ctx, s.Addr())
+	in.Connected = <-taken || in.Answered
 	return in
 }
 

@@ -7,13 +7,16 @@ import (
 )
 
 // Timing. A holder that is cut off stops accepting writes Lease after it sent the last renewal that
-// a majority answered; a voter lets nobody else win until Lapse after it answered one. Lapse-Lease
-// is the time the holder's agent has to fence Redis (a CONFIG SET takes 0.2 ms; a process that does
-// not answer it is killed) and covers the drift of two clocks over one lease.
+// a majority answered; a voter lets nobody else win until Lapse after it answered one. What is
+// between them, less Drift of both clocks, is the time that the holder's agent has to fence Redis (a
+// CONFIG SET takes 0.2 ms; a process that does not answer it is killed).
 const (
-	Lease = 600 * time.Millisecond
-	Lapse = Lease + 100*time.Millisecond
-	// RenewEvery leaves five renewals to be lost before a lease lapses.
+	Lease = 540 * time.Millisecond
+	Lapse = 700 * time.Millisecond
+	// Drift is by how much a clock may run fast or slow: one part in so many. Disciplined clocks are
+	// off by one in 2000 at most.
+	Drift = 20
+	// RenewEvery leaves four renewals to be lost before a lease lapses.
 	RenewEvery = 100 * time.Millisecond
 	// renewDue is when a Tick renews: one that comes a little early must not leave it to the next.
 	renewDue = RenewEvery * 3 / 4

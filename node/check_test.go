@@ -81,7 +81,7 @@ func TestCheckBehind(t *testing.T) {
 		t.Error(err)
 	}
 	err := CheckBehind("b", MaxBehind+1)
-	if err == nil || !strings.Contains(err.Error(), "b is 3750001 bytes behind, the limit is 3750000") {
+	if err == nil || !strings.Contains(err.Error(), "b is 3125001 bytes behind, the limit is 3125000") {
 		t.Error(err)
 	}
 }

@@ -55,10 +55,11 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 	case reconcile.Bootstrap, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
 		pf.changeElection(l, action, then)
 	case reconcile.FenceRemote:
-		term := n.rounds.cur.o.Election.Term
+		// Its age counts from when it was asked for: when it was carried out nobody knows better.
+		term, began := n.rounds.cur.o.Election.Term, n.at
 		pf.do(l, Do{Action: a, Until: n.at + ActTimeout}, func(d Done) {
 			if d.Err == nil {
-				n.probe.fenced, n.probe.fencedAt = term, n.at
+				n.probe.fenced, n.probe.fencedAt = term, began
 			}
 			then(d.Err)
 		})

@@ -83,10 +83,16 @@ func (p *probe) unreachable(at Time) bool {
 	return p.addr != "" && at > p.connected+UnreachableAfter
 }
 
-// lastSeen is when the server at addr last answered; zero for another one.
+// lastSeen is when the server at addr last answered, or took a connection; zero for another one. A
+// process that is busy takes connections, or the kernel does for it, and what it has been sent it
+// will carry out: its host is there, and its agent, or the watchdog, sees to the end of its lease.
+// After HostStuck neither has come to anything, and whatever stands still there counts as gone.
 func (p *probe) lastSeen(addr string, at Time) Time {
 	if p.addr == "" || p.addr != addr || at > p.tried+reconcile.SilentRedis {
 		return 0 // not asked lately: this node itself may have been frozen
+	}
+	if at < p.seen+HostStuck {
+		return max(p.seen, p.connected)
 	}
 	return p.seen
 }

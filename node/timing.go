@@ -57,7 +57,7 @@ const (
 
 	PollSentinelEvery   = time.Second
 	PollSentinelWrong   = 100 * time.Millisecond // while it names another primary
-	PollSentinelTimeout = 300 * time.Millisecond
+	PollSentinelTimeout = 250 * time.Millisecond
 	// LeaveAlone is how long a Sentinel that did not do as told is not asked again: asking it costs
 	// time that a round does not have.
 	LeaveAlone = 2 * time.Second
@@ -68,11 +68,15 @@ const (
 	ProbeEvery   = 100 * time.Millisecond
 	ProbeTimeout = 150 * time.Millisecond
 	ProbeCalm    = 250 * time.Millisecond
+	// HostStuck is how long a holder's host may take connections, while neither its agent nor its
+	// redis-server says anything, before it counts as gone: longer than reconcile.AgentGrace, within
+	// which the watchdog has ended the agent and the next one has fenced or killed redis-server.
+	HostStuck = 10 * time.Second
 	// UnreachableAfter: a redis-server that takes no connection for so long is out of this node's
 	// reach. DoubtAfter is how old the last connection must be before another one is made just to
 	// see: each fills the backlog of a server that is busy.
 	UnreachableAfter = time.Second
-	DoubtAfter       = UnreachableAfter / 4
+	DoubtAfter       = 80 * time.Millisecond
 
 	// ActTimeout bounds a command to a redis-server that is to change it: a round must not outlast
 	// the lease.
@@ -83,11 +87,11 @@ const (
 	FenceTimeout = 60 * time.Millisecond
 	// SentinelTimeout is longer: each of its settings is fsync'd to its file. With the poll that
 	// follows it leaves half of a lease.
-	SentinelTimeout = 300 * time.Millisecond
+	SentinelTimeout = 250 * time.Millisecond
 
 	// CatchUp is the longest write downtime for the successor to receive what is on its way to it.
 	// One that needs longer is not in sync.
-	CatchUp = 300 * time.Millisecond
+	CatchUp = 250 * time.Millisecond
 	// RecordedWithin is how long the successor's agent has to write down its dataset's version;
 	// writes go on meanwhile.
 	RecordedWithin = 150 * time.Millisecond

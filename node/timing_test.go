@@ -19,10 +19,17 @@ func TestTiming(t *testing.T) {
 	if ProbeCalm+ProbeEvery >= reconcile.SilentRedis {
 		t.Errorf("with a probe every %v there is not always word of the last %v", ProbeCalm+ProbeEvery, reconcile.SilentRedis)
 	}
+	if often := DoubtAfter + 2*ProbeTimeout; often >= reconcile.SilentRedis { // a probe that makes none, and one that does
+		t.Errorf("a server that is busy takes a connection every %v, and counts as gone after %v", often, reconcile.SilentRedis)
+	}
+	if HostStuck <= reconcile.AgentGrace {
+		t.Errorf("a host whose agent hangs counts as gone after %v, its agent's successor has %v", HostStuck, reconcile.AgentGrace)
+	}
 	if reconcile.TakeMargin <= ActTimeout || reconcile.TakeMargin > election.Lease-2*election.RenewEvery {
 		t.Errorf("TakeMargin %v must outlast an action (%v), and leave room in a lease of %v", reconcile.TakeMargin, ActTimeout, election.Lease)
 	}
-	if room := election.Lapse - election.Lease; GuardMargin+FenceTimeout > room || WakeMargin >= GuardMargin {
+	// By the slowest clock a lease ends late, by the fastest the next one may begin early.
+	if room := election.Lapse - election.Lapse/election.Drift - election.Lease - election.Lease/election.Drift; GuardMargin+FenceTimeout > room || WakeMargin >= GuardMargin {
 		t.Errorf("the guard comes %v after the end of a lease and may need %v, the rounds %v: the next lease begins after %v", GuardMargin, FenceTimeout, WakeMargin, room)
 	}
 	if reconcile.RankStep <= election.ClaimFor {

@@ -15,7 +15,7 @@ func TestCalm(t *testing.T) {
 		want         bool
 	}{
 		{"primary", "", true},
-		{"primary", "election: lease_until=400ms", false}, // nobody has answered for 200 ms
+		{"primary", "election: lease_until=340ms", false}, // nobody has answered for 200 ms
 		{"primary", "election: -lease", false},
 		{"primary", "redis: silent_since=-100ms", false},
 		{"primary", "node: handover", false},

@@ -18,7 +18,7 @@ const (
 	// calm: one renewal of 100 ms was lost then.
 	Quiet = 200 * time.Millisecond
 	// Ample is what a lease has left at least when a majority was heard within Quiet.
-	Ample = 400 * time.Millisecond
+	Ample = 340 * time.Millisecond
 	// SilentRedis is how long the holder's redis-server must not have answered this node before it
 	// counts as unreachable: four probes of 100 ms.
 	SilentRedis = 400 * time.Millisecond

@@ -286,7 +286,7 @@ func withoutLastPrimary(t *testing.T, c *cluster.Cluster) {
 // everySecond is how many writes of this client may be lost with the power of all hosts. The hosts
 // go one after the other, and the primary, if it is the last, may accept writes for the rest of its
 // lease: what only it has is lost if it stays away. This client writes at most four keys a
-// millisecond, and the lease is 600 ms.
+// millisecond, and the lease is 540 ms.
 const everySecond = 4000
 
 func off(t *testing.T, c *cluster.Cluster, names []string) {

@@ -411,13 +411,10 @@ func (s *Scenario) lead(n *node, i int, now election.Time) {
 	n.primaryOf, n.data.Term = v.HolderTerm, v.HolderTerm
 }
 
-// local is what node i knows of itself.
+// local is what node i knows of itself: of a redis-server that is down, its record.
 func (s *Scenario) local(c *world, i int) election.Local {
 	n := c.nodes[i]
 	local := election.Local{Data: n.data, Candidate: !n.witness, Least: n.least, Reachable: !s.Deaf}
-	if !n.up {
-		local.Data = election.Data{} // it cannot be read
-	}
 	if v := n.e.View(c.clock(s, i)); v.Holder != "" && !s.Deaf {
 		h := slices.Index(s.ids, v.Holder)
 		local.Reachable = h < 0 || c.nodes[h].up
