@@ -1,6 +1,7 @@
 package confgen
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,11 +17,11 @@ import (
 // save and a few more in any case. From that follows:
 //
 //   - A directive below that line was never redisd's: it is kept, unless redisd
-//     owns it or redisd.toml sets it by now.
+//     owns it or holds it (directive.Held), or redisd.toml sets it by now.
 //   - A directive of redisd's own defaults is preceded by a comment that says what
 //     redisd wrote. If its value is another one, somebody changed it: that value
-//     is kept, unless redisd.toml sets the directive by now. (A new release of
-//     redisd with another default changes nothing about that.)
+//     is kept, unless redisd holds it or redisd.toml sets it by now. (A new
+//     release of redisd with another default changes nothing about that.)
 //   - All else above that line is redisd's. It is dropped, and with it any manual
 //     edit, and a directive that redisd.toml has lost since.
 //
@@ -61,7 +62,8 @@ func keepBelowSignature(w *confWriter, tail []confLine, wanted func(name string)
 			return true
 		}
 		_, owned := directive.Owned(l.words[0])
-		return owned || !wanted(l.name())
+		_, held := directive.Held(l.words[0])
+		return owned || held || !wanted(l.name())
 	})
 	if len(tail) == 0 {
 		return
@@ -103,6 +105,10 @@ func runtimeChanges(head, tail []confLine) map[string]confLine {
 			changed[l.name()] = l
 		}
 	}
+	maps.DeleteFunc(changed, func(name string, _ confLine) bool {
+		_, held := directive.Held(name)
+		return held
+	})
 	return changed
 }
 
