@@ -54,6 +54,7 @@ type Info struct {
 	LastIO         time.Duration // since the primary was last heard; negative without a link
 	SyncInProgress bool          // a full synchronisation
 	Priority       int           // replica-priority
+	Writable       bool          // it takes its clients' writes: replica-read-only is no
 
 	// Of a primary, and of a replica that has replicas itself.
 	Replicas     []ReplicaLink
@@ -182,6 +183,8 @@ func (i *Info) replication(name, value string) {
 		i.LastIO = seconds(value)
 	case "master_sync_in_progress":
 		i.SyncInProgress = value == "1"
+	case "slave_read_only":
+		i.Writable = value == "0"
 	case "slave_priority":
 		i.Priority = int(integer(value))
 	case "min_slaves_good_slaves":
