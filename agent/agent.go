@@ -47,6 +47,7 @@ type Agent struct {
 	coordinator *coordinator
 	commands    *commands
 	reloader    *reloader
+	keeper      *keeper
 	files       *files
 	vips        *vipSet
 	voters      []election.Voter // that this node's disk remembers
@@ -132,7 +133,10 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	sentinel := redis.NewSentinel(s.sentinelAddr(), s.sentinelCredentials())
 	requests := &requests{site: s}
 	a.talk, a.journal, a.driver = newTalk(s), newJournal(s), newDriver(s, n)
-	a.poller = &poller{site: s, server: server, sentinel: sentinel, proc: procs[node.Redis].Process, sentinelProc: procs[node.Sentinel].Process}
+	a.keeper = newKeeper(s, a.files, a.journal, redis.NewServer(s.redisAddr, s.agentCredentials()), procs[node.Redis].servingPID)
+	a.poller = &poller{
+		site: s, server: server, sentinel: sentinel, proc: procs[node.Redis].Process, sentinelProc: procs[node.Sentinel].Process, keeper: a.keeper,
+	}
 	a.actor = &actor{
 		site: s, files: a.files, talk: a.talk, requests: requests, journal: a.journal, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
 		quorum: func() int { return len(a.driver.view().Roster.Voters)/2 + 1 },
@@ -146,10 +150,11 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 		site: s, driver: d, talk: a.talk, requests: requests, vips: a.vips, server: server, todo: make(chan *request, 1),
 	}
 	a.commands = &commands{
-		site: s, driver: d, talk: a.talk, poller: a.poller, coordinator: a.coordinator, vips: a.vips, procs: procs,
+		site: s, driver: d, talk: a.talk, poller: a.poller, coordinator: a.coordinator, keeper: a.keeper, vips: a.vips, procs: procs,
 	}
 	a.reloader = &reloader{
-		site: s, driver: d, files: a.files, vips: a.vips, server: server, load: o.Load, configPath: o.ConfigPath,
+		site: s, driver: d, files: a.files, vips: a.vips, server: server, keeper: a.keeper, load: o.Load,
+		configPath: o.ConfigPath,
 	}
 	a.talk.serve, a.talk.take = a.commands.serve, func(in node.Received) { d.step(in) }
 	a.talk.voters = func() []election.Voter { return d.view().Roster.Voters }
@@ -205,7 +210,7 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d.tellExits() // before a process of the same number is started
 	for _, run := range []func(context.Context) error{
 		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
-		a.coordinator.run, api.serve,
+		a.coordinator.run, a.keeper.run, api.serve,
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },
 		func(ctx context.Context) error { return d.work(ctx, node.Guard) },
 		func(ctx context.Context) error {

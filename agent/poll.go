@@ -22,6 +22,7 @@ type poller struct {
 	sentinel     *redis.Sentinel
 	proc         *supervisor.Process
 	sentinelProc *supervisor.Process
+	keeper       *keeper
 
 	mu     sync.Mutex
 	info   redis.Info
@@ -71,6 +72,9 @@ func (p *poller) pollRedis(ctx context.Context, id uint64, a node.PollRedis) nod
 	}
 	if err == nil {
 		p.keep(info, st.PID)
+		if info.Role == redis.Replica && info.Writable {
+			p.keeper.lookNow()
+		}
 		in.Info = redisInfo(info, set)
 		p.dataset(info, in.Info)
 		return in

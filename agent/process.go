@@ -52,6 +52,14 @@ func (p *supervised) pid() int {
 	return 0
 }
 
+// servingPID is the process that runs, and is not being stopped; 0: none does.
+func (p *supervised) servingPID() int {
+	if st := p.State(); st.Status == supervisor.Running && !st.Stopping {
+		return st.PID
+	}
+	return 0
+}
+
 // watchProcesses tells the node of every exit.
 func (d *driver) watchProcesses(ctx context.Context) error {
 	for {

@@ -24,6 +24,7 @@ type reloader struct {
 	files      *files
 	vips       *vipSet
 	server     *redis.Server
+	keeper     *keeper
 	load       func() (config.Config, error)
 	configPath string
 	mu         sync.Mutex
@@ -87,6 +88,8 @@ func (r *reloader) applyConfig(ctx context.Context, next config.Config) error {
 	if err != nil {
 		return err
 	}
+	r.keeper.mu.Lock() // it would take what is set now for a client's doing, until all of it is
+	defer r.keeper.mu.Unlock()
 	if err := r.files.writeRedisFiles(next, r.driver.primaryAddr()); err != nil {
 		return err
 	}

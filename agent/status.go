@@ -28,6 +28,7 @@ type commands struct {
 	talk        *talk
 	poller      *poller
 	coordinator *coordinator
+	keeper      *keeper
 	vips        *vipSet
 	procs       [2]*supervised
 }
@@ -80,6 +81,8 @@ type NodeStatus struct {
 	LastExit    string         `json:"last_exit,omitempty"`
 	Problems    []string       `json:"problems,omitempty"` // that only this node knows of
 	Paused      bool           `json:"paused,omitempty"`
+	// Drift is what somebody changed in redis-server at run time, and redisd leaves alone.
+	Drift []Drift `json:"drift,omitempty"`
 }
 
 // Replication is a node's link to the primary, or the primary's offset.
@@ -137,6 +140,8 @@ func (c *commands) nodeStatus() NodeStatus {
 	}
 	if cfg.HasRole("redis") {
 		c.redisStatus(&n, o.Redis, v.Lease)
+		problems, drift := c.keeper.changes()
+		n.Problems, n.Drift = append(n.Problems, problems...), drift
 		if why := c.driver.needsOperator(o); why != "" {
 			n.Problems = append(n.Problems, why)
 		}
@@ -180,6 +185,9 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 		n.Problems = append(n.Problems, "redis-server cannot write to its disk and refuses writes: free some space below "+c.redisDir())
 	case r.Role == reconcile.Primary && (r.MinReplicas == reconcile.Fence || !lease):
 		n.State = "fenced"
+	}
+	if known && r.Role == reconcile.Replica && info.Writable {
+		n.Problems = append(n.Problems, "redis-server takes writes as a replica (replica-read-only is no): they are on no other node")
 	}
 	rep := &Replication{Offset: info.Offset, LagBytes: -1, LagSeconds: -1}
 	if r.Role == reconcile.Replica {

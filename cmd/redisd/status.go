@@ -28,6 +28,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show the cluster: its primary, every node, and what is wrong",
 		Long: `Show the cluster as the agent on this host sees it now: the primary, the VIPs
 and where they are, every node, and under the table, after a "!", what is wrong.
+After a "-" stands what somebody changed in a running Redis, and redisd leaves alone.
 
   ROLE      primary or replica; "replica, next" takes over first
   STATE     running, starting, loading (its data from disk), syncing (with the

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/confgen"
 )
 
 // writeStatus writes what operators read: the verdict, every node, and what is wrong.
@@ -38,11 +39,43 @@ func writeStatus(w io.Writer, s agent.Status) error {
 	for _, p := range s.Problems {
 		fmt.Fprintln(w, "!", strings.ReplaceAll(p, "\n", "\n  "))
 	}
+	writeDrift(w, s.Nodes)
 	if s.ClusterID == "" {
 		fmt.Fprintln(w, bootstrapHint)
 	}
 	return nil
 }
+
+// writeDrift says what somebody changed in a running redis-server. It is no problem by itself.
+func writeDrift(w io.Writer, nodes []agent.NodeStatus) {
+	var lines []string
+	for _, n := range nodes {
+		var users []string
+		for _, d := range n.Drift {
+			if d.User != "" {
+				users = append(users, d.User)
+				continue
+			}
+			says := "is"
+			if d.Source == confgen.FromFile {
+				says = "says"
+			}
+			lines = append(lines, fmt.Sprintf("%s: %s is %s; %s %s %s", n.Name, d.Directive, shown(d.Value), d.Source, says, shown(d.Configured)))
+		}
+		if len(users) > 0 {
+			lines = append(lines, fmt.Sprintf("%s: users made by hand: %s", n.Name, strings.Join(users, ", ")))
+		}
+	}
+	if len(lines) > 0 {
+		fmt.Fprintln(w, "\nchanged at run time, left alone:")
+	}
+	for _, l := range lines {
+		fmt.Fprintln(w, "-", l)
+	}
+}
+
+// shown is a value as people read it.
+func shown(value string) string { return cmp.Or(value, `""`) }
 
 // bootstrapHint is for who waits for the first primary.
 const bootstrapHint = "  A member that is missing: does redisd run there, with the same [cluster] name and the same\n" +

@@ -59,6 +59,14 @@ var pictures = map[string]func(*agent.Status){
 		s.Nodes[1].VIPs = append(s.Nodes[1].VIPs, "fd00::100/64")
 		s.Nodes[2].VIPs = append(s.Nodes[2].VIPs, "fd00::100/64")
 	},
+	"drift": func(s *agent.Status) {
+		s.Nodes[0].Drift = []agent.Drift{
+			{Directive: "maxmemory", Value: "104857600", Configured: "64mb", Source: "redisd.toml"},
+			{Directive: "repl-timeout", Value: "60", Configured: "20", Source: "redisd's default"},
+			{User: "app"}, {User: "reports"},
+		}
+		s.Nodes[2].Drift = []agent.Drift{{Directive: "save", Value: "900 1", Source: "redisd.toml"}}
+	},
 	"sentinel-only": func(s *agent.Status) {
 		s.Nodes[2] = agent.NodeStatus{Name: "c", Address: "10.0.0.3", Role: "sentinel", State: "running", Voter: true,
 			Sentinel: s.Nodes[2].Sentinel, Versions: agent.Versions{Redisd: "0.1.0"}}
