@@ -32,6 +32,8 @@ type Elector struct {
 	nudged     NodeID // denied this candidate, which has less data: claim at once
 	lessIn     Term   // the holder of this term, the last one, was denied for that reason
 
+	stood grant // the holder that has stood down, when it said so
+
 	// As the holder.
 	acks        map[NodeID]Time   // when the newest renewal that a voter granted was sent
 	rosterAcks  map[NodeID]uint64 // the roster a voter has on disk
@@ -44,7 +46,10 @@ type Elector struct {
 
 	// As a candidate.
 	claim     *claim
-	claimedAt Time // when the last claim ended
+	asked     *preVote
+	askedAt   Time
+	backed    grant // of this term's holder a majority would have let it take over
+	claimedAt Time  // when the last claim ended
 	denials   map[NodeID]Denied
 	votedAt   Time // when it last voted for another
 

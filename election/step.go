@@ -24,6 +24,14 @@ func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 		return e.onClaimReply(now, m)
 	case Release:
 		e.onRelease(now, m)
+	case PreVote:
+		if m.Candidate != e.self {
+			return e.onPreVote(now, m, local)
+		}
+	case PreVoteReply:
+		e.onPreVoteReply(now, m)
+	case StandDown:
+		e.onStandDown(now, m)
 	}
 	return nil
 }
@@ -40,7 +48,7 @@ func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 	if reply.Granted = e.follow(now, m); reply.Granted {
 		e.leased = grant{to: m.Holder, term: m.Term, at: now}
 		e.heardAt, e.everHeard = now, true
-		e.nudged = ""
+		e.nudged, e.stood, e.backed = "", grant{}, grant{}
 		if e.news(now, m) {
 			e.heard, e.newsAt = m, now
 			e.successors = m.Successors
@@ -288,7 +296,7 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 // hasAll: the last holder handed over, and the candidate has all that there was then. What this
 // node has beyond that is no data, but heartbeats.
 func (e *Elector) hasAll(m Claim) bool {
-	return e.st.Released && e.handed.Term == e.st.HolderTerm && m.HolderTerm == e.st.HolderTerm &&
+	return (e.st.Released || e.stoodDown()) && e.handed.Term == e.st.HolderTerm && m.HolderTerm == e.st.HolderTerm &&
 		m.Data.Term == e.handed.Term && m.Data.Offset >= e.handed.Offset
 }
 
@@ -311,7 +319,7 @@ func (e *Elector) bound(now Time, m Claim) bool {
 // mayWrite: nobody has made certain that the redis-server of the last holder known here accepts no
 // write. A candidate that knows a later holder need not: whoever voted for that one asked the same.
 func (e *Elector) mayWrite(m Claim) bool {
-	return e.st.Holder != "" && e.st.Holder != e.self && e.st.Holder != m.Candidate && !e.st.Released &&
+	return e.st.Holder != "" && e.st.Holder != e.self && e.st.Holder != m.Candidate && !e.st.Released && !e.stoodDown() &&
 		m.HolderTerm <= e.st.HolderTerm && m.Fenced != e.st.HolderTerm
 }
 

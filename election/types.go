@@ -8,13 +8,13 @@ import (
 
 // Timing. A holder that is cut off stops accepting writes Lease after it sent the last renewal that
 // a majority answered; a voter lets nobody else win until Lapse after it answered one. What is
-// between them, less Drift of both clocks, is the time that the holder's agent has to fence Redis (a
-// CONFIG SET takes 0.2 ms; a process that does not answer it is killed).
+// between them, less Drift of both clocks, is the time that the holder's agent has to fence Redis
+// (a CONFIG SET takes 0.2 ms; a process that does not answer it is killed).
 const (
 	Lease = 540 * time.Millisecond
 	Lapse = 700 * time.Millisecond
-	// Drift is by how much a clock may run fast or slow: one part in so many. Disciplined clocks are
-	// off by one in 2000 at most.
+	// Drift is by how much a clock may run fast or slow: one part in so many. Disciplined clocks
+	// are off by one in 2000 at most.
 	Drift = 20
 	// RenewEvery leaves four renewals to be lost before a lease lapses.
 	RenewEvery = 100 * time.Millisecond
@@ -118,7 +118,8 @@ type Envelope struct {
 	Message Message
 }
 
-// Message is one of Renew, RenewReply, Claim, ClaimReply and Release.
+// Message is one of Renew, RenewReply, Claim, ClaimReply, Release, PreVote, PreVoteReply and
+// StandDown.
 type Message interface{ message() }
 
 // Renew is the holder's heartbeat. Who answers it grants the lease for another Lapse.
@@ -213,11 +214,36 @@ type Release struct {
 	Why    string `json:"why"`
 }
 
-func (Renew) message()      {}
-func (RenewReply) message() {}
-func (Claim) message()      {}
-func (ClaimReply) message() {}
-func (Release) message()    {}
+// PreVote is a claim that asks only whether it would be granted, had its sender fenced the holder's
+// redis-server. Nothing is remembered of it. Whoever hears nobody is alone in believing that the
+// holder is gone, and is to learn that before it fences anybody.
+type PreVote Claim
+
+// PreVoteReply answers a PreVote.
+type PreVoteReply ClaimReply
+
+// StandDown is the Release of a holder that cannot save one: its redis-server accepts no write, and
+// it does not renew any more. If it is started anew it may have forgotten that, and renew again, so
+// this is no more than its own word to those who hear it, until they answer a renewal.
+type StandDown struct {
+	ClusterID string `json:"cluster_id"`
+	Term      Term   `json:"term"`
+	Holder    NodeID `json:"holder"`
+	// Sent is the holder's own clock: renewals that were sent later count for more.
+	Sent       Time     `json:"sent"`
+	Successors []NodeID `json:"successors,omitempty"`
+	// Handed is as in Release.
+	Handed int64 `json:"handed,omitempty"`
+}
+
+func (Renew) message()        {}
+func (RenewReply) message()   {}
+func (Claim) message()        {}
+func (ClaimReply) message()   {}
+func (Release) message()      {}
+func (PreVote) message()      {}
+func (PreVoteReply) message() {}
+func (StandDown) message()    {}
 
 // Denied says why a vote was refused.
 type Denied string

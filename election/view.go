@@ -11,7 +11,7 @@ type View struct {
 	Settled bool
 
 	// Holder is the last winner, HolderTerm the term it won; Released, since OpenedAt, when it gave
-	// the lease back.
+	// the lease back, or stood down.
 	Holder     NodeID
 	HolderTerm Term
 	Released   bool
@@ -47,6 +47,11 @@ type View struct {
 	// Nudged: this node has more data than a candidate it denied. ByHolder: that one was the last
 	// holder, so nobody has more.
 	Nudged, ByHolder bool
+	// BackedAt is when a majority would last have voted for this node, had it fenced the holder's
+	// redis-server. 0: it would not, or was not asked.
+	BackedAt Time
+	// AskedAt is when it was asked last; 0: never.
+	AskedAt Time
 	// Overtaken: a voter or learner knows a higher term than this holder's, so the holder must
 	// claim again to win that node back.
 	Overtaken bool
@@ -61,7 +66,12 @@ func (e *Elector) View(now Time) View {
 		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged != "",
 		ByHolder: e.lessIn != 0 && e.lessIn == e.st.HolderTerm,
 	}
-	if e.st.Released && e.votedAt < e.openedAt {
+	v.Released = v.Released || e.stoodDown()
+	v.AskedAt = e.askedAt
+	if e.backed.term == e.st.HolderTerm {
+		v.BackedAt = e.backed.at
+	}
+	if v.Released && e.votedAt < e.openedAt {
 		v.VotedAt = 0
 	}
 	if e.heard.Term == e.st.HolderTerm && e.heard.Holder == e.st.Holder {

@@ -29,6 +29,9 @@ const (
 	tagClaim      = 'c'
 	tagClaimReply = 'v'
 	tagRelease    = 'f'
+	tagPreVote    = 'p'
+	tagPreVoted   = 'q'
+	tagStandDown  = 'd'
 )
 
 type wireRoster struct {
@@ -96,6 +99,16 @@ type wireClaimReply struct {
 	Roster  *wireRoster `json:"r,omitempty"`
 }
 
+type wireStandDown struct {
+	Tag        string   `json:"t"`
+	ClusterID  string   `json:"c"`
+	Term       Term     `json:"e"`
+	Holder     NodeID   `json:"h"`
+	Sent       Time     `json:"s"`
+	Successors []NodeID `json:"u,omitempty"`
+	Handed     int64    `json:"o,omitempty"`
+}
+
 type wireRelease struct {
 	Tag        string   `json:"t"`
 	ClusterID  string   `json:"c"`
@@ -125,22 +138,17 @@ func Encode(m Message) ([]byte, error) {
 			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable, Bootstrapping: m.Bootstrapping,
 		})
 	case Claim:
-		return json.Marshal(wireClaim{
-			Tag: string(tagClaim), ClusterID: m.ClusterID, Term: m.Term, Candidate: m.Candidate, Sent: m.Sent,
-			Roster: toWire(m.Roster), DataTerm: m.Data.Term, Offset: m.Data.Offset,
-			HolderTerm: m.HolderTerm, Released: m.Released, Holding: m.Holding,
-			Fenced: m.Fenced, Bootstrapping: m.Bootstrapping, Forced: m.Forced,
-		})
+		return json.Marshal(claimToWire(tagClaim, m))
+	case PreVote:
+		return json.Marshal(claimToWire(tagPreVote, Claim(m)))
 	case ClaimReply:
-		w := wireClaimReply{
-			Tag: string(tagClaimReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
-			Denied: m.Denied, Highest: m.Highest, Holder: m.Holder, Last: m.HolderTerm, Done: m.Released, Born: m.Born,
-		}
-		if m.Roster != nil {
-			r := toWire(*m.Roster)
-			w.Roster = &r
-		}
-		return json.Marshal(w)
+		return json.Marshal(replyToWire(tagClaimReply, m))
+	case PreVoteReply:
+		return json.Marshal(replyToWire(tagPreVoted, ClaimReply(m)))
+	case StandDown:
+		return json.Marshal(wireStandDown{
+			Tag: string(tagStandDown), ClusterID: m.ClusterID, Term: m.Term, Holder: m.Holder, Sent: m.Sent, Successors: m.Successors, Handed: m.Handed,
+		})
 	case Release:
 		return json.Marshal(wireRelease{
 			Tag: string(tagRelease), ClusterID: m.ClusterID, Term: m.Term, Holder: m.Holder,
@@ -148,6 +156,49 @@ func Encode(m Message) ([]byte, error) {
 		})
 	}
 	return nil, fmt.Errorf("encode %T: unknown type", m)
+}
+
+func claimToWire(tag byte, m Claim) wireClaim {
+	return wireClaim{
+		Tag: string(tag), ClusterID: m.ClusterID, Term: m.Term, Candidate: m.Candidate, Sent: m.Sent,
+		Roster: toWire(m.Roster), DataTerm: m.Data.Term, Offset: m.Data.Offset,
+		HolderTerm: m.HolderTerm, Released: m.Released, Holding: m.Holding,
+		Fenced: m.Fenced, Bootstrapping: m.Bootstrapping, Forced: m.Forced,
+	}
+}
+
+func (w wireClaim) claim() (Claim, error) {
+	r, err := w.Roster.roster()
+	return Claim{
+		ClusterID: w.ClusterID, Term: w.Term, Candidate: w.Candidate, Sent: w.Sent, Roster: r,
+		Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Released: w.Released,
+		Holding: w.Holding, Fenced: w.Fenced, Bootstrapping: w.Bootstrapping, Forced: w.Forced,
+	}, err
+}
+
+func replyToWire(tag byte, m ClaimReply) wireClaimReply {
+	w := wireClaimReply{
+		Tag: string(tag), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
+		Denied: m.Denied, Highest: m.Highest, Holder: m.Holder, Last: m.HolderTerm, Done: m.Released, Born: m.Born,
+	}
+	if m.Roster != nil {
+		r := toWire(*m.Roster)
+		w.Roster = &r
+	}
+	return w
+}
+
+func (w wireClaimReply) reply() (ClaimReply, error) {
+	m := ClaimReply{
+		From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent, Denied: w.Denied, Highest: w.Highest,
+		Holder: w.Holder, HolderTerm: w.Last, Released: w.Done, Born: w.Born,
+	}
+	if w.Roster == nil {
+		return m, nil
+	}
+	r, err := w.Roster.roster()
+	m.Roster = &r
+	return m, err
 }
 
 // Decode returns the message in b.
@@ -181,32 +232,30 @@ func decode(tag byte, b []byte) (Message, error) {
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
 			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable, Bootstrapping: w.Bootstrapping,
 		}, err
-	case tagClaim:
+	case tagClaim, tagPreVote:
 		var w wireClaim
 		if err := strict(b, &w); err != nil {
 			return nil, err
 		}
-		r, err := w.Roster.roster()
-		return Claim{
-			ClusterID: w.ClusterID, Term: w.Term, Candidate: w.Candidate, Sent: w.Sent, Roster: r,
-			Data: Data{Term: w.DataTerm, Offset: w.Offset}, HolderTerm: w.HolderTerm, Released: w.Released,
-			Holding: w.Holding, Fenced: w.Fenced, Bootstrapping: w.Bootstrapping, Forced: w.Forced,
-		}, err
-	case tagClaimReply:
+		m, err := w.claim()
+		if tag == tagPreVote {
+			return PreVote(m), err
+		}
+		return m, err
+	case tagClaimReply, tagPreVoted:
 		var w wireClaimReply
 		if err := strict(b, &w); err != nil {
 			return nil, err
 		}
-		m := ClaimReply{
-			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent, Denied: w.Denied, Highest: w.Highest,
-			Holder: w.Holder, HolderTerm: w.Last, Released: w.Done, Born: w.Born,
+		m, err := w.reply()
+		if tag == tagPreVoted {
+			return PreVoteReply(m), err
 		}
-		if w.Roster == nil {
-			return m, nil
-		}
-		r, err := w.Roster.roster()
-		m.Roster = &r
 		return m, err
+	case tagStandDown:
+		var w wireStandDown
+		err := strict(b, &w)
+		return StandDown{ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Sent: w.Sent, Successors: w.Successors, Handed: w.Handed}, err
 	case tagRelease:
 		var w wireRelease
 		err := strict(b, &w)
@@ -296,6 +345,14 @@ func check(m Message) error {
 		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("candidate", string(m.Candidate)),
 			checkTime(m.Sent), checkRoster(m.Roster), checkTerm(max(m.Fenced, 1)), checkTerm(max(m.Data.Term, 1)),
 			checkTerm(max(m.HolderTerm, 1)))
+	case PreVote:
+		return check(Claim(m))
+	case PreVoteReply:
+		m.Holder = ""
+		return check(ClaimReply(m))
+	case StandDown:
+		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("holder", string(m.Holder)),
+			checkTime(m.Sent), checkIDs(m.Successors))
 	case ClaimReply:
 		err := errors.Join(checkTerm(m.Term), checkID("sender", string(m.From)), checkTime(m.Sent),
 			checkTerm(max(m.Highest, 1)), checkText(string(m.Denied)), checkTerm(max(m.HolderTerm, 1)), checkID("holder", string(m.Holder)+"x"))

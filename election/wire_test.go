@@ -25,6 +25,9 @@ func messages() []election.Message {
 		election.ClaimReply{From: "a", Term: 8, Granted: true, Sent: 1, Highest: 8},
 		election.ClaimReply{From: "a", Term: 8, Sent: 1, Denied: election.DeniedRoster, Highest: 8, Holder: "b", HolderTerm: 7, Released: true, Born: true, Roster: &r},
 		election.Release{ClusterID: "c", Term: 8, Holder: "b", Successors: []election.NodeID{"a"}, Why: "stopped <by hand> & \"so\""},
+		election.PreVote{ClusterID: "c", Term: 9, Candidate: "a", Sent: 1, Roster: roster(8, 2, "a", "b"), Data: election.Data{Term: 8, Offset: 5}, HolderTerm: 8, Fenced: 8},
+		election.PreVoteReply{From: "b", Term: 9, Sent: 1, Denied: election.DeniedLease, Highest: 8},
+		election.StandDown{ClusterID: "c", Term: 8, Holder: "b", Sent: 7, Successors: []election.NodeID{"a"}, Handed: 12},
 	}
 }
 

@@ -76,7 +76,9 @@ func (b *ballot) saved(err error) {
 		n.out.Send = append(n.out.Send, out...)
 		b.learn()
 	} else {
-		n.tell(NotSaved{Err: err})
+		if !b.onDisk.Released { // what it gave back it does not take again while it lives
+			n.out.Send = append(n.out.Send, b.address(b.e.StandDown(n.at), false)...)
+		}
 	}
 	if then != nil {
 		then(err)
@@ -185,7 +187,7 @@ func (b *ballot) handle(in Received) {
 	n := b.n
 	var local election.Local
 	switch in.Message.(type) {
-	case election.Claim:
+	case election.Claim, election.PreVote:
 		local = n.Local()
 	case election.Renew:
 		local.Unreachable = n.probe.unreachable(n.at)

@@ -53,7 +53,7 @@ type (
 		// Info is what it answered; nil: nothing that says how it is.
 		Info *RedisInfo
 		// Refused: without Info, why it gave none although it is alive, in words: it answered with
-		// an error, or shows by other means that it does. "": then Silent says what its process does.
+		// an error, or shows by other means that it is. "": then Silent says what its process does.
 		Refused string
 		Silent  Silence
 	}

@@ -75,6 +75,8 @@ type Node struct {
 	paused   Pause
 	stopping bool
 	stopped  bool
+	// failsSince is since when nothing can be saved; 0: it can.
+	failsSince Time
 
 	heard   heardBeat // from the holder
 	force   force
@@ -167,8 +169,10 @@ func (n *Node) take(in Input) {
 	case Received:
 		n.ballot.receive(in)
 	case Saved:
+		n.noteSave(in.Err, NotSaved{Err: in.Err})
 		n.ballot.saved(in.Err)
 	case RecordSaved:
+		n.noteSave(in.Err, RecordNotSaved{Err: in.Err})
 		n.watch.recordSaved(in.Err)
 	case Stop:
 		n.perform.request.failures = 0 // what failed for another reason, long ago, is no reason not to try now
@@ -286,6 +290,20 @@ func (n *Node) noteLease() {
 	}
 }
 
+// noteSave notes whether the disk takes anything, and says once that it does not.
+func (n *Node) noteSave(err error, failed Event) {
+	switch {
+	case err == nil:
+		n.failsSince = 0
+	case n.failsSince == 0:
+		n.failsSince = n.at
+		n.tell(failed)
+	}
+}
+
+// cannotSave: nothing could be saved for a while: this node can neither vote nor win.
+func (n *Node) cannotSave(at Time) bool { return n.failsSince > 0 && at >= n.failsSince+SaveFails }
+
 func (n *Node) tell(e Event) { n.out.Events = append(n.out.Events, e) }
 
 // call begins something, and has then told of what came of it.
@@ -362,7 +380,7 @@ func (n *Node) meta() Meta {
 		if r.Known {
 			m.Data.Keys = n.redis.info.Keys // also before there is a cluster: the fullest is to bootstrap it
 		}
-		if r.WriteError {
+		if r.WriteError || n.cannotSave(n.at) {
 			m.Priority = reconcile.PriorityNever // it would refuse writes as a primary, too
 		}
 	}

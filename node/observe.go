@@ -16,7 +16,7 @@ func (n *Node) Observe(at Time) reconcile.Observed {
 func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 	o := reconcile.Observed{
 		At: at, Self: n.self, Started: n.started, FenceAfter: n.fenceAfter,
-		Stopping: n.stopping, Paused: n.paused.On || n.conflict,
+		Stopping: n.stopping, CannotSave: n.cannotSave(at), Paused: n.paused.On || n.conflict,
 		Handover: n.perform.request.asked, HandoverTo: n.perform.request.to,
 		HandoverFailures: n.perform.request.failures, HandoverAt: n.perform.request.triedAt,
 		Election: observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),
@@ -36,7 +36,7 @@ func observeElection(v *election.View) reconcile.Election {
 		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
 		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,
 		Lease: v.Lease, LeaseUntil: v.LeaseUntil, Claiming: v.Claiming,
-		Nudged: v.Nudged, ByHolder: v.ByHolder, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
+		AskedAt: v.AskedAt, BackedAt: v.BackedAt, Nudged: v.Nudged, ByHolder: v.ByHolder, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),
 	}
 	if len(v.Successors) > 0 {
 		e.Successors = make([]string, len(v.Successors))

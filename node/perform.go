@@ -52,7 +52,7 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 		pf.tellSentinel(l, action, then)
 	case reconcile.CheckInSync, reconcile.CheckRecorded, reconcile.StopWrites, reconcile.AwaitOffset:
 		pf.stepHandover(l, action, then)
-	case reconcile.Bootstrap, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
+	case reconcile.Bootstrap, reconcile.PreVote, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
 		pf.changeElection(l, action, then)
 	case reconcile.FenceRemote:
 		// Its age counts from when it was asked for: when it was carried out nobody knows better.
@@ -280,6 +280,8 @@ func (pf *performer) changeElection(l Lane, action reconcile.Action, then func(e
 			n.tell(LeaseClaimed{Why: a.Why})
 			return n.ballot.e.Claim(n.at, local, n.probe.fencedLately(n.at, election.FenceAge))
 		})
+	case reconcile.PreVote:
+		pf.afterPoll(l, then, func(local election.Local) []election.Envelope { return n.ballot.e.PreVote(n.at, local) })
 	case reconcile.Release:
 		pf.release(a, then)
 	case reconcile.SetSuccessors:

@@ -157,7 +157,9 @@ func (rs *rounds) keepLease() {
 // act carries out one action of the plan; the first that fails ends the round.
 func (rs *rounds) act(a reconcile.Action) {
 	n, r := rs.n, &rs.cur
-	if _, renewal := a.(reconcile.HoldVIP); !renewal {
+	switch a.(type) {
+	case reconcile.HoldVIP, reconcile.PreVote: // done again and again, without anything being changed
+	default:
 		r.acted = true
 		n.tell(ActionPlanned{Action: a})
 	}

@@ -69,8 +69,9 @@ const (
 	ProbeTimeout = 150 * time.Millisecond
 	ProbeCalm    = 250 * time.Millisecond
 	// HostStuck is how long a holder's host may take connections, while neither its agent nor its
-	// redis-server says anything, before it counts as gone: longer than reconcile.AgentGrace, within
-	// which the watchdog has ended the agent and the next one has fenced or killed redis-server.
+	// redis-server says anything, before it counts as gone: longer than reconcile.AgentGrace,
+	// within which the watchdog has ended the agent and the next one has fenced or killed
+	// redis-server.
 	HostStuck = 10 * time.Second
 	// UnreachableAfter: a redis-server that takes no connection for so long is out of this node's
 	// reach. DoubtAfter is how old the last connection must be before another one is made just to
@@ -127,6 +128,9 @@ const (
 	ReliableAfter = 300 * time.Millisecond
 	// ForceAgain is the pause between two forced claims; a lease that still runs must lapse first.
 	ForceAgain = 300 * time.Millisecond
+	// SaveFails is how long nothing can have been saved for a disk to count as one that cannot be
+	// written: the record is tried ten times a second.
+	SaveFails = time.Second
 	// NeedsOperatorAfter is how long a cluster must have been without a primary before an operator
 	// is called: somebody else may just be about to become one.
 	NeedsOperatorAfter = 2 * time.Second

@@ -217,7 +217,6 @@ func (wa *watch) recordSaved(err error) {
 	n := wa.n
 	wa.recording = false
 	if err != nil {
-		n.tell(RecordNotSaved{Err: err})
 		return
 	}
 	n.redis.saved = wa.beingSaved

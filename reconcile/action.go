@@ -58,6 +58,9 @@ type (
 
 	// Bootstrap asks every member to bootstrap the cluster with this node as primary.
 	Bootstrap struct{ Voters []Voter }
+	// PreVote asks the voters whether they would vote for this node, had it fenced the redis-server
+	// of the holder, whose agent is silent.
+	PreVote struct{}
 	// Claim asks the voters for the lease.
 	Claim struct{ Why string }
 	// Release gives the lease back. Whole: nothing is wrong with the local redis-server, so nobody
@@ -116,6 +119,7 @@ func (TuneSentinel) action()   {}
 func (SetSentinel) action()    {}
 func (Publish) action()        {}
 func (Bootstrap) action()      {}
+func (PreVote) action()        {}
 func (Claim) action()          {}
 func (Release) action()        {}
 func (CheckInSync) action()    {}
@@ -161,6 +165,7 @@ func (TuneSentinel) String() string  { return "sentinel: set timers" }
 func (a SetSentinel) String() string { return "sentinel: set " + a.Option + " " + a.Value }
 func (a Publish) String() string     { return "sentinel: publish the primary via " + a.Via }
 func (a Bootstrap) String() string   { return "bootstrap cluster with " + ids(a.Voters) }
+func (PreVote) String() string       { return "ask for a pre-vote" }
 func (a Claim) String() string       { return "claim lease: " + a.Why }
 func (a Release) String() string {
 	return "release lease: " + a.Why + map[bool]string{true: ", the data is whole"}[a.Whole]

@@ -44,7 +44,7 @@ func (p *plan) elect() {
 	o, e := p.o, p.o.Election
 	again := o.At >= e.ClaimedAt+ClaimAgain
 	switch {
-	case e.Claiming || !p.datasetUsable() || !p.d.Redis:
+	case e.Claiming || o.CannotSave || !p.datasetUsable() || !p.d.Redis:
 	case e.ClusterID == "":
 		if !o.Paused && again && BootstrapNode(o, p.d) == o.Self {
 			p.do(Bootstrap{Voters: p.aliveVoters()})
@@ -95,11 +95,18 @@ func (p *plan) claim() {
 		return
 	}
 	rank := time.Duration(p.rank())
+	e := o.Election
 	pause := ClaimAgain*(1+rank) + min(max(o.At-open.since, 0)/20, ClaimSlow)
-	if o.At < open.since+rank*RankStep || o.At < o.Election.ClaimedAt+pause {
+	if o.At < open.since+rank*RankStep || o.At < e.ClaimedAt+pause {
 		return
 	}
 	if open.fence != "" {
+		if e.BackedAt == 0 || o.At >= e.BackedAt+Backed {
+			if e.AskedAt == 0 || o.At >= e.AskedAt+pause {
+				p.do(PreVote{}) // others may hear the holder
+			}
+			return
+		}
 		p.do(FenceRemote{Addr: open.fence}) // in the same round: voters believe only a fresh fence
 	}
 	p.do(Claim{Why: open.why})

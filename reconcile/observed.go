@@ -44,6 +44,8 @@ type Observed struct {
 	Started, FenceAfter Time
 	// Stopping since: the node is to be stopped in order.
 	Stopping bool
+	// CannotSave: this node's disk takes nothing, so that it can neither vote nor win.
+	CannotSave bool
 	// Paused: an operator has stopped all automatic changes.
 	Paused bool
 	// Handover is a request to move the primary; HandoverTo may be empty: the best.
@@ -84,9 +86,12 @@ type Election struct {
 	LeaseUntil   Time
 	Claiming     bool
 	ClaimedAt    Time
-	Nudged       bool // a node with less data has asked for this one's vote
-	ByHolder     bool // and it was the last holder
-	Overtaken    bool
+	// BackedAt is when a majority would last have voted for this node, had it fenced the holder;
+	// AskedAt when it asked that.
+	AskedAt, BackedAt Time
+	Nudged            bool // a node with less data has asked for this one's vote
+	ByHolder          bool // and it was the last holder
+	Overtaken         bool
 	// Unreachable is how many voters say that this holder's redis-server takes no connection from
 	// them.
 	Unreachable int

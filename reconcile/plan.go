@@ -35,6 +35,8 @@ const (
 	// ReachGrace is how long redis-server must have answered here before it counts that others
 	// cannot connect: they need a second to believe it, and as long to unlearn it.
 	ReachGrace = 2 * time.Second
+	// Backed is how long the word of a majority that the holder is gone counts.
+	Backed = time.Second
 	// RankStep keeps the second best candidate out of the way of the best.
 	RankStep = 300 * time.Millisecond
 	// ClaimAgain is the pause after a claim that was not won; a node that has asked in vain for a

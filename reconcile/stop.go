@@ -3,10 +3,10 @@ package reconcile
 import "slices"
 
 // CannotStay: a primary here is to move, whether an operator asked for it or not. This node stops,
-// it is to run no redis-server any more, or its redis-server refuses writes because it cannot write
-// to its disk.
+// it is to run no redis-server any more, its redis-server refuses writes because it cannot write to
+// its disk, or nothing can be saved here.
 func CannotStay(o Observed, d Desired) bool {
-	return o.Stopping || !d.Redis || o.Redis.WriteError
+	return o.Stopping || !d.Redis || o.Redis.WriteError || o.CannotSave
 }
 
 // handOver moves the primary to another node when that was requested or it cannot stay. Nothing

@@ -193,6 +193,14 @@ func (c *checker) killing(h *host) {
 	}
 }
 
+// fencing is called before a node fences another one's redis-server: not where an agent has the
+// lease, and has had it for so long that a majority hears it.
+func (c *checker) fencing(by, h *host) {
+	if h.alive() && !h.stands && c.w.now > h.thawedAt+election.FencedLapse && h.agent.n.View(h.local()).Lease {
+		c.failf("%s fences %s, whose agent has the lease", by.id, h.id)
+	}
+}
+
 // settling is how long a new agent, or one that has just thawed, may take to let go: it waits for
 // its first renewal (150 ms), and may be held up by its Sentinel (300 ms).
 const settling = 600 * ms

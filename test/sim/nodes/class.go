@@ -55,6 +55,10 @@ const (
 	Forced
 	// LeaveOut: also where one has.
 	LeaveOut
+	// ReadOnly: for a time nothing can be written to the disk of a host.
+	ReadOnly
+	// Deaf: the agents' port is filtered on one host, both ways, and redis-server's is not.
+	Deaf
 
 	classEnd
 	// Plain is none of them.
@@ -63,7 +67,7 @@ const (
 
 var classNames = [...]string{
 	"everysec", "blackout", "disk counts", "stale AOF", "RDB only", "flush", "long loading", "login refused", "clients full", "pause all",
-	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out",
+	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf",
 }
 
 // Known are the classes in which the product has a known defect: see testdata/open.txt.

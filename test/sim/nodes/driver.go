@@ -283,6 +283,10 @@ func (a *agent) save(st node.State, events []node.Event) {
 		return
 	}
 	a.later(h.diskTime(), func() {
+		if h.readOnly {
+			a.tell(node.Saved{Err: errFailed})
+			return
+		}
 		h.disk.state = st
 		if a.trip() {
 			a.tell(node.Saved{})
@@ -294,6 +298,10 @@ func (a *agent) save(st node.State, events []node.Event) {
 func (a *agent) record(r node.SaveRecord) {
 	h := a.h
 	a.later(h.diskTime(), func() {
+		if h.readOnly {
+			a.step(node.RecordSaved{Err: errFailed})
+			return
+		}
 		h.disk.record = r.Record
 		if r.Sync {
 			h.disk.synced = r.Record
@@ -378,8 +386,10 @@ func (a *agent) exited(p node.Process, run int, why string, ranFor time.Duration
 func (a *agent) stopped() {
 	h, w := a.h, a.h.w
 	w.logf("%s stopped in order", h.id)
-	h.disk.record, _ = a.n.Unrecorded(true)
-	h.disk.synced = h.disk.record
+	if !h.readOnly {
+		h.disk.record, _ = a.n.Unrecorded(true)
+		h.disk.synced = h.disk.record
+	}
 	for _, o := range w.hosts {
 		if w.linked(h, o) {
 			o.gossip[h.i].left = true

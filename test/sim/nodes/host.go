@@ -38,6 +38,8 @@ type host struct {
 	stands                 bool
 	stoodAt, lost, resumed time.Duration
 	moved                  int  // how often its addresses changed
+	readOnly               bool // nothing can be written to its disk
+	deaf                   bool // the agents' port is filtered
 	away                   bool // an operator has left it out: it is down until the faults are over
 	// keeps is the data that it had when it gave a lease back whole, or as a primary that crashed:
 	// see checker.asked.
@@ -101,7 +103,7 @@ func (w *world) hear() {
 			continue
 		}
 		for _, o := range w.hosts {
-			if o != h && o.alive() && w.linked(h, o) && !w.one(w.p.loss) {
+			if o != h && o.alive() && w.linked(h, o) && !h.deaf && !o.deaf && !w.one(w.p.loss) {
 				h.gossip[o.i] = member{known: true, heard: w.now, meta: o.agent.meta, place: o.place}
 			}
 		}

@@ -107,7 +107,12 @@ func (a *agent) onRedis(d node.Do) {
 			a.done(a.left(d.Until), node.Done{ID: d.ID, Err: errFailed})
 			return
 		}
-		a.command(d, to, func(*server) bool { w.res.RemoteFences++; to.setMin(reconcile.Fence, 0); return true })
+		a.command(d, to, func(*server) bool {
+			w.res.RemoteFences++
+			w.check.fencing(a.h, to)
+			to.setMin(reconcile.Fence, 0)
+			return true
+		})
 	case reconcile.KillRedis:
 		if !a.fenceFailed {
 			w.check.killing(h)
@@ -211,7 +216,8 @@ func (h *host) info() *node.RedisInfo {
 		RunID: strconv.Itoa(r.run), Role: reconcile.Replica, Loading: r.loading, LinkUp: r.link == linkUp, Syncing: r.link == linkSyncing,
 		ReplID: strconv.Itoa(int(r.replID())), Offset: r.pos - r.shift, Keys: r.pos,
 		MinReplicas: r.min, MaxLag: reconcile.MaxLag, Priority: r.priority,
-		AOF: !r.rdb, AOFOn: !r.rdb, OldAOF: r.apart, Rewriting: r.apart, RewriteOK: r.rewriteOK,
+		WriteError: h.readOnly,
+		AOF:        !r.rdb, AOFOn: !r.rdb, OldAOF: r.apart, Rewriting: r.apart, RewriteOK: r.rewriteOK,
 	}
 	if r.of >= 0 {
 		i.PrimaryAddr = r.ofAt

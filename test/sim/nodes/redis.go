@@ -172,6 +172,8 @@ func (w *world) changed() {
 		rate := int64(0)
 		switch {
 		case !r.responds(w.now) || !r.primary || r.loading:
+		case h.readOnly:
+			rate = noiseRate
 		case w.now < r.writesPaused: // nor does it ping its replicas
 		case r.accepts() && (r.min == 0 || w.good(h) >= r.min):
 			rate = writeRate

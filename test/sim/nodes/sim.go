@@ -46,6 +46,9 @@ type Options struct {
 	Trace io.Writer
 }
 
+// faults counts what has happened.
+func (r *Result) faults() int { return r.Crashes + r.Freezes + r.PowerLosses + r.Ends + r.Kills }
+
 // Run plays one seed.
 func Run(seed uint64, o Options) Result {
 	w := &world{trace: o.Trace}

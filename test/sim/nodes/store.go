@@ -53,7 +53,7 @@ func (w *world) syncs(h *host) {
 // then: never is more than two seconds missing.
 func (h *host) syncs() bool {
 	w := h.w
-	return w.now >= h.slowUntil || w.has(Everysec|Blackout|DiskCounts) && w.now >= h.redis.safeAt+2*time.Second
+	return !h.readOnly && w.now >= h.slowUntil || w.has(Everysec|Blackout|DiskCounts) && w.now >= h.redis.safeAt+2*time.Second
 }
 
 // snapshots is BGSAVE by the save points.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/redisd/redisd/reconcile"
 )
 
 // guestGrace is how long a redis-server that stood still with its whole host may take writes before
@@ -28,6 +30,7 @@ func (w *world) prepare() {
 		{LongLoad, 4 * time.Second}, {LoginRefused, 3 * time.Second}, {ClientsFull, 3 * time.Second}, {PauseAll, 3 * time.Second},
 		{PauseWrite, 4 * time.Second}, {Scripts, 30 * time.Second}, {HungWriter, 5 * time.Second}, {PausedGuest, 8 * time.Second}, {FastClocks, 3 * time.Second},
 		{Joins, 4 * time.Second}, {Moves, 4 * time.Second}, {Forced, 25 * time.Second}, {LeaveOut, 25 * time.Second},
+		{ReadOnly, 15 * time.Second}, {Deaf, 45 * time.Second},
 	} {
 		if w.has(x.class) && x.lasts > 0 {
 			w.after(p.begin+w.side.upTo(p.span), func() { w.trouble(x.class) })
@@ -99,10 +102,17 @@ func (w *world) trouble(c Class) {
 		return
 	}
 	h := w.target(0.8)
+	if c == Deaf {
+		h = w.target(0.2)
+	}
 	if h == nil {
 		return
 	}
 	switch c {
+	case ReadOnly:
+		h.spoilDisk(w.side.between(time.Second, 15*time.Second))
+	case Deaf:
+		h.deafen(w.side.between(5*time.Second, 45*time.Second))
 	case LoginRefused:
 		h.refuseLogins(d)
 	case ClientsFull:
@@ -337,6 +347,45 @@ func (h *host) script(d time.Duration) {
 		if r.responds(w.now) {
 			w.carryOut(h)
 		}
+	})
+}
+
+// spoilDisk is a disk that nothing can be written to any more. A primary with such a one is to
+// move, if nothing else happens and another can take over.
+func (h *host) spoilDisk(d time.Duration) {
+	w := h.w
+	w.flow()
+	w.logf("%s: its disk is read-only for %v", h.id, d)
+	h.readOnly = true
+	before := w.res.faults()
+	w.changed()
+	w.after(w.ends(d), func() {
+		w.flow()
+		w.logf("%s: its disk can be written", h.id)
+		h.readOnly = false
+		w.changed()
+	})
+	w.after(movesWithin, func() {
+		successor := func(o *host) bool {
+			return o != h && o.redis.link == linkUp && w.follows(o, h) && o.d.Priority != reconcile.PriorityNever && o.d.Redis
+		}
+		if h.readOnly && before == w.res.faults() && h.redis.accepts() && h.alive() && !h.agent.n.Paused().On && h.agent.n.View(h.local()).Lease && slices.ContainsFunc(w.hosts, successor) {
+			w.check.failf("%s is the primary still, and nothing can be written to its disk", h.id)
+		}
+	})
+}
+
+// movesWithin is how long a primary whose disk cannot be written has to move.
+const movesWithin = 3 * time.Second
+
+// deafen filters the agents' port of a host.
+func (h *host) deafen(d time.Duration) {
+	w := h.w
+	w.logf("%s is deaf for %v", h.id, d)
+	h.deaf = true
+	w.after(w.ends(d), func() {
+		w.logf("%s hears again", h.id)
+		h.deaf = false
 	})
 }
 

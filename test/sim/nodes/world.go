@@ -179,7 +179,7 @@ func (w *world) reaches(a, b *host) bool { return a == b || w.linked(a, b) && !w
 // TCP.
 func (w *world) send(from *host, s node.Send) {
 	to := w.host(string(s.To))
-	if to == nil || to == from {
+	if to == nil || to == from || to.deaf || from.deaf {
 		return
 	}
 	if !w.cut[from.i][to.i] && !w.one(w.p.loss) {
