@@ -117,16 +117,7 @@ func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
 
 // fenceRemote fences the holder's redis-server, whose own agent is silent.
 func (a *actor) fenceRemote(ctx context.Context, addr string) error {
-	to, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return err
-	}
-	s := redis.NewServer(to, a.agentCredentials())
-	defer s.Close()
-	if err := s.SetFence(ctx); err != nil {
-		return err
-	}
-	if _, err := s.CloseClients(ctx); err != nil {
+	if err := a.fenceFrom(ctx, addr); err != nil {
 		return err
 	}
 	a.journal.say(func(log *slog.Logger) { log.Warn("fenced the primary from here: its agent is silent", "primary", addr) })

@@ -10,7 +10,8 @@ import (
 )
 
 // now reads the clock that all of the agent's timing uses: monotonic, and running on while the host
-// is suspended, so that a lease lapses in a frozen virtual machine too.
+// is suspended. In a virtual machine that was paused it has stood still with the hypervisor's clock
+// (kvm-clock): see docs/GUARANTEES.md.
 func now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

@@ -41,8 +41,25 @@ func (p *poller) poll(parent context.Context, do node.Do) node.Input {
 		return p.pollSentinel(ctx, do.ID, a)
 	case node.Probe:
 		return p.probe(ctx, do.ID, a)
+	case node.FenceLast:
+		return node.Done{ID: do.ID, Err: p.fenceFrom(ctx, a.Addr)}
 	}
 	return nil
+}
+
+// fenceFrom takes the right to write from the redis-server at addr, and closes its clients.
+func (s *site) fenceFrom(ctx context.Context, addr string) error {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return err
+	}
+	r := redis.NewServer(to, s.agentCredentials())
+	defer r.Close()
+	if err := r.SetFence(ctx); err != nil {
+		return err
+	}
+	_, err = r.CloseClients(ctx)
+	return err
 }
 
 // bounded ends when the node's clock shows until; 0: nothing bounds it.

@@ -41,6 +41,7 @@ type Elector struct {
 	settled     bool              // a majority of st.Roster has it on disk, with this term's stamp
 	renewedAt   Time
 	highest     Term // the highest term seen anywhere
+	doubtedAt   Time // when a voter last asked for votes against this holder
 	ahead       Term // the highest term that a voter or learner has gone ahead to
 	info        Info
 
@@ -161,8 +162,22 @@ func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
 	if !e.holding() || e.st.Bootstrapping {
 		return 0, false
 	}
-	until = e.answeredBy(e.st.Roster, now) + Lease
+	sent := e.answeredBy(e.st.Roster, now)
+	until = sent + Lease
+	if sent < e.doubtedAt {
+		until = min(until, e.doubtedAt+DoubtFor)
+	}
 	return until, until > now
+}
+
+// doubt: a voter asks for votes against this holder, though its lease runs. It hears nothing of
+// this node, or this node's clock has stood still: then the lease is over, and only this node does
+// not know. So it has to be renewed at once.
+func (e *Elector) doubt(now Time) {
+	if _, leased := e.LeaseUntil(now); leased && now >= e.doubtedAt+DoubtFor {
+		e.doubtedAt = now
+		e.renewedAt = now - RenewEvery
+	}
 }
 
 // answeredBy returns the sending time of the newest renewal that a majority of the roster, counting

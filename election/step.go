@@ -16,6 +16,10 @@ func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 		}
 		reply := e.vote(now, m, local)
 		out := []Envelope{{To: m.Candidate, Message: reply}}
+		if reply.Denied == DeniedLease && e.holding() {
+			e.doubt(now)
+			out = append(out, e.Tick(now, nil)...)
+		}
 		if reply.Granted && e.claim != nil && !m.Bootstrapping {
 			out = append(out, e.withdraw(now)...) // its term is over
 		}

@@ -28,12 +28,16 @@ const (
 	// lease that still ran.
 	FenceAge    = 100 * time.Millisecond
 	FencedLapse = Lapse + ClaimFor + FenceAge
+	// DoubtFor is how long a lease runs on at most when a voter asks for votes against its holder,
+	// unless a majority answers a renewal that was sent later: a round trip on a slow network.
+	DoubtFor = 200 * time.Millisecond
 	// BootstrapFor is how long a voter of a cluster that does not exist yet keeps its word to one
 	// bootstrap node; longer than a bootstrap node waits for the others' word.
 	BootstrapFor = 3 * time.Second
 )
 
-// Time is a reading of a monotonic clock that goes on while the host sleeps (CLOCK_BOOTTIME).
+// Time is a reading of a monotonic clock that goes on while the host sleeps (CLOCK_BOOTTIME),
+// though not while a hypervisor has paused it.
 // Readings of different hosts are never compared.
 type Time = time.Duration
 

@@ -18,6 +18,7 @@ type ballot struct {
 	// pause is a later pause that is to be kept, or is being kept with this save.
 	pause   *Pause
 	keeping bool
+	last    lastHolder
 	// onDisk is the last state that was saved.
 	onDisk    election.State
 	next      election.State // that is being saved
@@ -136,6 +137,7 @@ func (b *ballot) learn() {
 	n.heard.hear(*v)
 	b.redrawJitter(v)
 	n.watch.updateVersion(v)
+	b.succeed(v)
 }
 
 // redrawJitter draws anew after each claim, and each vote for another.

@@ -63,18 +63,19 @@ type Node struct {
 	seen       seen
 	out        Ready
 
-	ballot   ballot
-	inbox    inbox
-	redis    redisWatch
-	sentinel sentinelWatch
-	probe    probe
-	procs    [2]process
-	vips     []reconcile.VIP
-	members  []reconcile.Member
-	conflict bool // another host answers under this node's ID
-	paused   Pause
-	stopping bool
-	stopped  bool
+	ballot     ballot
+	inbox      inbox
+	redis      redisWatch
+	sentinel   sentinelWatch
+	probe      probe
+	overthrown overthrown
+	procs      [2]process
+	vips       []reconcile.VIP
+	members    []reconcile.Member
+	conflict   bool // another host answers under this node's ID
+	paused     Pause
+	stopping   bool
+	stopped    bool
 	// failsSince is since when nothing can be saved; 0: it can.
 	failsSince Time
 
@@ -169,10 +170,10 @@ func (n *Node) take(in Input) {
 	case Received:
 		n.ballot.receive(in)
 	case Saved:
-		n.noteSave(in.Err, NotSaved{Err: in.Err})
+		n.noteSave(in.Err, NotSaved(in))
 		n.ballot.saved(in.Err)
 	case RecordSaved:
-		n.noteSave(in.Err, RecordNotSaved{Err: in.Err})
+		n.noteSave(in.Err, RecordNotSaved(in))
 		n.watch.recordSaved(in.Err)
 	case Stop:
 		n.perform.request.failures = 0 // what failed for another reason, long ago, is no reason not to try now
@@ -218,7 +219,7 @@ func (n *Node) next() Time {
 	if !n.ballot.saving && !n.perform.lanes[Rounds].busy { // else its end is what the round waits for
 		next = n.rounds.cur.next()
 	}
-	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.guard.next(n.at), n.watch.recordNext()} {
+	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.overthrown.next(), n.guard.next(n.at), n.watch.recordNext()} {
 		next = min(next, t)
 	}
 	if n.force.until != 0 && !n.force.polling && !n.ballot.saving {

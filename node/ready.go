@@ -67,8 +67,8 @@ const (
 	Polls
 )
 
-// Do is one thing to do. Its Action is one of reconcile's, or PollRedis, PollSentinel, Probe or
-// Fence. All but these polls are answered by Done.
+// Do is one thing to do. Its Action is one of reconcile's, or PollRedis, PollSentinel, Probe,
+// FenceLast or Fence. All but these polls are answered by Done.
 type Do struct {
 	ID     uint64
 	Lane   Lane
@@ -100,6 +100,10 @@ type Probe struct {
 	Connect bool
 }
 
+// FenceLast takes the right to write from the redis-server of the holder before this one, and
+// closes its clients; answered by Done.
+type FenceLast struct{ Addr string }
+
 // Fence takes the right to write from the local redis-server; answered by Done, whose error means
 // that it may still write.
 type Fence struct {
@@ -110,6 +114,7 @@ type Fence struct {
 func (PollRedis) String() string    { return "poll redis-server" }
 func (PollSentinel) String() string { return "poll redis-sentinel" }
 func (a Probe) String() string      { return "probe " + a.Addr }
+func (a FenceLast) String() string  { return "fence the last primary, " + a.Addr }
 func (a Fence) String() string      { return "fence redis-server: " + a.Why }
 
 // Event is something that people want to know of.

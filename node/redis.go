@@ -46,6 +46,8 @@ type redisWatch struct {
 	// stale: this process was taken over from an agent whose last commands may not be carried out
 	// yet.
 	stale bool
+	// changedAt is when it was asked for the first answer that was as the last one is.
+	changedAt Time
 	// notBefore is when a command was sent that lets writes in: what was asked before says nothing
 	// about whether they are.
 	notBefore Time
@@ -76,6 +78,7 @@ func (wa *watch) step() {
 	}
 	wa.stepSentinel()
 	wa.stepProbe()
+	wa.stepOverthrown()
 }
 
 // pollRedis asks the local redis-server, and goes on when it has answered, or not.
@@ -153,8 +156,12 @@ func (w *redisWatch) answered(in RedisPolled, at Time) (changed bool) {
 		info.Role != old.Role || info.Loading != old.Loading || info.LinkUp != old.LinkUp || info.WriteError != old.WriteError ||
 		info.ReplID != old.ReplID || info.PrimaryAddr != old.PrimaryAddr || info.Syncing != old.Syncing ||
 		!slices.EqualFunc(info.Replicas, old.Replicas, func(a, b reconcile.Link) bool { return a.Addr == b.Addr && a.Online == b.Online })
+	changed = changed || info.good() != old.good()
 	if fresh {
 		w.answersSince = at
+	}
+	if changed {
+		w.changedAt = in.Began
 	}
 	w.pid, w.info, w.known, w.askedAt = in.PID, info, true, in.Began
 	w.silentSince, w.refused, w.stuck, w.unsure = 0, "", false, false
@@ -291,15 +298,22 @@ func (n *Node) observeRedis() reconcile.Redis {
 		return r
 	}
 	i := &w.info
+	r.ChangedAt = w.changedAt
 	r.Known, r.Loading, r.LinkUp, r.Syncing = true, i.Loading, i.LinkUp, i.Syncing
 	r.Role, r.PrimaryAddr, r.WriteError = i.Role, i.PrimaryAddr, i.WriteError
 	r.MinReplicas, r.Priority, r.Replicas = i.MinReplicas, i.Priority, i.Replicas
+	r.Good = i.good()
+	return r
+}
+
+// good is how many replicas acknowledge in time.
+func (i *RedisInfo) good() (n int) {
 	for _, l := range i.Replicas {
 		if l.Online && l.Lag <= i.MaxLag {
-			r.Good++
+			n++
 		}
 	}
-	return r
+	return n
 }
 
 // RedisInfo is the newest answer of the local redis-server; ok is false when it has given none

@@ -68,6 +68,11 @@ const (
 	ProbeEvery   = 100 * time.Millisecond
 	ProbeTimeout = 150 * time.Millisecond
 	ProbeCalm    = 250 * time.Millisecond
+	// FenceLastEvery is how often a holder tries to fence the one whose place it took, for
+	// FenceLastFor; then every FenceLastSlow.
+	FenceLastEvery = 100 * time.Millisecond
+	FenceLastFor   = time.Minute
+	FenceLastSlow  = 500 * time.Millisecond
 	// HostStuck is how long a holder's host may take connections, while neither its agent nor its
 	// redis-server says anything, before it counts as gone: longer than reconcile.AgentGrace,
 	// within which the watchdog has ended the agent and the next one has fenced or killed

@@ -188,7 +188,8 @@ func (wa *watch) stepRecord() {
 		return
 	}
 	wa.recordDue = Multiple(n.at, RecordEvery)
-	sync := n.at >= wa.syncDue
+	// Another term, or another dataset in memory, is not left to chance.
+	sync := n.at >= wa.syncDue || w.rec.Term != w.synced.Term || w.rec.Apart != w.synced.Apart
 	if sync {
 		wa.syncDue = n.at + SyncEvery
 	}

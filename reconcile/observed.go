@@ -147,6 +147,8 @@ type Redis struct {
 	MinReplicas int // Unknown
 	Priority    int // Unknown
 	Good        int // replicas that acknowledge in time
+	// ChangedAt is since when it has answered as it does now, but for how far it is.
+	ChangedAt Time
 	// WriteError: it cannot write to its disk, and refuses writes for that.
 	WriteError bool
 	Replicas   []Link

@@ -324,9 +324,17 @@ func (p *plan) role() {
 		if o.mayTake() {
 			p.do(Promote{MinReplicas: want})
 		}
-	case r.MinReplicas != want && (!fenced || o.mayTake()):
+	case r.MinReplicas == want, fenced && !o.mayTake(), (fenced || want < r.MinReplicas) && !p.leasedSince(r.ChangedAt):
+	default:
 		p.do(SetMinReplicas{N: want})
 	}
+}
+
+// leasedSince: the lease was renewed after that. What may write is not let write more easily
+// before: a fence from outside, or the loss of the replicas, may be a sign that another node has
+// taken over while this host stood still.
+func (p *plan) leasedSince(at Time) bool {
+	return p.o.leased() && p.o.Election.LeaseUntil-Quiet-Ample >= at
 }
 
 // minReplicas is how many replicas must follow for a write to be accepted. The automatic choice is

@@ -35,21 +35,19 @@ func (p *plan) handOverTo(to string) {
 	p.do(Release{Why: why, To: to})
 }
 
-// target is the node that the primary moves to: the one asked for, or the standing successor. A
-// node that cannot stay primary takes any successor there is.
+// target is the node that the primary moves to: the one asked for, or the standing successor; after
+// a handover that failed, the next. A node that cannot stay primary takes any successor there is.
 func (p *plan) target() string {
 	s := p.successors()
 	switch {
 	case len(s) == 0:
 		return ""
-	case !p.o.Handover || p.o.HandoverTo == "":
-		return s[0]
-	case slices.Contains(s, p.o.HandoverTo):
+	case p.o.Handover && slices.Contains(s, p.o.HandoverTo):
 		return p.o.HandoverTo
-	case CannotStay(p.o, p.d):
-		return s[0] // it cannot wait for the one that was asked for
+	case p.o.Handover && p.o.HandoverTo != "" && !CannotStay(p.o, p.d):
+		return ""
 	}
-	return ""
+	return s[p.o.HandoverFailures%len(s)] // one that does not answer is in sync for two seconds yet
 }
 
 // stop ends the node in order: hand the primary over and wait until somebody has taken it, stop

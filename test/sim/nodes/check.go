@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -140,7 +141,7 @@ func (c *checker) exempt(h *host) {
 		return
 	}
 	if h.resumed > 0 && h.thawedAt == h.resumed {
-		r.exempt = w.now < h.resumed+guestGrace
+		r.exempt = h.mayNotKnow()
 		return
 	}
 	if r.exempt || h.alive() && w.now > h.thawedAt+250*ms {
@@ -148,9 +149,20 @@ func (c *checker) exempt(h *host) {
 	}
 	r.exempt = w.now-h.cutAt < 1500*ms && h.cutAt > 0 || r.hung || w.now < r.busyUntil+1500*ms && r.busyUntil > 0 && !w.has(HungWriter) ||
 		r.pausedUntil > 0 || w.blocked[h.i]
-	for _, o := range w.hosts {
-		r.exempt = r.exempt || !w.linked(h, o) && !o.gone
-	}
+	r.exempt = r.exempt || h.cutOff()
+}
+
+// mayNotKnow: this host has stood still, clock and all, and nothing on it may know yet. Who cannot
+// be told, or cannot answer, goes on until its lease ends by its own clock.
+func (h *host) mayNotKnow() bool {
+	since := h.w.now - h.resumed
+	ends := election.Lease + election.Lease/election.Drift + node.GuardMargin + node.FenceTimeout
+	return h.resumed > 0 && (since < guestGrace || since < ends && (h.cutOff() || h.cutAt > h.resumed))
+}
+
+// cutOff: some other host cannot be reached from here, or cannot reach this one.
+func (h *host) cutOff() bool {
+	return slices.ContainsFunc(h.w.hosts, func(o *host) bool { return !o.gone && !h.w.linked(h, o) })
 }
 
 // watch looks for those that are exempt between the events that show them.
@@ -208,8 +220,11 @@ const settling = 600 * ms
 // tookVIP: S4. Whoever takes the address may find it only at a host whose agent is dead, hung, or
 // has just begun to run.
 func (c *checker) tookVIP(h *host) {
+	if h.mayNotKnow() {
+		return // it renews what it had, and announces nothing
+	}
 	for _, o := range c.w.hosts {
-		if o != h && o.power && o.holds(0) && o.alive() && c.w.now > o.thawedAt+settling {
+		if o != h && o.power && o.holds(0) && o.alive() && !o.mayNotKnow() && c.w.now > o.thawedAt+settling {
 			c.failf("%s has the VIP, and so has %s, whose agent lives", h.id, o.id)
 		}
 	}
@@ -310,6 +325,7 @@ func (c *checker) allowWrites(h *host, term uint64) {
 	}
 	if term == c.allowedTerm {
 		c.handed = false // it was not handed over after all
+		c.forget(r)
 		return
 	}
 	if c.forced() {
@@ -351,6 +367,17 @@ func (c *checker) allowWrites(h *host, term uint64) {
 		c.failf("%d bytes lost by the handover to %s", lost, h.id)
 	}
 	c.handed = false
+}
+
+// forget: what a loss of power took from the primary is no loss by what comes later.
+func (c *checker) forget(r *server) {
+	if c.w.res.PowerLosses == 0 {
+		return
+	}
+	for id := range c.segments {
+		s := &c.segments[id]
+		s.acked = min(s.acked, max(has(r.hist, r.pos, int32(id)), s.start))
+	}
 }
 
 // forced: an operator has just forced a failover, and accepted that data is lost.

@@ -57,6 +57,9 @@ func (a *agent) carryOut(d node.Do) {
 	case node.Probe:
 		a.probe(d, act)
 		return
+	case node.FenceLast:
+		a.fenceLast(d, act)
+		return
 	}
 	if d.Until != 0 && a.h.local() >= d.Until {
 		a.done(0, node.Done{ID: d.ID, Err: errTooLate, NotBegun: true})
@@ -133,6 +136,19 @@ func (a *agent) onRedis(d node.Do) {
 	default:
 		panic("unknown action: " + d.Action.String())
 	}
+}
+
+// fenceLast fences the redis-server of the holder before this one.
+func (a *agent) fenceLast(d node.Do, act node.FenceLast) {
+	w := a.h.w
+	to := w.host(act.Addr)
+	if to.redisAt != act.Addr {
+		a.later(a.left(d.Until), func() { a.tell(node.Done{ID: d.ID, Err: errFailed}) })
+		return
+	}
+	a.call(to, a.left(d.Until), func(*server) bool { to.setMin(reconcile.Fence, 0); return true }, func(ok, answered bool) {
+		a.tell(node.Done{ID: d.ID, Err: errOf(ok), Answered: answered})
+	})
 }
 
 // pollRedis looks at the local redis-server.

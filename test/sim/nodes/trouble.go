@@ -10,7 +10,7 @@ import (
 
 // guestGrace is how long a redis-server that stood still with its whole host may take writes before
 // something else on that host has run: see docs/GUARANTEES.md.
-const guestGrace = 150 * ms
+const guestGrace = 250 * ms
 
 // prepare draws what the classes of this schedule change in it from the start.
 func (w *world) prepare() {
@@ -367,9 +367,13 @@ func (h *host) spoilDisk(d time.Duration) {
 	})
 	w.after(movesWithin, func() {
 		successor := func(o *host) bool {
-			return o != h && o.redis.link == linkUp && w.follows(o, h) && o.d.Priority != reconcile.PriorityNever && o.d.Redis
+			return o != h && o.alive() && !o.stands && !o.redis.hung && o.redis.link == linkUp && w.follows(o, h) && o.d.Priority != reconcile.PriorityNever && o.d.Redis
 		}
-		if h.readOnly && before == w.res.faults() && h.redis.accepts() && h.alive() && !h.agent.n.Paused().On && h.agent.n.View(h.local()).Lease && slices.ContainsFunc(w.hosts, successor) {
+		answer := !slices.ContainsFunc(w.hosts, func(o *host) bool {
+			r := &o.redis
+			return w.now < max(r.loginUntil, r.fullUntil, r.busyUntil, r.pausedUntil)+movesWithin && max(r.loginUntil, r.fullUntil, r.busyUntil, r.pausedUntil) > 0
+		})
+		if answer && h.readOnly && before == w.res.faults() && h.redis.accepts() && h.alive() && !h.agent.n.Paused().On && h.agent.n.View(h.local()).Lease && slices.ContainsFunc(w.hosts, successor) {
 			w.check.failf("%s is the primary still, and nothing can be written to its disk", h.id)
 		}
 	})

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"github.com/redisd/redisd/election"
+)
+
+// overthrown is a holder whose lease lapsed, and whose place this node has taken. It may come back
+// as if no time had passed: a virtual machine that was paused, whose clock was, too. What its
+// clients send it is acknowledged until something there learns better, so this node sees to that
+// from outside, the moment it is there again.
+type overthrown struct {
+	holder election.NodeID // empty: there is none
+	addr   string          // of its redis-server
+	term   election.Term   // in which this node took over
+	since  Time
+	due    Time
+	trying bool
+}
+
+func (o *overthrown) next() Time {
+	if o.holder == "" || o.trying {
+		return never
+	}
+	return o.due
+}
+
+// succeed notes whom this node has overthrown, if it did.
+func (b *ballot) succeed(v *election.View) {
+	n := b.n
+	was := b.last
+	b.last = lastHolder{v.Holder, v.HolderTerm, v.Released, n.holderAddr(v)}
+	switch {
+	case v.HolderTerm == was.term && v.Holder == was.holder:
+	case string(v.Holder) != n.self:
+		n.overthrown = overthrown{trying: n.overthrown.trying}
+	case was.holder != "" && string(was.holder) != n.self && !was.released && was.addr != "":
+		n.overthrown = overthrown{holder: was.holder, addr: was.addr, term: v.HolderTerm, since: n.at, due: n.at, trying: n.overthrown.trying}
+	}
+}
+
+// lastHolder is a holder as the election had it last.
+type lastHolder struct {
+	holder   election.NodeID
+	term     election.Term
+	released bool
+	addr     string
+}
+
+// stepOverthrown tries to fence the last holder's redis-server, until that has worked or its agent
+// follows this node.
+func (wa *watch) stepOverthrown() {
+	n := wa.n
+	o := &n.overthrown
+	if o.holder == "" || o.trying || n.at < o.due {
+		return
+	}
+	every := FenceLastEvery
+	if n.at > o.since+FenceLastFor {
+		every = FenceLastSlow
+	}
+	o.due = Multiple(n.at, every)
+	if _, leased := n.lease(); !leased {
+		return
+	}
+	if _, follows := n.ballot.e.AnsweredAt(o.holder); follows {
+		*o = overthrown{}
+		return
+	}
+	o.trying = true
+	n.call(Polls, Do{Action: FenceLast{Addr: o.addr}, Until: n.at + ProbeTimeout}, func(in Input) {
+		o.trying = false
+		if done, _ := in.(Done); done.Err == nil {
+			*o = overthrown{}
+		}
+	})
+}

@@ -1,0 +1,61 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
+)
+
+// TestFenceLast: whoever took the place of a holder that did not give its lease back fences that
+// one's redis-server as soon as it is there again, unless its agent follows before.
+func TestFenceLast(t *testing.T) {
+	n := newNode(t, Options{})
+	b := &n.ballot
+	took := func(released bool) *overthrown {
+		n.overthrown = overthrown{}
+		b.last = lastHolder{holder: "b", term: 4, released: released, addr: "10.0.0.2:6379"}
+		b.succeed(&election.View{Holder: "a", HolderTerm: 5})
+		return &n.overthrown
+	}
+	n.self = "a"
+	if o := took(true); o.holder != "" {
+		t.Errorf("%+v: its lease was given back", o)
+	}
+	if o := took(false); o.holder != "b" || o.addr != "10.0.0.2:6379" || o.next() != n.at {
+		t.Fatalf("%+v", o)
+	}
+	b.succeed(&election.View{Holder: "a", HolderTerm: 5})
+	if n.overthrown.holder != "b" {
+		t.Error("forgotten in the same term")
+	}
+	b.succeed(&election.View{Holder: "c", HolderTerm: 6})
+	if n.overthrown.holder != "" || n.overthrown.next() != never {
+		t.Error("it is not this node's business any more")
+	}
+}
+
+// TestLetInOnlyUnderARenewedLease: a fence that another node has set, or the loss of the replicas,
+// may be a sign that this host has stood still: what may write is let write more easily only once
+// the lease has been renewed since.
+func TestLetInOnlyUnderARenewedLease(t *testing.T) {
+	w := &redisWatch{}
+	seen := func(at time.Duration, min, replicas int) bool {
+		i := RedisInfo{MinReplicas: min}
+		for range replicas {
+			i.Replicas = append(i.Replicas, reconcile.Link{Addr: "10.0.0.3:6379", Online: true})
+		}
+		return w.answered(RedisPolled{PID: 7, Began: at, Info: &i}, at)
+	}
+	seen(time.Second, 1, 2)
+	if seen(2*time.Second, 1, 2); w.changedAt != time.Second {
+		t.Errorf("nothing has changed since a second, and it says %v", w.changedAt)
+	}
+	if seen(3*time.Second, 1, 1); w.changedAt != 3*time.Second {
+		t.Errorf("a replica is gone: %v", w.changedAt)
+	}
+	if seen(4*time.Second, 1000000, 1); w.changedAt != 4*time.Second {
+		t.Errorf("somebody has fenced it: %v", w.changedAt)
+	}
+}
