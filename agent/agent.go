@@ -73,7 +73,7 @@ func New(o Options) (*Agent, error) {
 		redisAddr:  netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
 	}
 	s.cfg.Store(&cfg)
-	if s.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir); err != nil {
+	if s.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir, o.Version); err != nil {
 		return nil, fmt.Errorf("open this node's state: %w", err)
 	}
 	state, err := s.disk.loadState(cfg.Cluster.Name)

@@ -3,7 +3,6 @@ package agent
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -18,9 +17,11 @@ import (
 
 // disk is what a node remembers. The state is on disk before a vote is answered; the record follows
 // the dataset ten times a second; the lease file, on a file system that a reboot empties, tells the
-// next agent how long this one's lease runs. All are written in place, also when the disk is full.
+// next agent how long this one's lease runs. All are written in place, also when the disk is full,
+// and say in which format they are (format.go).
 type disk struct {
 	dir   string
+	by    string // the version of this redisd
 	state *slotfile.File
 	data  *slotfile.File
 	lease *slotfile.File
@@ -32,7 +33,7 @@ type disk struct {
 const stateName = "state"
 
 // openDisk opens, or makes, the files of a node.
-func openDisk(dir, run string) (*disk, error) {
+func openDisk(dir, run, by string) (*disk, error) {
 	state, err := slotfile.Open(filepath.Join(dir, stateName), 0o600)
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func openDisk(dir, run string) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, state.Close(), data.Close())
 	}
-	return &disk{dir: dir, state: state, data: data, lease: lease}, nil
+	return &disk{dir: dir, by: by, state: state, data: data, lease: lease}, nil
 }
 
 func (d *disk) close() error { return errors.Join(d.state.Close(), d.data.Close(), d.lease.Close()) }
@@ -76,7 +77,7 @@ func (d *disk) loadState(cluster string) (stateFile, error) {
 	switch err := readSlot(d.state, &s); {
 	case errors.Is(err, slotfile.ErrEmpty):
 	case err != nil:
-		return s, fmt.Errorf("read this node's state: %w; move %s away to join as a new node", err, d.dir)
+		return s, fmt.Errorf("read this node's state: %w; or move %s away to join as a new node", err, d.dir)
 	case s.Cluster != cluster:
 		return s, fmt.Errorf("%s belongs to the cluster %q, but [cluster] name is %q: set the name back, or move %s away to join as a new node",
 			d.dir, s.Cluster, cluster, d.dir)
@@ -129,13 +130,17 @@ func peekState(dir string) (s stateFile, err error) {
 		return s, nil
 	}
 	defer f.Close()
-	if err := readSlot(f, &s); err != nil && !errors.Is(err, slotfile.ErrEmpty) {
-		return s, fmt.Errorf("%s is damaged: %w", path, err)
+	switch err := readSlot(f, &s); {
+	case err == nil, errors.Is(err, slotfile.ErrEmpty):
+		return s, nil
+	case errors.Is(err, errTooNew):
+		return stateFile{}, fmt.Errorf("%s: %w", path, err)
+	default:
+		return s, fmt.Errorf("%s is damaged: %w; restore it", path, err)
 	}
-	return s, nil
 }
 
-func (d *disk) saveState(s stateFile) error { return writeSlot(d.state, s, true) }
+func (d *disk) saveState(s stateFile) error { return writeSlot(d.state, d.by, s, true) }
 
 // saveElection puts what the node decided on disk, under the identity it was loaded with.
 func (d *disk) saveElection(st node.State) error {
@@ -156,11 +161,11 @@ func (d *disk) loadRecord() (node.Record, error) {
 
 // saveRecord replaces the record. It is made to survive a power loss (sync) once a second, as the
 // dataset itself is with appendfsync everysec.
-func (d *disk) saveRecord(r node.Record, sync bool) error { return writeSlot(d.data, r, sync) }
+func (d *disk) saveRecord(r node.Record, sync bool) error { return writeSlot(d.data, d.by, r, sync) }
 
 // saveLease is called with every renewal: a write to memory, not to disk.
 func (d *disk) saveLease(until time.Duration) error {
-	return writeSlot(d.lease, leaseFile{BootID: bootID(), Until: until}, false)
+	return writeSlot(d.lease, d.by, leaseFile{BootID: bootID(), Until: until}, false)
 }
 
 // leaseUntil is how long the lease of the agent before this one runs at most.
@@ -173,22 +178,6 @@ func (d *disk) leaseUntil() time.Duration {
 }
 
 func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
-
-func readSlot(f *slotfile.File, v any) error {
-	b, err := f.Read()
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
-}
-
-func writeSlot(f *slotfile.File, v any, sync bool) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return f.Write(b, sync)
-}
 
 func machineID() string {
 	b, err := os.ReadFile("/etc/machine-id")

@@ -13,7 +13,7 @@ import (
 
 func newDisk(t *testing.T) *disk {
 	t.Helper()
-	d, err := openDisk(t.TempDir(), t.TempDir())
+	d, err := openDisk(t.TempDir(), t.TempDir(), "0.2.0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestLeaseFile(t *testing.T) {
 		t.Errorf("lease until %v, want 5s", got)
 	}
 	// The same file after a reboot says nothing: the clock started anew.
-	if err := writeSlot(d.lease, leaseFile{BootID: "another boot", Until: time.Hour}, false); err != nil {
+	if err := writeSlot(d.lease, d.by, leaseFile{BootID: "another boot", Until: time.Hour}, false); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.leaseUntil(); got != 0 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/internal/feature"
 	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
@@ -270,6 +271,13 @@ func (d *driver) plan() Plan {
 		p.Actions = append(p.Actions, action.String())
 	}
 	return p
+}
+
+// features are what the agents of all voters can do.
+func (d *driver) features() feature.Set {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.node.Features()
 }
 
 // primaryAddr is what Sentinel should name, "" when nobody is known to hold the lease.

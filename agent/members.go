@@ -8,6 +8,7 @@ import (
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/gossip"
+	"github.com/redisd/redisd/internal/feature"
 	"github.com/redisd/redisd/node"
 )
 
@@ -51,8 +52,12 @@ func (d *driver) leave() {
 	}
 }
 
-// accept refuses a member of another cluster that has the same name and secret.
+// accept refuses a member of another cluster that has the same name and secret, and one whose
+// redisd is too far from this one.
 func (d *driver) accept(m gossip.Meta) error {
+	if err := feature.Refuse(m.Protocol, m.Needs); err != nil {
+		return err
+	}
 	own := d.clusterID()
 	if own != "" && m.ClusterID != "" && m.ClusterID != own {
 		return fmt.Errorf("it belongs to cluster %s, this node to %s", m.ClusterID, own)
@@ -65,6 +70,7 @@ func (d *driver) ownMeta(n node.Meta) gossip.Meta {
 	cfg := d.cfg.Load()
 	m := gossip.Meta{
 		ID: d.self, Name: cfg.Node.Name, Version: d.version, Priority: n.Priority, ClusterID: n.ClusterID, Ready: n.Ready,
+		Protocol: feature.Protocol, Needs: feature.Needs, Features: feature.Own,
 	}
 	if cfg.HasRole(config.RoleRedis) {
 		m.Roles |= gossip.RoleRedis

@@ -99,7 +99,7 @@ func (s *site) members() node.Members {
 		r := reconcile.Member{
 			ID: m.ID, Name: m.Name, ClusterID: m.ClusterID, Gossip: m.Addr.String(),
 			Alive: m.State.Up(), Ready: m.Ready, Priority: m.Priority,
-			Data: reconcile.Data{Term: m.Data.Term, Offset: m.Data.Offset, Keys: m.Data.Keys},
+			Data: reconcile.Data{Term: m.Data.Term, Offset: m.Data.Offset, Keys: m.Data.Keys}, Features: m.Features,
 		}
 		if m.Roles.Has(gossip.RoleRedis) {
 			r.Redis = netip.AddrPortFrom(m.Addr.Addr(), m.RedisPort).String()

@@ -42,13 +42,15 @@ type Status struct {
 	Primary *Primary `json:"primary"` // null: there is none
 	// Health is "healthy", "degraded" (it serves, but would survive less) or "down" (nothing can be
 	// written); Problems says why, in words.
-	Health   string       `json:"health"`
-	Problems []string     `json:"problems"`
-	Term     uint64       `json:"term"`
-	Voters   int          `json:"voters"`
-	Majority int          `json:"majority"`
-	Paused   bool         `json:"paused"`
-	VIPs     []string     `json:"vips"`
+	Health   string   `json:"health"`
+	Problems []string `json:"problems"`
+	Term     uint64   `json:"term"`
+	Voters   int      `json:"voters"`
+	Majority int      `json:"majority"`
+	Paused   bool     `json:"paused"`
+	VIPs     []string `json:"vips"`
+	// Features are what the agents of all voters can do.
+	Features []string     `json:"features"`
 	Nodes    []NodeStatus `json:"nodes"`
 }
 
@@ -208,7 +210,7 @@ func (c *commands) Status(ctx context.Context) Status {
 	s := Status{
 		Cluster: cfg.Cluster.Name, ClusterID: v.ClusterID, Seen: cfg.Node.Name, Term: uint64(v.HolderTerm),
 		Voters: len(v.Roster.Voters), Majority: v.Roster.Majority(), Paused: c.driver.paused().On,
-		VIPs: []string{}, Problems: []string{}, Nodes: c.askAll(ctx),
+		VIPs: []string{}, Problems: []string{}, Features: c.driver.features().Names(), Nodes: c.askAll(ctx),
 	}
 	for _, vip := range c.vips.observed() {
 		s.VIPs = append(s.VIPs, vip.Address)

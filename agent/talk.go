@@ -38,6 +38,7 @@ type talk struct {
 
 	calls   calls
 	sending sending
+	forms   forms
 }
 
 func newTalk(s *site) *talk {
@@ -94,12 +95,13 @@ func (t *talk) receive(ctx context.Context) error {
 }
 
 func (t *talk) onElection(body []byte, overTCP bool) {
-	m, err := election.Decode(body)
+	m, from, err := election.Decode(body)
 	if err != nil {
 		t.log.Debug("election message not understood", "error", err)
 		return
 	}
-	t.take(node.Received{Message: m, TCP: overTCP})
+	t.forms.heard(m, from)
+	t.take(node.Received{Message: m, Features: from, TCP: overTCP})
 }
 
 // sendElection carries a message of the election: one packet, and over TCP too where the node says
@@ -109,7 +111,7 @@ func (t *talk) sendElection(s node.Send) {
 	if !ok {
 		return
 	}
-	b, err := election.Encode(s.Message)
+	b, err := election.Encode(s.Message, t.formFor(s))
 	if err != nil {
 		t.log.Error("election message not sent", "error", err)
 		return

@@ -290,3 +290,20 @@ type Local struct {
 	// is not complete.
 	BootstrapNode NodeID
 }
+
+// Sender is the node that a message comes from.
+func Sender(m Message) NodeID {
+	switch m := m.(type) {
+	case Renew:
+		return m.Holder
+	case RenewReply:
+		return m.From
+	case Claim:
+		return m.Candidate
+	case ClaimReply:
+		return m.From
+	case Release:
+		return m.Holder
+	}
+	return ""
+}

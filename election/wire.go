@@ -5,14 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/redisd/redisd/internal/feature"
 )
 
-// Messages travel as JSON objects with one-letter keys, the type tag "t" first: readable in a
-// capture, and a Renew to nine voters still fits one packet. The keys are this file's alone;
-// nothing is stored in this form.
+// Messages travel as JSON objects with short keys, the type tag "t" first: readable in a capture,
+// and a Renew to nine voters still fits one packet. The keys are this file's alone; nothing is
+// stored in this form.
+//
+// What is not known is stepped over: a field, or a kind of message, of a later build must not cost
+// a vote or a lease. 0.1.0 refuses the whole message instead. So its keys are those of one letter;
+// later ones have two letters or more, and are left out of what goes to such a build. All are in
+// lower case, since encoding/json would take "G" for "g". A new field is optional (omitempty): a
+// line in the wire struct, one in encode, one in decode. Where it does harm that some voters ignore
+// it, it has a feature, and is used once all have that.
 
 // Limits of what Decode accepts. A term beyond maxTerm can only be an attempt to make the counter
 // wrap.
@@ -33,6 +41,11 @@ const (
 	tagPreVoted   = 'q'
 	tagStandDown  = 'd'
 )
+
+// wireSender is what every message says of the build that sent it.
+type wireSender struct {
+	Features feature.Set `json:"fs,omitempty"`
+}
 
 type wireRoster struct {
 	Term    Term       `json:"t"`
@@ -119,11 +132,52 @@ type wireRelease struct {
 	Why        string   `json:"y,omitempty"`
 }
 
-// Encode returns the message as it travels. What Decode would not accept is an error.
-func Encode(m Message) ([]byte, error) {
-	if err := check(m); err != nil {
+// Encode returns the message as it travels to an agent that has the features to. What Decode would
+// not accept is an error.
+func Encode(m Message, to feature.Set) ([]byte, error) {
+	err := check(m)
+	var b []byte
+	if err == nil {
+		b, err = encode(m)
+	}
+	if err == nil && !to.Has(feature.Lenient) {
+		b, err = firstForm(b)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", m, err)
 	}
+	if to.Has(feature.Lenient) {
+		b = fmt.Appendf(b[:len(b)-1], `,"fs":%d}`, feature.Own)
+	}
+	return b, nil
+}
+
+// firstForm is b without what 0.1.0 does not know: keys of more than one letter.
+func firstForm(b []byte) ([]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	out := []byte{'{'}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	for d.More() {
+		key, err := d.Token()
+		var value json.RawMessage
+		if err == nil {
+			err = d.Decode(&value)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if name, _ := key.(string); len(name) == 1 {
+			out = append(fmt.Appendf(out, "%q:", name), value...)
+			out = append(out, ',')
+		}
+	}
+	out[len(out)-1] = '}' // a message has a tag at least
+	return out, nil
+}
+
+func encode(m Message) ([]byte, error) {
 	switch m := m.(type) {
 	case Renew:
 		w := wireRenew{
@@ -155,7 +209,7 @@ func Encode(m Message) ([]byte, error) {
 			Successors: m.Successors, Handed: m.Handed, Why: m.Why,
 		})
 	}
-	return nil, fmt.Errorf("encode %T: unknown type", m)
+	return nil, errUnknownKind
 }
 
 func claimToWire(tag byte, m Claim) wireClaim {
@@ -201,40 +255,46 @@ func (w wireClaimReply) reply() (ClaimReply, error) {
 	return m, err
 }
 
-// Decode returns the message in b.
-func Decode(b []byte) (Message, error) {
+// errUnknownKind is what is to be said of a message of a later build; nothing follows from it.
+var errUnknownKind = errors.New("unknown type")
+
+// Decode returns the message in b, and the features of the agent that sent it.
+func Decode(b []byte) (m Message, from feature.Set, err error) {
 	const head = `{"t":"x"`
 	if len(b) < len(head) || len(b) > maxMessage || !bytes.HasPrefix(b, []byte(head[:6])) || b[7] != '"' {
-		return nil, errors.New("decode election message: no type tag in front")
+		return nil, 0, errors.New("decode election message: no type tag in front")
 	}
-	m, err := decode(b[6], b)
-	if err == nil {
+	if m, err = decode(b[6], b); err == nil {
 		err = check(m)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("decode election message %q: %w", b[6:7], err)
+		return nil, 0, fmt.Errorf("decode election message %q: %w", b[6:7], err)
 	}
-	return m, nil
+	var sender wireSender
+	if json.Unmarshal(b, &sender) != nil {
+		return m, 0, nil // who says it in another way says what this build does not know
+	}
+	return m, sender.Features & feature.Most, nil
 }
 
 func decode(tag byte, b []byte) (Message, error) {
 	switch tag {
 	case tagRenew:
 		var w wireRenew
-		if err := strict(b, &w); err != nil {
+		if err := json.Unmarshal(b, &w); err != nil {
 			return nil, err
 		}
 		return w.message()
 	case tagRenewReply:
 		var w wireRenewReply
-		err := strict(b, &w)
+		err := json.Unmarshal(b, &w)
 		return RenewReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
 			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable, Bootstrapping: w.Bootstrapping,
 		}, err
 	case tagClaim, tagPreVote:
 		var w wireClaim
-		if err := strict(b, &w); err != nil {
+		if err := json.Unmarshal(b, &w); err != nil {
 			return nil, err
 		}
 		m, err := w.claim()
@@ -244,7 +304,7 @@ func decode(tag byte, b []byte) (Message, error) {
 		return m, err
 	case tagClaimReply, tagPreVoted:
 		var w wireClaimReply
-		if err := strict(b, &w); err != nil {
+		if err := json.Unmarshal(b, &w); err != nil {
 			return nil, err
 		}
 		m, err := w.reply()
@@ -254,29 +314,16 @@ func decode(tag byte, b []byte) (Message, error) {
 		return m, err
 	case tagStandDown:
 		var w wireStandDown
-		err := strict(b, &w)
+		err := json.Unmarshal(b, &w)
 		return StandDown{ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Sent: w.Sent, Successors: w.Successors, Handed: w.Handed}, err
 	case tagRelease:
 		var w wireRelease
-		err := strict(b, &w)
+		err := json.Unmarshal(b, &w)
 		return Release{
 			ClusterID: w.ClusterID, Term: w.Term, Holder: w.Holder, Successors: w.Successors, Handed: w.Handed, Why: w.Why,
 		}, err
 	}
-	return nil, errors.New("unknown type")
-}
-
-// strict takes one object, no unknown key, nothing behind it.
-func strict(b []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the message")
-	}
-	return nil
+	return nil, errUnknownKind
 }
 
 func toWire(r Roster) wireRoster {
@@ -290,7 +337,7 @@ func toWire(r Roster) wireRoster {
 func (w wireRoster) roster() (Roster, error) {
 	r := Roster{Term: w.Term, Version: w.Version, Voters: make([]Voter, len(w.Voters))}
 	for i, v := range w.Voters {
-		if len(v) != 2 {
+		if len(v) < 2 { // a later build may say more
 			return Roster{}, errors.New("a voter is an id and an address")
 		}
 		r.Voters[i] = Voter{ID: NodeID(v[0]), Addr: v[1]}
@@ -367,7 +414,7 @@ func check(m Message) error {
 		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("holder", string(m.Holder)),
 			checkIDs(m.Successors), checkText(m.Why))
 	}
-	return errors.New("unknown type")
+	return errUnknownKind
 }
 
 func checkTerm(t Term) error {

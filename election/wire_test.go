@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/internal/feature"
 )
 
 func messages() []election.Message {
@@ -33,12 +34,12 @@ func messages() []election.Message {
 
 func TestWireRoundTrip(t *testing.T) {
 	for _, m := range messages() {
-		b, err := election.Encode(m)
+		b, err := election.Encode(m, feature.Own)
 		if err != nil {
 			t.Errorf("Encode(%+v): %v", m, err)
 			continue
 		}
-		got, err := election.Decode(b)
+		got, from, err := election.Decode(b)
 		if err != nil {
 			t.Errorf("Decode(%s): %v", b, err)
 			continue
@@ -46,25 +47,27 @@ func TestWireRoundTrip(t *testing.T) {
 		if d := cmp.Diff(m, got); d != "" {
 			t.Errorf("%s:\n%s", b, d)
 		}
+		if from != feature.Own {
+			t.Errorf("%s: the sender's features are %v, want %v", b, from, feature.Own)
+		}
 	}
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	good, err := election.Encode(election.RenewReply{From: "b", Term: 7, Granted: true, Sent: 5, Highest: 7})
+	good, err := election.Encode(election.RenewReply{From: "b", Term: 7, Granted: true, Sent: 5, Highest: 7}, feature.Own)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const claim = `{"t":"c","c":"c","e":2,"h":"a","s":1,"r":{"t":1,"v":1,"m":[["a","x"],["b","y"]]},"d":1,"o":1,"l":1}`
-	if _, err := election.Decode([]byte(claim)); err != nil {
+	if _, _, err := election.Decode([]byte(claim)); err != nil {
 		t.Fatal(err)
 	}
 	for name, s := range map[string]string{
 		"nothing":             ``,
 		"no tag":              `{"f":"b","e":7}`,
 		"tag not in front":    `{"f":"b","t":"a","e":7,"s":5,"x":7,"k":0,"v":0}`,
-		"unknown tag":         strings.Replace(string(good), `"t":"a"`, `"t":"q"`, 1),
+		"unknown tag":         strings.Replace(string(good), `"t":"a"`, `"t":"z"`, 1),
 		"number for a string": strings.Replace(string(good), `"f":"b"`, `"f":7`, 1),
-		"unknown key":         strings.Replace(string(good), `"f":"b"`, `"f":"b","unknown":1`, 1),
 		"string for a number": strings.Replace(string(good), `"e":7`, `"e":"7"`, 1),
 		"fraction":            strings.Replace(string(good), `"e":7`, `"e":7.5`, 1),
 		"negative term":       strings.Replace(string(good), `"e":7`, `"e":-7`, 1),
@@ -84,14 +87,14 @@ func TestDecodeRefuses(t *testing.T) {
 		"both":                `{"t":"v","f":"a","e":2,"g":true,"s":1,"y":"no","x":2}`,
 		"successor unknown":   `{"t":"r","c":"c","e":1,"h":"a","s":1,"r":{"t":1,"v":1,"m":[["a","x"]]},"i":[1]}`,
 	} {
-		if m, err := election.Decode([]byte(s)); err == nil {
+		if m, _, err := election.Decode([]byte(s)); err == nil {
 			t.Errorf("%s: Decode(%s) = %+v, want an error", name, s, m)
 		}
 	}
-	if _, err := election.Encode(nil); err == nil {
+	if _, err := election.Encode(nil, feature.Own); err == nil {
 		t.Error("Encode(nil): want an error")
 	}
-	if _, err := election.Encode(election.Release{ClusterID: "c", Term: 1, Holder: "\xff"}); err == nil {
+	if _, err := election.Encode(election.Release{ClusterID: "c", Term: 1, Holder: "\xff"}, feature.Own); err == nil {
 		t.Error("Encode of an ID that is no text: want an error")
 	}
 }
@@ -111,7 +114,7 @@ func bigRenew(n int, addr string) election.Renew {
 func TestRenewFitsOnePacket(t *testing.T) {
 	for _, addr := range []string{"192.168.100.100:17946", "[2001:db8:1111:2222:3333:4444:5555:6666]:17946"} {
 		for _, n := range []int{3, 5, 9} {
-			b, err := election.Encode(bigRenew(n, addr))
+			b, err := election.Encode(bigRenew(n, addr), feature.Own)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +128,7 @@ func TestRenewFitsOnePacket(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, m := range messages() {
-		b, err := election.Encode(m)
+		b, err := election.Encode(m, feature.Own)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -134,15 +137,15 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"t":"r"}`))
 	f.Add([]byte(`{"t":"r","t":null,"r":{"m":[null]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := election.Decode(b)
+		m, _, err := election.Decode(b)
 		if err != nil {
 			return
 		}
-		again, err := election.Encode(m)
+		again, err := election.Encode(m, feature.Own)
 		if err != nil {
 			t.Fatalf("Decode(%q) = %+v, which Encode refuses: %v", b, m, err)
 		}
-		n, err := election.Decode(again)
+		n, _, err := election.Decode(again)
 		if err != nil {
 			t.Fatalf("Decode(Encode(%+v)): %v", m, err)
 		}
@@ -163,20 +166,20 @@ func BenchmarkEncodeRenew9(b *testing.B) {
 	m := bigRenew(9, "192.168.100.100:17946")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := election.Encode(m); err != nil {
+		if _, err := election.Encode(m, feature.Own); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkDecodeRenew9(b *testing.B) {
-	p, err := election.Encode(bigRenew(9, "192.168.100.100:17946"))
+	p, err := election.Encode(bigRenew(9, "192.168.100.100:17946"), feature.Own)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := election.Decode(p); err != nil {
+		if _, _, err := election.Decode(p); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/redisd/redisd/internal/feature"
 )
 
 const (
@@ -81,6 +83,12 @@ type Meta struct {
 	SentinelPort uint16
 	HTTPPort     uint16
 
+	// Protocol is what its redisd speaks, Needs the least that it can be in a cluster with,
+	// Features what it can do (package feature). A build that says none of them is 0.1.0.
+	Protocol uint16
+	Needs    uint16
+	Features feature.Set
+
 	Roles    Roles
 	Ready    bool // its redis has loaded its dataset, or it runs none
 	Priority int  // as the operator configured it; not Redis' replica-priority
@@ -103,7 +111,7 @@ type number struct {
 	min, max int64
 }
 
-func integer[T uint16 | Roles | int | int64 | uint64](p *T, lowest, highest int64) *number {
+func integer[T uint16 | Roles | feature.Set | int | int64 | uint64](p *T, lowest, highest int64) *number {
 	return &number{
 		get: func() int64 { return int64(*p) },
 		set: func(v int64) { *p = T(v) },
@@ -143,6 +151,9 @@ func (m *Meta) fields() []field {
 		{14, "ready", nil, boolean(&m.Ready)},
 		{15, "term", nil, integer(&m.Data.Term, 0, math.MaxInt64)},
 		{16, "offset", nil, integer(&m.Data.Offset, math.MinInt64, math.MaxInt64)},
+		{17, "protocol", nil, integer(&m.Protocol, 0, math.MaxUint16)},
+		{18, "needs", nil, integer(&m.Needs, 0, math.MaxUint16)},
+		{19, "features", nil, integer(&m.Features, 0, int64(feature.Most))},
 	}
 }
 

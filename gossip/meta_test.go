@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/redisd/redisd/internal/feature"
 )
 
 // fullMeta has every field set, as long as real ones get.
@@ -15,6 +17,7 @@ func fullMeta() Meta {
 		ClusterID: "5b0c6a52-18b2-4f8e-9d8c-0d4cbe2f6f10",
 		Version:   "1.12.3-rc1", RedisVersion: "7.0.15", SentinelID: strings.Repeat("a1b2", 10),
 		RedisPort: 6379, SentinelPort: 26379, HTTPPort: 8379,
+		Protocol: 65535, Needs: 65535, Features: feature.Most,
 		Roles: RoleRedis | RoleSentinel | 1<<31, Priority: -3,
 		Data: Data{Keys: 1 << 60, Bytes: 1 << 62},
 	}

@@ -24,6 +24,8 @@ type ballot struct {
 	next      election.State // that is being saved
 	jitterAt  Time
 	jitterFor Time
+	// heard is what voters last said they can do.
+	heard map[election.NodeID]ability
 }
 
 // elect does f on the elector, sends what it returns once its state is on disk, and then goes on;
@@ -163,6 +165,7 @@ type inbox struct {
 
 func (b *ballot) receive(in Received) {
 	n := b.n
+	b.note(in)
 	if len(n.inbox.list) < inboxMost {
 		n.inbox.list = append(n.inbox.list, in)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/internal/feature"
 	"github.com/redisd/redisd/reconcile"
 )
 
@@ -91,10 +92,12 @@ type (
 		Offset int64
 	}
 
-	// Received is a message of another agent; TCP: it came that way.
+	// Received is a message of another agent, and the features that this one has; TCP: it came that
+	// way.
 	Received struct {
-		Message election.Message
-		TCP     bool
+		Message  election.Message
+		Features feature.Set
+		TCP      bool
 	}
 	// Saved: what Ready.Save asked for is on disk, or could not be put there.
 	Saved struct{ Err error }

@@ -3,6 +3,8 @@ package reconcile
 import (
 	"cmp"
 	"time"
+
+	"github.com/redisd/redisd/internal/feature"
 )
 
 // Time is a reading of this host's monotonic clock.
@@ -202,6 +204,8 @@ type Member struct {
 	Ready    bool
 	Data     Data
 	Priority int
+	// Features are what its agent can do.
+	Features feature.Set
 }
 
 // Desired is what the configuration asks for.

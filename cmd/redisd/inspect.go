@@ -100,7 +100,7 @@ func (f *findings) cluster() {
 	cluster, err := agent.ClusterOf(f.cfg.Node.StateDir)
 	switch {
 	case err != nil:
-		f.add(mistake, "node.state_dir", "%v: restore it, or move %s away to join as a new node", err, f.cfg.Node.StateDir)
+		f.add(mistake, "node.state_dir", "%v, or move %s away to join as a new node", err, f.cfg.Node.StateDir)
 	case cluster != "" && cluster != f.cfg.Cluster.Name:
 		f.add(mistake, "cluster.name", "invalid value %q: must be %q, the cluster that %s belongs to: set the name back, or move that folder away to join as a new node",
 			f.cfg.Cluster.Name, cluster, f.cfg.Node.StateDir)

@@ -22,15 +22,21 @@ import (
 const (
 	// slotSize is two pages: a roster of dozens of voters fits.
 	slotSize   = 8 << 10
-	headerSize = 16 // magic, length, sequence, checksum
-	magic      = 0x72647331
+	headerSize = 16         // magic, length, sequence, checksum
+	magic      = 0x72647331 // "rds" and the form, '1'
+	latest     = 0x72647339 // the last form that there can be
 )
 
 // MaxSize is the largest value.
 const MaxSize = slotSize - headerSize
 
-// ErrEmpty is returned by Read of a file that never had a value.
-var ErrEmpty = errors.New("no value was ever written")
+var (
+	// ErrEmpty is returned by Read of a file that never had a value.
+	ErrEmpty = errors.New("no value was ever written")
+	// ErrForm is returned by Read of a file that a later version of this package wrote: to take it
+	// for an empty one would forget what is in it.
+	ErrForm = errors.New("written in a form that this program does not know")
+)
 
 // File is an open slot file. It is not safe for concurrent use.
 type File struct {
@@ -78,6 +84,9 @@ func (s *File) Read() ([]byte, error) {
 		b := make([]byte, slotSize)
 		if _, err := s.f.ReadAt(b, slot*slotSize); err != nil {
 			return nil, fmt.Errorf("read %s: %w", s.f.Name(), err)
+		}
+		if m := binary.BigEndian.Uint32(b); m > magic && m <= latest {
+			return nil, fmt.Errorf("read %s: %w", s.f.Name(), ErrForm)
 		}
 		value, sequence, ok := decode(b)
 		if ok && (newest == nil || sequence > s.sequence) {

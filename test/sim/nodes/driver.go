@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/internal/feature"
 	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 )
@@ -106,7 +107,7 @@ func (a *agent) handle(e event) {
 		if c, ok := e.msg.(election.Claim); ok {
 			a.claims[a.h.w.host(string(c.Candidate)).i] = c
 		}
-		a.step(node.Received{Message: e.msg, TCP: e.tcp})
+		a.step(node.Received{Message: e.msg, Features: feature.Own, TCP: e.tcp})
 	}
 }
 
@@ -209,6 +210,7 @@ func (a *agent) member(o *host) (m reconcile.Member, known bool) {
 	m = reconcile.Member{
 		ID: o.id, Name: o.id, Gossip: at.gossipAt, Sentinel: at.sentinelAt, Alive: alive,
 		ClusterID: meta.ClusterID, Ready: meta.Ready, Data: meta.Data, Priority: meta.Priority,
+		Features: feature.Own,
 	}
 	if o.d.Redis {
 		m.Redis = at.redisAt
