@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Fence as min-replicas-to-write refuses every write: no server ever has that many replicas. Reads,
@@ -50,14 +51,48 @@ func (s *Server) SetPriority(ctx context.Context, n int) error {
 	return err
 }
 
+const (
+	// drainMost bounds how long a promotion waits for what has arrived: half of what the agent
+	// gives to the promotion as a whole.
+	drainMost = 100 * time.Millisecond
+	// drainQuiet is how long nothing must have come in over a link that is open, in at least
+	// drainPolls answers: a sender that has died may have more in its kernel, which follows once
+	// there is room here. A switchover and a silent primary cost that much.
+	drainQuiet = 2 * time.Millisecond
+	drainPolls = 3
+)
+
 // Promote makes the server a primary that accepts writes with minReplicas, in one transaction, of
 // which nothing happens when it is refused (for example while loading). It may be repeated. Clients
 // stay connected.
+//
+// First it lets the server read what its primary has sent: Redis takes 16 KiB at a time from a link
+// and throws the rest away when the link ends with its role. A server that had no processor for
+// some milliseconds would lose writes that have long arrived.
 func (s *Server) Promote(ctx context.Context, minReplicas int) error {
+	s.drain(ctx)
 	_, err := s.transaction(ctx,
 		call("become primary", "REPLICAOF", "NO", "ONE"),
 		setMinReplicas(minReplicas))
 	return err
+}
+
+// drain waits until the server has read all that came in over its link: the link has ended, or
+// nothing more comes. With each answer the server has been round its sockets once more.
+func (s *Server) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainMost)
+	defer cancel()
+	var offset int64
+	since, polls := time.Now(), 0
+	for polls < drainPolls || time.Since(since) < drainQuiet {
+		r, err := s.Role(ctx)
+		if err != nil || r.Role != Replica || !r.LinkUp {
+			return // the promotion itself says what is wrong
+		}
+		if polls++; r.Offset != offset {
+			offset, since, polls = r.Offset, time.Now(), 0
+		}
+	}
 }
 
 // Follow makes the server a fenced replica of primary, in one transaction. It may be repeated: a
