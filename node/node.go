@@ -143,7 +143,7 @@ func (n *Node) Step(at Time, in Input) Ready {
 func (n *Node) take(in Input) {
 	switch in := in.(type) {
 	case Tick:
-		n.begun = true
+		n.begin()
 	case Wake:
 		n.wake()
 	case Configured:
@@ -186,6 +186,22 @@ func (n *Node) take(in Input) {
 		n.wake()
 	case Force:
 		n.force = force{leaveOut: in.LeaveOut, until: in.Until, due: n.at, polling: n.force.polling}
+	}
+}
+
+// begin is the first Tick: from now on renewals are sent. The time that their answers are given
+// counts from here. A host that is busy takes long to start an agent, and to fence without having
+// asked anybody would cost writes for nothing.
+func (n *Node) begin() {
+	if n.begun {
+		return
+	}
+	n.begun = true
+	if n.fenceAfter != 0 {
+		n.fenceAfter = max(n.fenceAfter, n.at+FirstRenewal)
+	}
+	if n.guard.until != 0 {
+		n.guard.until = n.fenceAfter
 	}
 }
 
