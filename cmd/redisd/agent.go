@@ -96,11 +96,14 @@ func notYet(ctx context.Context, err error) error {
 }
 
 // preflight finds everything that would keep the agent from starting, before anything is touched.
-func preflight(ctx context.Context, cfg config.Config, file string, log *slog.Logger) error {
+// With tried, redis-server runs with this very configuration and need not be asked about it: that
+// takes longer than all else together, and an agent that follows one that died has a lease to
+// renew.
+func preflight(ctx context.Context, cfg config.Config, file string, tried bool, log *slog.Logger) error {
 	if socket := cfg.SocketPath(); dial(socket) == nil {
 		return hostError{fmt.Errorf("another redisd agent runs on this node (it answers on %s): `redisd status` asks it", socket)}
 	}
-	found := inspect(ctx, cfg, file, service{})
+	found := inspect(ctx, cfg, file, service{}, tried)
 	for _, w := range found.of(warning) {
 		log.Warn("the configuration was not checked in full", "error", w)
 	}

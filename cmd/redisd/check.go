@@ -32,7 +32,7 @@ func (a *app) check(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx))
+	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx), false)
 	warnings := found.of(warning)
 	for _, w := range hostWarnings("/proc/sys", "/sys") {
 		warnings = append(warnings, errors.New(w))

@@ -19,13 +19,13 @@ import (
 
 // inspect finds what would keep the agent from starting, or from doing its work, with the
 // configuration that was read from file. It changes nothing. The agent calls it before it touches
-// anything, and `redisd check`.
-func inspect(ctx context.Context, cfg config.Config, file string, svc service) *findings {
+// anything, and `redisd check`. tried: redis-server is known to accept it.
+func inspect(ctx context.Context, cfg config.Config, file string, svc service, tried bool) *findings {
 	f := &findings{cfg: cfg, file: file}
 	f.files(ctx, svc)
 	f.directories(ctx, svc)
 	f.cluster()
-	f.programs(ctx)
+	f.programs(ctx, tried)
 	f.ports(ctx)
 	f.vips()
 	return f
@@ -108,11 +108,11 @@ func (f *findings) cluster() {
 }
 
 // programs must be there, and redis-server must accept what it is to be given.
-func (f *findings) programs(ctx context.Context) {
+func (f *findings) programs(ctx context.Context, tried bool) {
 	if f.cfg.HasRole(config.RoleSentinel) {
 		f.program("sentinel.binary", f.cfg.Sentinel.Binary, "redis-sentinel")
 	}
-	if !f.cfg.HasRole(config.RoleRedis) || !f.program("redis.binary", f.cfg.Redis.Binary, "redis-server") {
+	if !f.cfg.HasRole(config.RoleRedis) || !f.program("redis.binary", f.cfg.Redis.Binary, "redis-server") || tried {
 		return
 	}
 	err := agent.Trial(ctx, f.cfg)

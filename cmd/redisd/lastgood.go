@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -40,7 +41,18 @@ func checkedConfig(ctx context.Context, path string, log *slog.Logger) (config.C
 	if cfg, err = resolve(cfg); err != nil {
 		return cfg, err
 	}
-	return cfg, preflight(ctx, cfg, path, log)
+	tried := sameText(path, filepath.Join(cfg.Node.StateDir, agent.LastGoodName)) && leftRunning(cfg, "redis-server")
+	return cfg, preflight(ctx, cfg, path, tried, log)
+}
+
+// sameText reports that two files have the same content.
+func sameText(a, b string) bool {
+	one, err := os.ReadFile(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.ReadFile(b)
+	return err == nil && bytes.Equal(one, other)
 }
 
 // stateDir is where the state is when the file that says so cannot be read.
