@@ -312,12 +312,15 @@ func (d *demo) failover(ctx context.Context, before agent.Status) error {
 	}
 	victim := primaryOf(before)
 	d.say("\nwriting %d keys a second; killing the redis-server of %s (process %d) with SIGKILL", w.rate(), victim.Name, victim.RedisPID)
+	reached := d.watchReach(ctx, victim.Name)
 	if err := syscall.Kill(victim.RedisPID, syscall.SIGKILL); err != nil {
+		reached()
 		return fmt.Errorf("kill redis-server: %w", err)
 	}
 	after, err := d.await(ctx, "a new primary and a full cluster", func(s agent.Status) bool {
 		return s.Health == "healthy" && s.Primary != nil && s.Primary.Name != victim.Name
 	})
+	seen := reached()
 	if err != nil {
 		return err
 	}
@@ -328,6 +331,9 @@ func (d *demo) failover(ctx context.Context, before agent.Status) error {
 	}
 	d.say("write downtime %v; writes go on at %s; %d writes acknowledged, %d of them lost",
 		w.downtime().Round(100*time.Microsecond), after.Primary.Name, w.count(), lost)
+	if lost > 0 {
+		d.say("%s", lossText(lost, after.Primary.Name, seen))
+	}
 	if after, err = d.await(ctx, "all nodes to have all keys", func(s agent.Status) bool { return s.Health == "healthy" && sameKeys(s.Nodes) }); err != nil {
 		return err
 	}
