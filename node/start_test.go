@@ -9,7 +9,7 @@ import (
 // TestStartThatTookLong: between New and the first round lies all that an agent does at its start.
 // However long that took, the answers to its first renewals are awaited before it fences.
 func TestStartThatTookLong(t *testing.T) {
-	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Term: 4, Offset: 1000, Keys: 1, RunID: "r", Primary: true}})
+	b := newBench(t, Options{State: holding(), RedisPID: 1, Record: Record{Version: Version{Term: 4, Offset: 1000, Keys: 1}, RunID: "r", Primary: true}})
 	b.step(VIPsConfigured{VIPs: []reconcile.VIP{{Address: "10.0.0.9/24", Held: true}}})
 	b.now += 2 * FirstRenewal
 	b.tick(0)
