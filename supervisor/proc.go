@@ -21,6 +21,8 @@ type Proc struct {
 	CPU     time.Duration // user and system time, of all threads
 	MainCPU time.Duration // of the main thread alone
 	RSS     int64         // resident bytes
+	// Switches is how often the main thread has gone to sleep and been woken.
+	Switches uint64
 }
 
 func (r *run) inspect() (Proc, error) {
@@ -35,7 +37,26 @@ func (r *run) inspect() (Proc, error) {
 	if err != nil {
 		return Proc{}, err
 	}
-	return Proc{State: all.state, CPU: all.cpu, MainCPU: main.cpu, RSS: all.rss}, nil
+	switches, err := readSwitches(r.pid)
+	if err != nil {
+		return Proc{}, err
+	}
+	return Proc{State: all.state, CPU: all.cpu, MainCPU: main.cpu, RSS: all.rss, Switches: switches}, nil
+}
+
+// readSwitches counts the voluntary context switches of the main thread, see proc_pid_status(5).
+func readSwitches(pid int) (uint64, error) {
+	path := fmt.Sprintf("/proc/%d/task/%d/status", pid, pid)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		if count, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+			return strconv.ParseUint(strings.TrimSpace(count), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("read %s: no count of context switches in it", path)
 }
 
 // stat is a part of /proc/PID/stat, see proc_pid_stat(5).

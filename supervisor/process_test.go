@@ -254,6 +254,35 @@ func TestProc(t *testing.T) {
 	}
 }
 
+// What tells an event loop that nobody answers for from one that is stuck: it wakes by itself.
+func TestProcSwitches(t *testing.T) {
+	dir := tempDir(t)
+	p, lines := newProcess(t, dir)
+	start(t, p, redisArgs(dir)...)
+	lines.await(t, redisReady)
+	read := func() Proc {
+		proc, err := p.Proc()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return proc
+	}
+	first := read().Switches
+	eventually(t, "an idle server wakes", func() bool { return read().Switches >= first+3 })
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is stopped", func() bool { return read().State == 'T' })
+	stopped := read().Switches
+	time.Sleep(300 * time.Millisecond) // three of its own rounds: that nothing happens can only be waited for
+	if now := read().Switches; now != stopped {
+		t.Errorf("a stopped process woke %d times", now-stopped)
+	}
+	if err := p.Stop(t.Context(), 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestParseStat(t *testing.T) {
 	const rest = " 1 2 77 0 -1 4194560 5 6 7 8 120 30 9 10 20 0 5 0 424242 1000000 25 1844674407"
 	for _, name := range []string{"redis-server", "a b", "x) R 1 2", ""} {
