@@ -40,6 +40,8 @@ const (
 	PrimaryDown
 	// NoAuth: the credentials or their permissions do not suffice.
 	NoAuth
+	// Full: it has reached maxclients, and closes every new connection.
+	Full
 	// Refusal: it answered with another error.
 	Refusal
 	// Refused: nothing listens there.
@@ -53,7 +55,7 @@ const (
 )
 
 var answerNames = [...]string{
-	"unknown", "ok", "loading", "busy", "misconf", "primary down", "no auth", "refusal",
+	"unknown", "ok", "loading", "busy", "misconf", "primary down", "no auth", "full", "refusal",
 	"refused", "closed", "unreachable", "timeout",
 }
 
@@ -81,6 +83,9 @@ var answersByCode = map[string]Answer{
 func AnswerOf(err error) Answer {
 	if err == nil {
 		return OK
+	}
+	if errors.Is(err, errFull) {
+		return Full
 	}
 	if code := Code(err); code != "" {
 		if a, ok := answersByCode[code]; ok {
@@ -117,6 +122,10 @@ func Code(err error) string {
 
 // replyText is the error reply within err, or "".
 func replyText(err error) string {
+	var own replyError
+	if errors.As(err, &own) {
+		return own.Error()
+	}
 	var reply goredis.Error
 	if !errors.As(err, &reply) || errors.Is(err, goredis.Nil) {
 		return ""

@@ -43,6 +43,7 @@ type Directive struct {
 // conn is what Server and Sentinel share: a small pool to one address.
 type conn struct {
 	addr netip.AddrPort
+	user string
 	pool *goredis.Client
 }
 
@@ -50,14 +51,30 @@ type conn struct {
 // error that the caller gets.
 var silenceLibrary = sync.OnceFunc(logging.Disable)
 
+// newConn connects to addr over TCP, and logs in.
 func newConn(addr netip.AddrPort, cred Credentials) conn {
+	return connBy(addr, cred.User, func(ctx context.Context) (net.Conn, error) {
+		w, err := enter(ctx, dialTCP(addr), cred)
+		if err != nil {
+			return nil, err
+		}
+		return w.Conn, nil
+	})
+}
+
+func dialTCP(addr netip.AddrPort) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+	}
+}
+
+// connBy is the pool to addr whose connections come, logged in as user, from dial.
+func connBy(addr netip.AddrPort, user string, dial func(context.Context) (net.Conn, error)) conn {
 	silenceLibrary()
-	return conn{addr: addr, pool: goredis.NewClient(&goredis.Options{
+	return conn{addr: addr, user: user, pool: goredis.NewClient(&goredis.Options{
 		Addr:                  addr.String(),
-		Username:              cred.User,
-		Password:              cred.Password,
 		Protocol:              2,
-		Dialer:                dial,
+		Dialer:                neverFailing(dial),
 		DialTimeout:           dialTimeout,
 		DialerRetries:         1,
 		MaxRetries:            -1,
@@ -150,16 +167,18 @@ func (c conn) batch(ctx context.Context, p goredis.Pipeliner, cmds []command) ([
 	return replies, errors.Join(errs...)
 }
 
-// dial never fails: an attempt that does is handed on as a connection whose every use returns that
-// failure. The library counts failed dials, and after poolSize of them answers with the last
-// failure for a second without trying: a redis-server that came back would be reported as gone for
-// that long.
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return failedConn{err}, nil
+// neverFailing makes dials that never fail: an attempt that does is handed on as a connection whose
+// every use returns that failure. The library counts failed dials, and after poolSize of them
+// answers with the last failure for a second without trying: a redis-server that came back would be
+// reported as gone for that long.
+func neverFailing(dial func(context.Context) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, err := dial(ctx)
+		if err != nil {
+			return failedConn{err}, nil
+		}
+		return c, nil
 	}
-	return c, nil
 }
 
 // failedConn is a connection that could not be made.

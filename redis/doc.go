@@ -7,6 +7,9 @@
 // outcome is unknown, and the caller polls again. AnswerOf classifies an error by its kind and by
 // the first word of an error reply, never by its prose.
 //
+// A Door is the exception: the way into the redis-server of the agent's own host, which it keeps
+// open against what clients and operators do, and says so.
+//
 // The package never starts, stops or configures a process by itself, never chooses a primary and
 // keeps no state but its connections. The agent calls it; docs/findings-sentinel.md has the
 // measurements that shaped it.

@@ -140,7 +140,7 @@ func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 // CloseOthers closes every other connection of the user of this one. A command that was sent on one
 // of them and not carried out yet never will be.
 func (s *Server) CloseOthers(ctx context.Context) error {
-	_, err := s.do(ctx, call("close other connections", "CLIENT", "KILL", "USER", s.pool.Options().Username, "SKIPME", "yes"))
+	_, err := s.do(ctx, call("close other connections", "CLIENT", "KILL", "USER", s.user, "SKIPME", "yes"))
 	return err
 }
 
