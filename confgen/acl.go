@@ -79,6 +79,17 @@ func writeUser(b *bytes.Buffer, name string, p Password, rules string) {
 	fmt.Fprintf(b, "user %s reset on #%x %s\n", name, sha256.Sum256([]byte(p)), rules)
 }
 
+// Rules are what a user may by the text of users.acl, as ACL SETUSER takes them; none if it is not
+// in there.
+func Rules(acl []byte, user string) []string {
+	for line := range strings.Lines(string(acl)) {
+		if aclUser(line) == user {
+			return strings.Fields(line)[2:]
+		}
+	}
+	return nil
+}
+
 // ACLMerge adds to a generated users.acl the users that an operator made with ACL SETUSER and ACL
 // SAVE: all of the existing file that generated does not define and whose names redisd does not
 // claim.

@@ -57,7 +57,7 @@ func checkRedis(t *testing.T, golden string) {
 			continue
 		}
 		switch words[0] {
-		case "port", "bind", "dir", "aclfile", "replica-announce-port", "maxmemory", "repl-backlog-size", "bind-source-addr", "replica-announce-ip":
+		case "port", "bind", "unixsocket", "dir", "aclfile", "replica-announce-port", "maxmemory", "repl-backlog-size", "bind-source-addr", "replica-announce-ip":
 			continue // moved, or shown in bytes
 		}
 		if got := s.get(words[0]); got != words[1] {
@@ -170,6 +170,7 @@ func move(golden, dir string, addr netip.AddrPort) string {
 		{`(?m)^dir .*$`, "dir " + dir},
 		{`(?m)^aclfile .*$`, "aclfile " + filepath.Join(dir, confgen.ACLFileName)},
 		{`(?m)^port .*$`, "port " + port},
+		{`(?m)^unixsocket .*$`, "unixsocket s"}, // below dir: a socket's path is short
 		{`(?m)^bind .*$`, "bind " + addr.Addr().String()},
 		{`(?m)^bind-source-addr .*$`, "bind-source-addr " + addr.Addr().String()},
 		{`\b10\.0\.0\.`, "127.88.0."},
@@ -190,7 +191,7 @@ func TestMergeAfterConfigRewrite(t *testing.T) {
 	t.Parallel()
 	dir, addr := t.TempDir(), loopback(t, 4)
 	facts := redisFacts(dir, addr)
-	facts.MaxMemory = "100mb"
+	facts.MaxMemory, facts.Socket = "100mb", filepath.Join(dir, "s")
 	facts.Directives = map[string]string{"timeout": "600", "save": "900 1\n300 10"}
 	conf := write(t, filepath.Join(dir, confgen.RedisConfName), confgen.RedisConf(facts))
 	write(t, filepath.Join(dir, confgen.ACLFileName), acl)

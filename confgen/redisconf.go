@@ -52,6 +52,7 @@ type RedisFacts struct {
 	Address         netip.Addr // the node's own
 	Port            int
 	Dir             string            // data, redis.conf and users.acl
+	Socket          string            // the agent's way in, unless Directives have a unixsocket; "": none
 	Primary         netip.AddrPort    // zero: not known, see Placeholder
 	ReplicaPassword Password          // this node's, to log in at the primary
 	MaxMemory       string            // "": not set
@@ -84,6 +85,7 @@ func ownedPart(w *confWriter, f RedisFacts) {
 	w.section("Owned by redisd")
 	listen(w, f.Address)
 	w.set("port", strconv.Itoa(f.Port))
+	socket(w, f)
 	w.set("replica-announce-ip", f.Address.String())
 	w.set("replica-announce-port", strconv.Itoa(f.Port))
 	w.set("dir", f.Dir)
@@ -111,13 +113,44 @@ func ownedPart(w *confWriter, f RedisFacts) {
 // listen writes where to listen, and from which address to connect. A node with a loopback address
 // is one of several on this machine: it must keep to its own.
 func listen(w *confWriter, a netip.Addr) {
+	if !a.IsLoopback() {
+		w.section("All addresses, so that the VIP can come and go; but never the VIP as a source.")
+	}
+	w.set("bind", Bind(a)...)
+	if !a.IsLoopback() {
+		w.set("bind-source-addr", a.String())
+	}
+}
+
+// Bind is where the redis-server of a node with that address listens.
+func Bind(a netip.Addr) []string {
 	if a.IsLoopback() {
-		w.set("bind", a.String())
+		return []string{a.String()}
+	}
+	return []string{"*", "-::*"}
+}
+
+const dirSocket = "unixsocket"
+
+// Socket is the unix socket of a redis-server that is started with these facts; "": it has none. An
+// operator's own takes the place of redisd's: there can be one only.
+func Socket(f RedisFacts) string {
+	for name, value := range f.Directives {
+		if directive.Canonical(name) == dirSocket {
+			return SetValue(value)
+		}
+	}
+	return f.Socket
+}
+
+// socket writes the agent's way in: it depends neither on the network nor on what CONFIG SET makes
+// of the port.
+func socket(w *confWriter, f RedisFacts) {
+	if f.Socket == "" || Socket(f) != f.Socket {
 		return
 	}
-	w.section("All addresses, so that the VIP can come and go; but never the VIP as a source.")
-	w.set("bind", "*", "-::*")
-	w.set("bind-source-addr", a.String())
+	w.set(dirSocket, f.Socket)
+	w.set("unixsocketperm", "700")
 }
 
 // child writes what makes a good child process: redisd watches it, redisd collects its output.

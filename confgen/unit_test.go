@@ -143,3 +143,41 @@ func TestPasswordsAreNotShown(t *testing.T) {
 		t.Errorf("shown: %s", out.String())
 	}
 }
+
+// The agent's socket gives way to an operator's own: redis-server has one only.
+func TestSocket(t *testing.T) {
+	facts := confgen.RedisFacts{Address: netip.MustParseAddr("10.0.0.1"), Dir: "/d", Socket: "/run/redisd/redis.sock"}
+	for _, c := range []struct {
+		directives map[string]string
+		socket     string
+		lines      []string
+	}{
+		{nil, "/run/redisd/redis.sock", []string{"unixsocket /run/redisd/redis.sock", "unixsocketperm 700"}},
+		{map[string]string{"UnixSocket": `"/run/my redis"`}, "/run/my redis", []string{`unixsocket "/run/my redis"`}},
+		{map[string]string{"unixsocket": ""}, "", []string{`unixsocket ""`}},
+	} {
+		facts.Directives = c.directives
+		if got := confgen.Socket(facts); got != c.socket {
+			t.Errorf("%v: socket %q, want %q", c.directives, got, c.socket)
+		}
+		var lines []string
+		for line := range strings.Lines(string(confgen.RedisConf(facts))) {
+			if strings.HasPrefix(line, "unixsocket") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		if diff := cmp.Diff(c.lines, lines); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", c.directives, diff)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	acl := confgen.ACL(confgen.ACLFacts{AgentPassword: "hunter2"})
+	if got := strings.Join(confgen.Rules(acl, confgen.UserAgent), " "); !strings.HasPrefix(got, "reset on #") || !strings.HasSuffix(got, "~* &* +@all") {
+		t.Errorf("the agent's rules: %q", got)
+	}
+	if got := confgen.Rules(acl, "nobody"); got != nil {
+		t.Errorf("nobody's rules: %q", got)
+	}
+}
