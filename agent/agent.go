@@ -48,6 +48,7 @@ type Agent struct {
 	commands    *commands
 	reloader    *reloader
 	keeper      *keeper
+	doorkeeper  *doorkeeper
 	files       *files
 	vips        *vipSet
 	voters      []election.Voter // that this node's disk remembers
@@ -70,7 +71,7 @@ func New(o Options) (*Agent, error) {
 	s := &site{
 		log: o.Log.With("node", cfg.Node.Name), version: o.Version, secret: sec,
 		gossipAddr: netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Cluster.GossipPort)),
-		redisAddr:  netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
+		redisAddr:  redisAddr(cfg),
 	}
 	s.cfg.Store(&cfg)
 	if s.disk, err = openDisk(cfg.Node.StateDir, cfg.Node.RunDir, o.Version); err != nil {
@@ -129,13 +130,18 @@ func (a *Agent) newNode(state stateFile, procs [2]*supervised) *node.Node {
 // build makes the rooms, and tells them of one another.
 func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	s := a.site
-	server := redis.NewServer(s.redisAddr, s.agentCredentials())
+	a.journal = newJournal(s)
+	door := newDoor(s, a.files, a.journal, procs[node.Redis])
+	adoptSpare(s.log, door)
+	server := redis.NewLocal(door)
 	sentinel := redis.NewSentinel(s.sentinelAddr(), s.sentinelCredentials())
 	requests := &requests{site: s}
-	a.talk, a.journal, a.driver = newTalk(s), newJournal(s), newDriver(s, n)
-	a.keeper = newKeeper(s, a.files, a.journal, redis.NewServer(s.redisAddr, s.agentCredentials()), procs[node.Redis].servingPID)
+	a.talk, a.driver = newTalk(s), newDriver(s, n)
+	a.doorkeeper = &doorkeeper{site: s, door: door, proc: procs[node.Redis]}
+	a.keeper = newKeeper(s, a.files, a.journal, redis.NewLocal(door), procs[node.Redis].servingPID)
 	a.poller = &poller{
-		site: s, server: server, sentinel: sentinel, proc: procs[node.Redis].Process, sentinelProc: procs[node.Sentinel].Process, keeper: a.keeper,
+		site: s, journal: a.journal, server: server, door: door, sentinel: sentinel,
+		proc: procs[node.Redis].Process, sentinelProc: procs[node.Sentinel].Process, keeper: a.keeper,
 	}
 	a.actor = &actor{
 		site: s, files: a.files, talk: a.talk, requests: requests, journal: a.journal, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
@@ -192,6 +198,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	d.lastRecord(d.observe().Stopping) // what came in since the last time, or while the disk was slow
 	a.talk.sending.close()
 	a.poller.close()
+	a.doorkeeper.door.Close()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -210,7 +217,8 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d.tellExits() // before a process of the same number is started
 	for _, run := range []func(context.Context) error{
 		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
-		a.coordinator.run, a.keeper.run, api.serve,
+		a.coordinator.run, a.keeper.run, a.doorkeeper.run, api.serve,
+		func(ctx context.Context) error { return a.watchAddress(ctx, a.journal) },
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },
 		func(ctx context.Context) error { return d.work(ctx, node.Guard) },
 		func(ctx context.Context) error {

@@ -53,7 +53,7 @@ func ClientPassword(cfg config.Config) (string, error) {
 
 func (f *files) redisFacts(cfg config.Config, primary string) confgen.RedisFacts {
 	facts := confgen.RedisFacts{
-		Address: cfg.Node.Address, Port: cfg.Redis.Port, Dir: f.redisDir(),
+		Address: cfg.Node.Address, Port: cfg.Redis.Port, Dir: f.redisDir(), Socket: ownSocket(cfg),
 		ReplicaPassword: confgen.Password(f.secret.Password("redis replica")),
 		MaxMemory:       cfg.Redis.MaxMemory, Directives: cfg.Redis.Directives,
 	}
@@ -78,6 +78,10 @@ func (f *files) writeRedisFiles(cfg config.Config, primary string) error {
 	acl, err := f.aclFacts(cfg)
 	if err != nil {
 		return err
+	}
+	// redis-server does not start where it cannot make its socket.
+	if err := os.MkdirAll(cfg.Node.RunDir, 0o750); err != nil {
+		return fmt.Errorf("make the directory of redis-server's socket: %w", err)
 	}
 	aclPath := filepath.Join(f.redisDir(), confgen.ACLFileName)
 	if err := rewrite(aclPath, func(old []byte) ([]byte, error) { return confgen.ACLMerge(old, confgen.ACL(acl)), nil }); err != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -18,7 +19,9 @@ import (
 // translates what they say. It keeps the last INFO for people.
 type poller struct {
 	*site
+	journal      *journal
 	server       *redis.Server
+	door         *redis.Door
 	sentinel     *redis.Sentinel
 	proc         *supervisor.Process
 	sentinelProc *supervisor.Process
@@ -28,6 +31,10 @@ type poller struct {
 	info   redis.Info
 	pid    int // the process that it is of; 0: nothing was learnt
 	holder *redis.Server
+	// refused is why the process refusing says nothing of its state.
+	refused  string
+	refusing int
+	told     logLimiter
 }
 
 // poll answers one of the three polls; nil: there is nothing to answer.
@@ -77,16 +84,7 @@ func (p *poller) pollRedis(ctx context.Context, id uint64, a node.PollRedis) nod
 		return in
 	}
 	in.PID = st.PID
-	var err error
-	if a.CloseStale {
-		err = p.server.CloseOthers(ctx)
-		in.StaleClosed = err == nil
-	}
-	var info redis.Info
-	var set redis.Settings
-	if err == nil {
-		info, set, err = p.server.Poll(ctx)
-	}
+	info, set, why, err := p.ask(ctx, a.CloseStale, &in)
 	if err == nil {
 		p.keep(info, st.PID)
 		if info.Role == redis.Replica && info.Writable {
@@ -96,11 +94,115 @@ func (p *poller) pollRedis(ctx context.Context, id uint64, a node.PollRedis) nod
 		p.dataset(info, in.Info)
 		return in
 	}
+	if in.Refused = why; why != "" {
+		p.refuse(why, st.PID)
+		return in
+	}
 	in.Silent.RanFor = time.Since(st.StartedAt)
 	if proc, err := p.proc.Proc(); err == nil {
-		in.Silent.Known, in.Silent.State, in.Silent.CPU = true, proc.State, proc.MainCPU
+		in.Silent = node.Silence{
+			Known: true, State: proc.State, CPU: proc.MainCPU, Switches: proc.Switches, RanFor: in.Silent.RanFor,
+		}
 	}
 	return in
+}
+
+// ask asks redis-server for its state. Of one that does not say it, why says what kept it from
+// that, empty when it is not known to be alive. A sign of life is asked for, beside that, when half
+// of the time is over.
+func (p *poller) ask(ctx context.Context, closeStale bool, in *node.RedisPolled) (info redis.Info, set redis.Settings, why string, err error) {
+	alive := p.signOfLife(ctx)
+	defer alive.end()
+	if info, set, err = p.askState(ctx, closeStale, in); redis.AnswerOf(err) == redis.NoAuth && p.door.Restore(ctx) == nil {
+		info, set, err = p.askState(ctx, closeStale, in)
+	}
+	if err == nil {
+		return info, set, "", nil
+	}
+	if why = refusal(err); why == "" && redis.AnswerOf(err) == redis.Timeout {
+		why = alive.says()
+	}
+	if lost := p.addressLost(); why == "" && lost != "" && !p.door.HasSocket() {
+		why = lost // an earlier version's, to which there is no other way
+	}
+	return info, set, why, err
+}
+
+func (p *poller) askState(ctx context.Context, closeStale bool, in *node.RedisPolled) (info redis.Info, set redis.Settings, err error) {
+	if closeStale {
+		err = p.server.CloseOthers(ctx)
+		in.StaleClosed = err == nil
+	}
+	if err == nil {
+		info, set, err = p.server.Poll(ctx)
+	}
+	return info, set, err
+}
+
+// refusal is what an error reply says of redis-server, in words for people; empty: it is none.
+func refusal(err error) string {
+	switch a := redis.AnswerOf(err); {
+	case a == redis.Full:
+		return "it has reached maxclients"
+	case a == redis.NoAuth:
+		return "it refuses the agent's user, or its password"
+	case a == redis.Busy:
+		return "it runs a script"
+	case a == redis.Loading:
+		return "it loads its dataset"
+	case a.Answered():
+		return "it answers with an error (" + redis.Code(err) + ")"
+	}
+	return ""
+}
+
+// sign is a sign of life that is asked for.
+type sign struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	at     time.Time // when it came; zero: it did not
+}
+
+// heldBack is how much later than a sign of life an answer must at least be for it to be held back,
+// and not merely on its way.
+const heldBack = 10 * time.Millisecond
+
+// signOfLife waits until half of ctx's time is over, and then asks for a sign of life.
+func (p *poller) signOfLife(ctx context.Context) *sign {
+	s := &sign{done: make(chan struct{})}
+	deadline, _ := ctx.Deadline()
+	ctx, s.cancel = context.WithCancel(ctx)
+	go func() {
+		defer close(s.done) // awaited by end
+		t := time.NewTimer(time.Until(deadline) / 2)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+			if p.door.Alive(ctx) {
+				s.at = time.Now()
+			}
+		}
+	}()
+	return s
+}
+
+// end calls the question off.
+func (s *sign) end() {
+	s.cancel()
+	<-s.done
+}
+
+// says is why a redis-server that gave a sign of life did not answer the poll: nothing but a pause
+// holds INFO back. Empty: it gave none.
+func (s *sign) says() string {
+	switch <-s.done; {
+	case s.at.IsZero():
+		return ""
+	case time.Since(s.at) < heldBack:
+		return "it is slow to answer"
+	}
+	return "its clients are paused (CLIENT PAUSE)"
 }
 
 func redisInfo(i redis.Info, set redis.Settings) *node.RedisInfo {
@@ -124,7 +226,33 @@ func redisInfo(i redis.Info, set redis.Settings) *node.RedisInfo {
 func (p *poller) keep(info redis.Info, pid int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.info, p.pid = info, pid
+	p.info, p.pid, p.refused = info, pid, ""
+}
+
+// refuse keeps why a redis-server that is alive says nothing of its state, and tells people once.
+func (p *poller) refuse(why string, pid int) {
+	p.mu.Lock()
+	same := p.refused == why && p.refusing == pid
+	p.refused, p.refusing = why, pid
+	p.mu.Unlock()
+	if same || !p.told.due(why) {
+		return
+	}
+	p.journal.say(func(log *slog.Logger) {
+		log.Warn("redis-server is alive, but says nothing of its state", "why", why)
+	})
+	p.events.add("redis_refuses", why)
+}
+
+// refusal is why the process that runs says nothing of its state; empty: it does, or is silent.
+func (p *poller) refusal() string {
+	st := p.proc.State()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if st.Status != supervisor.Running || p.refusing != st.PID {
+		return ""
+	}
+	return p.refused
 }
 
 // last is the last INFO of the process that runs.

@@ -52,7 +52,7 @@ func Render(cfg config.Config) ([]File, error) {
 			return nil, err
 		}
 		text := confgen.Merge(old, confgen.RedisConf(confgen.RedisFacts{
-			Address: cfg.Node.Address, Port: cfg.Redis.Port, Dir: redisDir, ReplicaPassword: none,
+			Address: cfg.Node.Address, Port: cfg.Redis.Port, Dir: redisDir, Socket: ownSocket(cfg), ReplicaPassword: none,
 			MaxMemory: cfg.Redis.MaxMemory, Directives: cfg.Redis.Directives,
 		}))
 		files = append(files, File{Path: path, Text: Redact(string(text))})

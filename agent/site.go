@@ -27,10 +27,15 @@ type site struct {
 	redisAddr  netip.AddrPort
 	gossip     *gossip.Gossip
 	events     events
+	address    ownAddress
 }
 
 // name is what people call this node.
 func (s *site) name() string { return s.cfg.Load().Node.Name }
+
+func redisAddr(cfg config.Config) netip.AddrPort {
+	return netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port))
+}
 
 // Passwords, each for its own use.
 func (s *site) agentCredentials() redis.Credentials {

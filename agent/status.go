@@ -134,6 +134,9 @@ func (c *commands) nodeStatus() NodeStatus {
 			n.VIPs = append(n.VIPs, vip.Address)
 		}
 	}
+	if lost := c.addressLost(); lost != "" {
+		n.Problems = append(n.Problems, lost+": nobody else can reach this node until it is given back")
+	}
 	for _, address := range c.vips.foreign() {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
@@ -162,6 +165,9 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 	n.Role = r.Role.String()
 	if r.Running {
 		n.RedisPID = c.procs[node.Redis].State().PID
+	}
+	if why := c.poller.refusal(); why != "" {
+		n.Problems = append(n.Problems, "redis-server is alive, but says nothing of its state: "+why)
 	}
 	info, known := c.poller.last()
 	if known {

@@ -45,32 +45,37 @@ func (d *demo) watchReach(ctx context.Context, victim string) (stop func() []rea
 	}
 }
 
-func (n *demoNode) server() (*redis.Server, error) {
+// server is the node's redis-server; done lets go of it.
+func (n *demoNode) server() (s *redis.Server, done func(), err error) {
 	cfg, err := config.Load(n.config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return localServer(cfg)
+	s, door, err := localServer(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func() { s.Close(); door.Close() }, nil
 }
 
 // history is the name of what the node's redis-server has; empty when it does not say.
 func (n *demoNode) history(ctx context.Context) string {
-	s, err := n.server()
+	s, done, err := n.server()
 	if err != nil {
 		return ""
 	}
-	defer s.Close()
+	defer done()
 	info, _ := s.Info(ctx)
 	return info.ReplID
 }
 
 // follow is how much of a history the node had in the end.
 func (n *demoNode) follow(ctx context.Context, history string) (offset int64) {
-	s, err := n.server()
+	s, done, err := n.server()
 	if err != nil {
 		return 0
 	}
-	defer s.Close()
+	defer done()
 	t := time.NewTicker(reachEvery)
 	defer t.Stop()
 	for {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,8 +63,9 @@ func (a *app) release(ctx context.Context, result string) error {
 	if cfg, err = resolve(cfg); err != nil {
 		fmt.Fprintln(a.err, "redisd release:", err)
 	}
-	server, err := localServer(cfg)
+	server, door, err := localServer(cfg)
 	if err == nil {
+		defer door.Close()
 		defer server.Close()
 		if !stopping && result == "watchdog" && mayGoOn(ctx, server, cfg.Node.StateDir) {
 			return nil
@@ -82,13 +82,13 @@ func (a *app) release(ctx context.Context, result string) error {
 }
 
 // localServer is the redis-server of this host.
-func localServer(cfg config.Config) (*redis.Server, error) {
+func localServer(cfg config.Config) (*redis.Server, *redis.Door, error) {
 	s, err := secret.Load(cfg.Cluster.SecretFile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return redis.NewServer(netip.AddrPortFrom(cfg.Node.Address, uint16(cfg.Redis.Port)),
-		redis.Credentials{User: "redisd-agent", Password: s.Password("redis agent")}), nil
+	server, door := agent.LocalServer(cfg, redis.Credentials{User: "redisd-agent", Password: s.Password("redis agent")})
+	return server, door, nil
 }
 
 // followedWithin is how old the last word of a replica that follows may be: Redis gives whole
