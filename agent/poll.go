@@ -34,6 +34,7 @@ type poller struct {
 	// refused is why the process refusing says nothing of its state.
 	refused  string
 	refusing int
+	heldBack int // polls in a row that nothing but a sign of life answered
 	told     logLimiter
 }
 
@@ -120,7 +121,7 @@ func (p *poller) ask(ctx context.Context, closeStale bool, in *node.RedisPolled)
 		return info, set, "", nil
 	}
 	if why = refusal(err); why == "" && redis.AnswerOf(err) == redis.Timeout {
-		why = alive.says()
+		why = p.slowOrPaused(<-alive.done)
 	}
 	if lost := p.addressLost(); why == "" && lost != "" && !p.door.HasSocket() {
 		why = lost // an earlier version's, to which there is no other way
@@ -159,17 +160,12 @@ func refusal(err error) string {
 // sign is a sign of life that is asked for.
 type sign struct {
 	cancel context.CancelFunc
-	done   chan struct{}
-	at     time.Time // when it came; zero: it did not
+	done   chan bool // whether it came
 }
-
-// heldBack is how much later than a sign of life an answer must at least be for it to be held back,
-// and not merely on its way.
-const heldBack = 10 * time.Millisecond
 
 // signOfLife waits until half of ctx's time is over, and then asks for a sign of life.
 func (p *poller) signOfLife(ctx context.Context) *sign {
-	s := &sign{done: make(chan struct{})}
+	s := &sign{done: make(chan bool, 1)}
 	deadline, _ := ctx.Deadline()
 	ctx, s.cancel = context.WithCancel(ctx)
 	go func() {
@@ -179,9 +175,7 @@ func (p *poller) signOfLife(ctx context.Context) *sign {
 		select {
 		case <-ctx.Done():
 		case <-t.C:
-			if p.door.Alive(ctx) {
-				s.at = time.Now()
-			}
+			s.done <- p.door.Alive(ctx)
 		}
 	}()
 	return s
@@ -190,20 +184,30 @@ func (p *poller) signOfLife(ctx context.Context) *sign {
 // end calls the question off.
 func (s *sign) end() {
 	s.cancel()
-	<-s.done
+	for range s.done {
+	}
 }
 
-// says is why a redis-server that gave a sign of life did not answer the poll: nothing but a pause
-// holds INFO back. Empty: it gave none.
-func (s *sign) says() string {
-	switch <-s.done; {
-	case s.at.IsZero():
+// slowOrPaused is why a redis-server that gave a sign of life did not answer a poll; empty: it gave
+// none. Nothing but a pause holds INFO back again and again; once it may have been a busy moment.
+func (p *poller) slowOrPaused(alive bool) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !alive {
+		p.heldBack = 0
 		return ""
-	case time.Since(s.at) < heldBack:
-		return "it is slow to answer"
+	}
+	if p.heldBack++; p.heldBack < pausedAfter {
+		return slow
 	}
 	return "its clients are paused (CLIENT PAUSE)"
 }
+
+// slow is no news for the journal: a busy moment.
+const slow = "it is slow to answer"
+
+// pausedAfter is after how many polls in a row that were held back the clients count as paused.
+const pausedAfter = 3
 
 func redisInfo(i redis.Info, set redis.Settings) *node.RedisInfo {
 	out := &node.RedisInfo{
@@ -226,7 +230,7 @@ func redisInfo(i redis.Info, set redis.Settings) *node.RedisInfo {
 func (p *poller) keep(info redis.Info, pid int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.info, p.pid, p.refused = info, pid, ""
+	p.info, p.pid, p.refused, p.heldBack = info, pid, "", 0
 }
 
 // refuse keeps why a redis-server that is alive says nothing of its state, and tells people once.
@@ -235,7 +239,7 @@ func (p *poller) refuse(why string, pid int) {
 	same := p.refused == why && p.refusing == pid
 	p.refused, p.refusing = why, pid
 	p.mu.Unlock()
-	if same || !p.told.due(why) {
+	if same || why == slow || !p.told.due(why) {
 		return
 	}
 	p.journal.say(func(log *slog.Logger) {
