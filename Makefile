@@ -15,7 +15,9 @@ TOOL    = env -u GOARCH go tool -modfile=packaging/tools/go.mod
 # Tests of whole hosts need root: their binary alone gets it, the compiler does not.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,-exec 'sudo -E env PATH=$(PATH)')
 
-# Of the lab (test/): which run of the chaos, how long, which benchmark.
+# Of the lab (test/): what hosts are booted from (debian12, debian13, valkey; see test/lab/setup.sh), which run of the
+# chaos, how long, which benchmark.
+export REDISD_LAB_IMAGE := $(or $(IMAGE),$(REDISD_LAB_IMAGE),debian12)
 SEED         ?=
 ROUNDS       ?=
 ONLY         ?=
@@ -56,7 +58,7 @@ test: fmt vet unit lab ## every test there is: on this machine, then on booted h
 unit: deps-redis deps-race deb ## the tests that need no root, with the race detector
 	REDISD_DEB=$(abspath $(DEB)) go test -race $$(go list ./... | grep -v '/test\(/\|$$\)')
 
-lab: deps-lab deb ## the tests on booted hosts (root)
+lab: deps-lab deb ## the tests on booted hosts (root); IMAGE=debian13, or valkey: on that
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./test/...
 
 bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/BENCHMARK.md
@@ -91,7 +93,7 @@ deps-race:
 	@.ci/need gcc:gcc gcc:libc6-dev
 
 deps-lab: deps-redis
-	$(if $(filter 0,$(shell id -u)),,sudo) test/lab/setup.sh
+	$(if $(filter 0,$(shell id -u)),,sudo) env REDISD_LAB_IMAGE=$(REDISD_LAB_IMAGE) test/lab/setup.sh
 
 clean: ## remove what was built
 	rm -rf bin dist

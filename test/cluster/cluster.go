@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +41,8 @@ type Options struct {
 	Config string
 	// Host options for every host.
 	Host []lab.HostOption
+	// Images are what nodes are booted from whose image is not the default one; see Lab.
+	Images map[string]string
 	// Unconfigured hosts are only booted: the package may not be there yet.
 	Unconfigured bool
 }
@@ -66,8 +69,9 @@ func Deb(t testing.TB) string {
 	return path
 }
 
-// Lab makes a lab whose hosts have the package installed, and nothing else done to them.
-func Lab(t testing.TB) *lab.Lab {
+// Lab makes a lab whose hosts have the package installed, and nothing else done to them. Its hosts
+// are booted from the default image unless they ask for another one, which is named here.
+func Lab(t testing.TB, images ...string) *lab.Lab {
 	t.Helper()
 	lab.Require(t)
 	deb := Deb(t)
@@ -78,13 +82,19 @@ func Lab(t testing.TB) *lab.Lab {
 	sum := sha256.Sum256(content)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	layer, err := lab.Prepare(ctx, lab.Options{}, "redisd-"+hex.EncodeToString(sum[:8]), func(ctx context.Context, h *lab.Host) error {
-		return Install(ctx, h, deb)
-	})
-	if err != nil {
-		t.Fatalf("install the package on a host: %v", err)
+	var layers []lab.Layer
+	images = append(images, lab.DefaultImage())
+	slices.Sort(images)
+	for _, image := range slices.Compact(images) {
+		layer, err := lab.Prepare(ctx, lab.Options{Image: image}, "redisd-"+hex.EncodeToString(sum[:8]), func(ctx context.Context, h *lab.Host) error {
+			return Install(ctx, h, deb)
+		})
+		if err != nil {
+			t.Fatalf("install the package on a host of %s: %v", image, err)
+		}
+		layers = append(layers, layer)
 	}
-	return lab.New(t, lab.Options{Layers: []lab.Layer{layer}})
+	return lab.New(t, lab.Options{Layers: layers})
 }
 
 // Install installs the package as the README says.
@@ -118,7 +128,7 @@ func New(t testing.TB, l *lab.Lab, o Options) *Cluster {
 	errs := make([]error, len(o.Nodes))
 	var hosts []*lab.Host
 	for _, name := range o.Nodes {
-		h, err := l.Add(ctx, name, o.Host...)
+		h, err := l.Add(ctx, name, o.host(name)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,6 +153,15 @@ func New(t testing.TB, l *lab.Lab, o Options) *Cluster {
 	return c
 }
 
+// host is what a node's host is made of.
+func (o Options) host(name string) []lab.HostOption {
+	options := slices.Clone(o.Host)
+	if image := o.Images[name]; image != "" {
+		options = append(options, lab.WithImage(image))
+	}
+	return options
+}
+
 // Configure puts the two files on a host.
 func (c *Cluster) Configure(ctx context.Context, h *lab.Host) error {
 	err := errors.Join(
@@ -163,7 +182,7 @@ func (c *Cluster) Config() string {
 
 // Join boots another host, configures it and starts redisd.
 func (c *Cluster) Join(ctx context.Context, name string) (*lab.Host, error) {
-	h, err := c.Lab.Host(ctx, name, c.opts.Host...)
+	h, err := c.Lab.Host(ctx, name, c.opts.host(name)...)
 	if err != nil {
 		return nil, err
 	}

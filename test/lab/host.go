@@ -27,6 +27,8 @@ type Host struct {
 	number  int    // last byte of its addresses
 	dir     string // everything of its disk; survives the power
 	root    string // the disk as the host sees it, also while it is off
+	image   string
+	lower   []string // what the disk lies over, top first
 	group   group
 	volumes []*volume
 
@@ -45,8 +47,14 @@ type Host struct {
 type HostOption func(*hostSpec)
 
 type hostSpec struct {
+	image   string
 	volumes []volumeSpec
 	cloneOf *Host
+}
+
+// WithImage has the host boot from that image instead of the lab's own.
+func WithImage(name string) HostOption {
+	return func(s *hostSpec) { s.image = name }
 }
 
 // WithVolume gives the host an ext4 file system of its own, size bytes large, at path: a disk that
@@ -59,14 +67,21 @@ func newHost(ctx context.Context, l *Lab, name string, number int, options []Hos
 	if !nameForm.MatchString(name) {
 		return nil, fmt.Errorf("the name must be 1 to 8 of a-z 0-9 -, and begin with a letter")
 	}
-	var spec hostSpec
+	spec := hostSpec{image: l.image}
 	for _, o := range options {
 		o(&spec)
+	}
+	if spec.cloneOf != nil {
+		spec.image = spec.cloneOf.image
+	}
+	lower, err := l.lower(ctx, spec.image)
+	if err != nil {
+		return nil, err
 	}
 	dir := filepath.Join(l.res.dir, name)
 	h := &Host{
 		lab: l, name: name, number: number, dir: dir, root: filepath.Join(dir, "root"), group: l.group.sub(name),
-		changed: make(chan struct{}),
+		image: spec.image, lower: lower, changed: make(chan struct{}),
 	}
 	h.link.host = h
 	for _, sub := range []string{"root", "upper", "work"} {
@@ -94,7 +109,7 @@ func newHost(ctx context.Context, l *Lab, name string, number int, options []Hos
 
 func (h *Host) mount() error {
 	data := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
-		strings.Join(h.lab.lower, ":"), filepath.Join(h.dir, "upper"), filepath.Join(h.dir, "work"))
+		strings.Join(h.lower, ":"), filepath.Join(h.dir, "upper"), filepath.Join(h.dir, "work"))
 	if err := unix.Mount("overlay", h.root, "overlay", 0, data); err != nil {
 		return fmt.Errorf("mount the disk: %w", err)
 	}

@@ -19,9 +19,25 @@ import (
 //go:embed setup.sh
 var setupScript []byte
 
-// image is the read-only system that hosts are booted from.
+// The images that setup.sh can build, by name.
+const (
+	Debian12 = "debian12" // Redis 7.0
+	Debian13 = "debian13" // Redis 8.0, and Valkey 8.1 beside it
+	Valkey   = "valkey"   // Debian 13 without Redis
+	Debian11 = "debian11" // Redis 6.0, which redisd does not run
+)
+
+// DefaultImage is what hosts are booted from unless they ask for another: $REDISD_LAB_IMAGE.
+func DefaultImage() string {
+	if name := os.Getenv("REDISD_LAB_IMAGE"); name != "" {
+		return name
+	}
+	return Debian12
+}
+
+// image is a read-only system that hosts are booted from.
 type image struct {
-	key  string
+	key  string // its name, and the hash of its recipe
 	dir  string
 	lock *os.File // shared: setup.sh does not remove an image that somebody holds
 }
@@ -33,22 +49,23 @@ func cacheDir() string {
 	return "/var/cache/redisd-lab"
 }
 
-// imageKey is the hash by which setup.sh names what it builds: that of its own text.
-func imageKey() string {
+// imageKey is how setup.sh names what it builds: by name and the hash of its own text.
+func imageKey(name string) string {
 	sum := sha256.Sum256(setupScript)
-	return hex.EncodeToString(sum[:])[:16]
+	return name + "-" + hex.EncodeToString(sum[:])[:16]
 }
 
-// openImage returns the current image, built first when it is not there (about a minute).
-func openImage(ctx context.Context) (*image, error) {
-	key := imageKey()
+// openImage returns the current image of that name, built first when it is not there (about a
+// minute).
+func openImage(ctx context.Context, name string) (*image, error) {
+	key := imageKey(name)
 	im := &image{key: key, dir: filepath.Join(cacheDir(), "image-"+key)}
 	if err := os.MkdirAll(cacheDir(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the lab's cache: %w", err)
 	}
 	for {
 		if _, err := os.Stat(im.dir); errors.Is(err, fs.ErrNotExist) {
-			if err := buildImage(ctx); err != nil {
+			if err := buildImage(ctx, name); err != nil {
 				return nil, err
 			}
 		} else if err != nil {
@@ -74,7 +91,7 @@ func openImage(ctx context.Context) (*image, error) {
 
 func (im *image) close() error { return im.lock.Close() }
 
-func buildImage(ctx context.Context) error {
+func buildImage(ctx context.Context, name string) error {
 	script, err := os.CreateTemp("", "lab-setup-*.sh")
 	if err != nil {
 		return fmt.Errorf("write setup.sh: %w", err)
@@ -85,6 +102,7 @@ func buildImage(ctx context.Context) error {
 		return fmt.Errorf("write setup.sh: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", script.Name(), "--image")
+	cmd.Env = append(os.Environ(), "REDISD_LAB_IMAGE="+name)
 	// Interrupted gently, so that it unmounts what debootstrap has mounted.
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second

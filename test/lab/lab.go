@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,20 +27,22 @@ const (
 // Options of a lab. The zero value is a lab over the plain image that logs nothing.
 type Options struct {
 	Logger *slog.Logger
-	Layers []Layer // laid over the image for every host, the last one on top; see Prepare
+	Image  string  // what hosts are booted from; empty: DefaultImage. A host may ask for another: WithImage
+	Layers []Layer // laid over the image that each was made over, the last one on top; see Prepare
 }
 
 // Lab is a network and the hosts on it. Its methods may be called from several goroutines.
 type Lab struct {
-	log   *slog.Logger
-	res   *reservation
-	image *image
-	lower []string // of every host's disk, top first
-	net   *network
-	group group
-	guard *guard
+	log    *slog.Logger
+	res    *reservation
+	image  string // of hosts that ask for no other
+	layers []Layer
+	net    *network
+	group  group
+	guard  *guard
 
 	mu     sync.Mutex
+	images map[string]*image // those that hosts are booted from
 	closed bool
 	hosts  []*Host // in the order in which they were made, which is that of their addresses
 }
@@ -79,25 +83,17 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	im, err := openImage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l := &Lab{log: log, image: im}
-	if err := l.open(ctx, o.Layers); err != nil {
+	l := &Lab{log: log, image: cmp.Or(o.Image, DefaultImage()), layers: o.Layers, images: map[string]*image{}}
+	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) open(ctx context.Context, layers []Layer) (err error) {
-	for i := len(layers) - 1; i >= 0; i-- {
-		if layers[i].imageKey != l.image.key {
-			return fmt.Errorf("layer %s was made over another image", layers[i].dir)
-		}
-		l.lower = append(l.lower, layers[i].dir)
+func (l *Lab) open(ctx context.Context) (err error) {
+	if _, err := l.lower(ctx, l.image); err != nil {
+		return err
 	}
-	l.lower = append(l.lower, l.image.dir)
 	if l.res, err = reserve(ctx, l.log); err != nil {
 		return err
 	}
@@ -109,6 +105,30 @@ func (l *Lab) open(ctx context.Context, layers []Layer) (err error) {
 	}
 	l.net, err = makeNetwork(ctx, l.res.number, l.log)
 	return err
+}
+
+// lower is what the disk of a host of that image lies over, top first. The image is held until the
+// lab is closed; l.mu is held, or nobody else has the lab yet.
+func (l *Lab) lower(ctx context.Context, name string) ([]string, error) {
+	im := l.images[name]
+	if im == nil {
+		var err error
+		if im, err = openImage(ctx, name); err != nil {
+			return nil, err
+		}
+		l.images[name] = im
+	}
+	var dirs []string
+	for _, y := range slices.Backward(l.layers) {
+		switch {
+		case y.image != name:
+		case y.imageKey != im.key:
+			return nil, fmt.Errorf("layer %s was made over another image", y.dir)
+		default:
+			dirs = append(dirs, y.dir)
+		}
+	}
+	return append(dirs, im.dir), nil
 }
 
 // Close powers every host off and removes the lab and all disks. It may be called again.
@@ -137,7 +157,10 @@ func (l *Lab) Close() error {
 	if l.guard != nil {
 		errs = append(errs, l.guard.stop())
 	}
-	return errors.Join(append(errs, l.image.close())...)
+	for _, im := range l.images {
+		errs = append(errs, im.close())
+	}
+	return errors.Join(errs...)
 }
 
 // Host makes a host, with an empty disk of its own over the image, and boots it. The name is that

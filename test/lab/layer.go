@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,6 +18,7 @@ import (
 // hosts.
 type Layer struct {
 	dir      string
+	image    string
 	imageKey string
 }
 
@@ -24,19 +26,20 @@ type Layer struct {
 var ownFiles = []string{"etc/hostname", "etc/hosts", "etc/machine-id", "etc/lab/network", "var/lib/dbus/machine-id",
 	"var/lib/systemd/random-seed", "var/log/journal", "var/tmp", "tmp", "run"}
 
-// Prepare returns the layer that prepare makes of a host; prepare runs once for a key and image,
-// the outcome is kept in the cache. The key must say everything that it depends on: a hash of the
-// .deb to install, say. The host is shut down in good order afterwards, and what identifies it is
+// Prepare returns the layer that prepare makes of a host of the image o.Image; prepare runs once
+// for a key and image, the outcome is kept in the cache. The key must say everything that it
+// depends on: a hash of the .deb to install, say. The host is shut down in good order afterwards, and what identifies it is
 // taken out, but whatever else prepare leaves on the disk, all hosts will have in common: package
 // state, not secrets or data.
 func Prepare(ctx context.Context, o Options, key string, prepare func(context.Context, *Host) error) (Layer, error) {
-	im, err := openImage(ctx)
+	o.Image = cmp.Or(o.Image, DefaultImage())
+	im, err := openImage(ctx, o.Image)
 	if err != nil {
 		return Layer{}, err
 	}
 	defer im.close()
 	sum := sha256.Sum256([]byte(key))
-	layer := Layer{imageKey: im.key,
+	layer := Layer{image: o.Image, imageKey: im.key,
 		dir: filepath.Join(cacheDir(), "layers", im.key+"-"+hex.EncodeToString(sum[:])[:16])}
 	if err := os.MkdirAll(filepath.Dir(layer.dir), 0o755); err != nil {
 		return Layer{}, err

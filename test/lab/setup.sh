@@ -1,20 +1,19 @@
 #!/bin/sh
-# setup.sh – makes this machine able to run the lab: installs the tools that are missing and builds the image that
-# every host of the lab is booted from. Idempotent; needs root and no terminal.
+# setup.sh – makes this machine able to run the lab: installs the tools that are missing and builds an image that
+# hosts of the lab are booted from. Idempotent; needs root and no terminal.
 #
 #   setup.sh            install what is missing, build the image unless a current one is there
 #   setup.sh --image    the image only: fail, rather than install anything on this machine
 #   setup.sh --force    build the image again although a current one is there (newer packages)
 #
+# REDISD_LAB_IMAGE            which image: debian12 (the default), debian13, valkey, debian11; see below
 # REDISD_LAB_CACHE            where images and disks live (default /var/cache/redisd-lab, about 300 MB an image)
 # REDISD_LAB_MIRROR           Debian mirror; default: the one that this machine's apt uses, else deb.debian.org
 # REDISD_LAB_SECURITY_MIRROR  the same for security updates
 #
-# The image is named after a hash of this file, lists of packages included, so a changed recipe is a new image.
-# Package lab knows the same hash: it embeds this file.
+# An image is named after itself and a hash of this file, lists of packages included, so a changed recipe is a new
+# image. Package lab knows the same hash: it embeds this file.
 set -eu
-
-suite=bookworm
 
 # On this machine: command, and the package that has it.
 tools='
@@ -30,9 +29,23 @@ dpkg-deb        dpkg
 # In the image, installed. No redis: that must come with the package under test.
 installed='systemd systemd-sysv dbus iproute2 procps iputils-arping iputils-ping nftables tcpdump'
 
-# In the image as .deb files with all that they depend on, not installed. Hosts have no way out to the network; this
-# is where `apt-get install ./redisd_….deb` finds redis, and where the baselines of the benchmark find theirs.
-offered='redis-server redis-sentinel redis-tools keepalived haproxy'
+# Offered are .deb files in the image with all that they depend on, not installed. Hosts have no way out to the
+# network; this is where `apt-get install ./redisd_….deb` finds redis, and where the baselines of the benchmark find
+# theirs.
+name=${REDISD_LAB_IMAGE:-debian12}
+case $name in
+debian12) # Redis 7.0, the oldest that redisd runs
+	suite=bookworm offered='redis-server redis-sentinel redis-tools keepalived haproxy' ;;
+debian13) # Redis 8.0; Valkey is on offer beside it, as in the distribution
+	suite=trixie offered='redis-server redis-sentinel redis-tools valkey-server valkey-sentinel valkey-tools' ;;
+valkey) # Valkey 8.1 alone
+	suite=trixie offered='valkey-server valkey-sentinel valkey-tools' ;;
+debian11) # Redis 6.0, which is too old
+	suite=bullseye offered='redis-server redis-sentinel redis-tools' ;;
+*)
+	echo "lab setup: there is no image $name: debian12, debian13, valkey or debian11" >&2
+	exit 1 ;;
+esac
 
 # Units with nothing to do inside a container; each would cost boot time on every host.
 masked='
@@ -64,6 +77,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 exec </dev/null
 
 key=$(sha256sum <"$self" | cut -c1-16)
+key=$name-$key
 image=$cache/image-$key
 
 # --- the machine's tools
@@ -130,9 +144,13 @@ debian_uri() {
 		done
 }
 
-mirror=${REDISD_LAB_MIRROR:-$(debian_uri $suite '/debian/')}
+# A Debian mirror has every release that is not archived, so that of this machine's own release will do.
+here=$(. /etc/os-release && echo "${VERSION_CODENAME:-$suite}")
+mirror=${REDISD_LAB_MIRROR:-$(debian_uri "$suite" '/debian/')}
+mirror=${mirror:-$(debian_uri "$here" '/debian/')}
 mirror=${mirror:-http://deb.debian.org/debian}
-security=${REDISD_LAB_SECURITY_MIRROR:-$(debian_uri $suite-security '/debian-security/')}
+security=${REDISD_LAB_SECURITY_MIRROR:-$(debian_uri "$suite-security" '/debian-security/')}
+security=${security:-$(debian_uri "$here-security" '/debian-security/')}
 security=${security:-http://deb.debian.org/debian-security}
 
 http_proxy=${http_proxy:-}
