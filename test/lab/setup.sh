@@ -40,7 +40,7 @@ debian13) # Redis 8.0; Valkey is on offer beside it, as in the distribution
 	suite=trixie offered='redis-server redis-sentinel redis-tools valkey-server valkey-sentinel valkey-tools' ;;
 valkey) # Valkey 8.1 alone
 	suite=trixie offered='valkey-server valkey-sentinel valkey-tools' ;;
-debian11) # Redis 6.0, which is too old
+debian11) # Redis 6.0, which is too old; the release is not kept up any more, and so is taken as it came out
 	suite=bullseye offered='redis-server redis-sentinel redis-tools' ;;
 *)
 	echo "lab setup: there is no image $name: debian12, debian13, valkey or debian11" >&2
@@ -170,8 +170,8 @@ debootstrap --variant=minbase --include="$(echo $installed | tr ' ' ,)" $suite "
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mkdir -p "$work/lists/partial" "$root$repo/partial"
-cat >"$work/sources.list" <<-EOF
-	deb [signed-by=$keyring] $mirror $suite main
+echo "deb [signed-by=$keyring] $mirror $suite main" >"$work/sources.list"
+[ "$suite" = bullseye ] || cat >>"$work/sources.list" <<-EOF
 	deb [signed-by=$keyring] $mirror $suite-updates main
 	deb [signed-by=$keyring] $security $suite-security main
 EOF
