@@ -28,9 +28,9 @@ var ownFiles = []string{"etc/hostname", "etc/hosts", "etc/machine-id", "etc/lab/
 
 // Prepare returns the layer that prepare makes of a host of the image o.Image; prepare runs once
 // for a key and image, the outcome is kept in the cache. The key must say everything that it
-// depends on: a hash of the .deb to install, say. The host is shut down in good order afterwards, and what identifies it is
-// taken out, but whatever else prepare leaves on the disk, all hosts will have in common: package
-// state, not secrets or data.
+// depends on: a hash of the .deb to install, say. The host is shut down in good order afterwards,
+// and what identifies it is taken out, but whatever else prepare leaves on the disk, all hosts will
+// have in common: package state, not secrets or data.
 func Prepare(ctx context.Context, o Options, key string, prepare func(context.Context, *Host) error) (Layer, error) {
 	o.Image = cmp.Or(o.Image, DefaultImage())
 	im, err := openImage(ctx, o.Image)
