@@ -76,7 +76,7 @@ func (d *driver) ownMeta(n node.Meta) gossip.Meta {
 		m.Roles |= gossip.RoleRedis
 		m.RedisPort = d.redisAddr.Port()
 		if info, ok := d.poller.last(); ok {
-			m.RedisVersion = info.Version
+			m.RedisVersion = info.Program()
 			m.Data.Bytes = info.UsedMemory
 		}
 		m.Data.Keys, m.Data.Term, m.Data.Offset = n.Data.Keys, n.Data.Term, n.Data.Offset

@@ -171,7 +171,7 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 	}
 	info, known := c.poller.last()
 	if known {
-		n.Keys, n.Memory, n.Versions.Redis = info.Keys, info.UsedMemory, info.Version
+		n.Keys, n.Memory, n.Versions.Redis = info.Keys, info.UsedMemory, info.Program()
 	}
 	switch {
 	case !r.Running:

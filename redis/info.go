@@ -35,7 +35,8 @@ var infoSections = []any{"server", "clients", "replication", "persistence", "mem
 type Info struct {
 	Role    Role
 	RunID   string // new with every start of the process
-	Version string
+	Version string // of the Redis that it is, or is compatible with
+	Valkey  string // its version, if it is Valkey
 	PID     int
 	Uptime  time.Duration // whole seconds
 
@@ -146,6 +147,8 @@ func (i *Info) server(name, value string) {
 	switch name {
 	case "redis_version":
 		i.Version = value
+	case "valkey_version":
+		i.Valkey = value
 	case "run_id":
 		i.RunID = value
 	case "process_id":
