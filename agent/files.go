@@ -120,6 +120,20 @@ func (f *files) sentinelFacts(cfg config.Config, primary netip.AddrPort, quorum 
 // reason to make them wait for each other.
 const parallelSyncs = 16
 
+// BinaryVersion is the version of a redis-server or redis-sentinel, as redis.Info.Program has it.
+func BinaryVersion(ctx context.Context, binary string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, "--version").CombinedOutput()
+	if version := redis.BinaryVersion(string(out)); version != "" {
+		return version, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%q is no version", bytes.TrimSpace(out))
+	}
+	return "", fmt.Errorf("run %s --version: %w", binary, err)
+}
+
 // Trial has redis-server say whether it would accept the configuration, without touching the
 // running one.
 func Trial(ctx context.Context, cfg config.Config) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/internal/secret"
+	"github.com/redisd/redisd/redis"
 	"github.com/redisd/redisd/vip"
 )
 
@@ -110,9 +111,9 @@ func (f *findings) cluster() {
 // programs must be there, and redis-server must accept what it is to be given.
 func (f *findings) programs(ctx context.Context, tried bool) {
 	if f.cfg.HasRole(config.RoleSentinel) {
-		f.program("sentinel.binary", f.cfg.Sentinel.Binary, "redis-sentinel")
+		f.program(ctx, "sentinel.binary", f.cfg.Sentinel.Binary, "redis-sentinel")
 	}
-	if !f.cfg.HasRole(config.RoleRedis) || !f.program("redis.binary", f.cfg.Redis.Binary, "redis-server") || tried {
+	if !f.cfg.HasRole(config.RoleRedis) || !f.program(ctx, "redis.binary", f.cfg.Redis.Binary, "redis-server") || tried {
 		return
 	}
 	err := agent.Trial(ctx, f.cfg)
@@ -125,12 +126,23 @@ func (f *findings) programs(ctx context.Context, tried bool) {
 	}
 }
 
-func (f *findings) program(key, name, pkg string) bool {
-	_, err := exec.LookPath(name)
-	if err != nil {
+// program must be there, and not be too old.
+func (f *findings) program(ctx context.Context, key, name, pkg string) bool {
+	if _, err := exec.LookPath(name); err != nil {
 		f.add(mistake, key, "there is no program %s: `apt-get install %s`, or set %s to where it is", name, pkg, key)
+		return false
 	}
-	return err == nil
+	version, err := agent.BinaryVersion(ctx, name)
+	switch {
+	case err != nil:
+		// As with the trial: a host that is too busy to answer must not keep a node down.
+		f.add(warning, key, "its version is not known: %v", err)
+	case redis.TooOld(version):
+		f.add(mistake, key, "%s is version %s, and redisd needs Redis %s or later, or Valkey: upgrade the package %s (Debian 12, Ubuntu 24.04 and later releases have a newer one), or set %s to a newer program",
+			name, version, redis.Oldest, pkg, key)
+		return false
+	}
+	return true
 }
 
 // vips belong on an interface of this host.
