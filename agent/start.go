@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,15 +41,24 @@ func (a *actor) startSentinel(ctx context.Context, primary string) (pid int, err
 		return 0, err
 	}
 	a.journal.say(func(log *slog.Logger) { log.Info("starting redis-sentinel", "primary", primary) })
-	return a.run(ctx, a.procs[node.Sentinel], a.sentinelDir(), cfg.Sentinel.Binary, confgen.SentinelConfName)
+	return a.run(ctx, a.procs[node.Sentinel], a.sentinelDir(), cfg.Sentinel.Binary, confgen.SentinelConfName, sentinelArgs(cfg.Sentinel.Binary)...)
+}
+
+// sentinelArgs makes a server a Sentinel: a program called -sentinel is one by its name.
+func sentinelArgs(binary string) []string {
+	if strings.HasSuffix(filepath.Base(binary), "-sentinel") {
+		return nil
+	}
+	return []string{"--sentinel"}
 }
 
 // run starts a program with its configuration. It gets an ordinary place in the queue for the
 // processor, behind the agent, which must not wait when it has to act, and an ordinary place when
 // memory runs out.
-func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string) (pid int, err error) {
+func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string, args ...string) (pid int, err error) {
 	ordinary := 0
-	err = p.Start(ctx, supervisor.Spec{Argv: []string{binary, filepath.Join(dir, conf)}, Dir: dir, OOMScoreAdj: &ordinary})
+	argv := append([]string{binary, filepath.Join(dir, conf)}, args...)
+	err = p.Start(ctx, supervisor.Spec{Argv: argv, Dir: dir, OOMScoreAdj: &ordinary})
 	if err != nil {
 		return 0, err
 	}

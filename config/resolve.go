@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -12,7 +13,11 @@ import (
 type HostFacts struct {
 	Hostname   string
 	Interfaces []HostInterface
+	Programs   []string // those of Programs that are installed
 }
+
+// Programs are what a node can run, by name.
+var Programs = []string{"redis-server", "redis-sentinel", "valkey-server", "valkey-sentinel"}
 
 // HostInterface is a network interface of this host.
 type HostInterface struct {
@@ -23,10 +28,10 @@ type HostInterface struct {
 	Addresses    []netip.Prefix
 }
 
-// Resolve fills in what redisd.toml leaves to detection: the node's name (the host's), its address,
-// and the interface of each VIP (the one that has an address in its network; "" if that is not
-// clear). What redisd.toml says is left as it is. If name or address remain unknown, the error says
-// what there was to choose from.
+// Resolve fills in what redisd.toml leaves to detection: the programs (Redis, or Valkey where that
+// alone is installed), the node's name (the host's), its address, and the interface of each VIP
+// (the one that has an address in its network; "" if that is not clear). What redisd.toml says is
+// left as it is. If name or address remain unknown, the error says what there was to choose from.
 //
 // The address is chosen among those of interfaces that are up, that are not a VIP, and that other
 // hosts can reach: with node.interface, only of that one; else in the first VIP's network, if there
@@ -35,6 +40,7 @@ type HostInterface struct {
 // without a network (/32, /128), as floating ones do, goes last.
 func Resolve(c *Config, h HostFacts) error {
 	var errs []error
+	resolvePrograms(c, h.Programs)
 	if c.Node.Name == "" {
 		if err := resolveName(c, h.Hostname); err != nil {
 			errs = append(errs, err)
@@ -54,6 +60,25 @@ func Resolve(c *Config, h HostFacts) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// resolvePrograms chooses among what is installed: redis-server before valkey-server, and the
+// Sentinel that belongs to it. Where that one's package is missing, the server itself can be one.
+func resolvePrograms(c *Config, installed []string) {
+	has := func(name string) bool { return slices.Contains(installed, name) }
+	if _, set := c.source.at["redis.binary"]; !set && !has("redis-server") && has("valkey-server") {
+		c.Redis.Binary = "valkey-server"
+	}
+	if _, set := c.source.at["sentinel.binary"]; set {
+		return
+	}
+	programs := []string{"redis-sentinel", "valkey-sentinel", "redis-server", "valkey-server"}
+	if family, isServer := strings.CutSuffix(filepath.Base(c.Redis.Binary), "-server"); c.HasRole(RoleRedis) && isServer && has(family+"-server") {
+		programs = []string{family + "-sentinel", family + "-server"}
+	}
+	if i := slices.IndexFunc(programs, has); i >= 0 {
+		c.Sentinel.Binary = programs[i]
+	}
 }
 
 func resolveName(c *Config, hostname string) error {

@@ -126,3 +126,38 @@ func TestResolveVIPInterface(t *testing.T) {
 		}
 	}
 }
+
+func TestResolvePrograms(t *testing.T) {
+	const all = "redis-server redis-sentinel valkey-server valkey-sentinel"
+	tests := []struct{ name, toml, installed, want string }{ // want: the server, and the Sentinel
+		{"redis", "", "redis-server redis-sentinel", "redis-server redis-sentinel"},
+		{"nothing: what is missed are Redis' own", "", "", "redis-server redis-sentinel"},
+		{"valkey alone", "", "valkey-server valkey-sentinel", "valkey-server valkey-sentinel"},
+		{"both", "", all, "redis-server redis-sentinel"},
+		{"valkey's server alone is both", "", "valkey-server", "valkey-server valkey-server"},
+		{"redis' server alone is both", "", "redis-server", "redis-server redis-server"},
+		{"each its own Sentinel", "", "valkey-server redis-sentinel", "valkey-server valkey-server"},
+		{"both, and valkey is asked for", "redis.binary = \"valkey-server\"", all, "valkey-server valkey-sentinel"},
+		{"redis is asked for, and stays missing", "redis.binary = \"redis-server\"", "valkey-server valkey-sentinel", "redis-server valkey-sentinel"},
+		{"the Sentinel is asked for", "sentinel.binary = \"redis-sentinel\"", "valkey-server valkey-sentinel", "valkey-server redis-sentinel"},
+		{"one's own server", "redis.binary = \"/opt/redis/bin/redis-server\"", all, "/opt/redis/bin/redis-server redis-sentinel"},
+		{"a third voter", "node.roles = [\"sentinel\"]", "valkey-sentinel", "redis-server valkey-sentinel"},
+		{"a third voter with redis' Sentinel", "node.roles = [\"sentinel\"]", "redis-sentinel valkey-server", "valkey-server redis-sentinel"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := parse("redisd.toml", tt.toml, none)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := host(t, "a", "eth0 10.0.0.1/24")
+			h.Programs = strings.Fields(tt.installed)
+			if err := Resolve(&c, h); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.Redis.Binary + " " + c.Sentinel.Binary; got != tt.want {
+				t.Errorf("with %q installed: %s, want %s", tt.installed, got, tt.want)
+			}
+		})
+	}
+}

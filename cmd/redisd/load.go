@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/redisd/redisd/config"
@@ -58,6 +59,11 @@ func hostFacts() (config.HostFacts, error) {
 		return f, err
 	}
 	f.Hostname = name
+	for _, program := range config.Programs {
+		if _, err := exec.LookPath(program); err == nil {
+			f.Programs = append(f.Programs, program)
+		}
+	}
 	list, err := net.Interfaces()
 	if err != nil {
 		return f, fmt.Errorf("list the network interfaces: %w", err)
