@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -15,16 +16,19 @@ import (
 	"github.com/redisd/redisd/config"
 )
 
-// debianDir is where Debian's redis-server keeps its data.
-const debianDir = "/var/lib/redis"
+// Where the services of the distribution keep their data.
+const (
+	redisData  = "/var/lib/redis"
+	valkeyData = "/var/lib/valkey"
+)
 
 // importName is where the copy is made: it becomes the dataset only when it is whole.
 const importName = ".import"
 
-// importDataset copies, on the very first start, the data of Debian's redis-server, so that a
-// server that had data goes on with it. The original is left as it is. A copy that is cut short is
-// begun again: redis-server is not started without it. A node of a loopback cluster (the demo)
-// imports nothing.
+// importDataset copies, on the very first start, the data of the distribution's redis-server or
+// valkey-server, so that a server that had data goes on with it. The original is left as it is. A
+// copy that is cut short is begun again: redis-server is not started without it. A node of a
+// loopback cluster (the demo) imports nothing.
 func (f *files) importDataset() error {
 	dir := f.redisDir()
 	marker, part := filepath.Join(dir, ".imported"), filepath.Join(dir, importName)
@@ -40,19 +44,62 @@ func (f *files) importDataset() error {
 	if err := os.Mkdir(part, 0o750); err != nil {
 		return err
 	}
-	copied, err := importFrom(debianDir, part)
+	copied, err := f.importFirstOf(dataDirs(f.cfg.Load().Redis.Binary), part)
 	if err != nil {
-		return fmt.Errorf("copy the data of Debian's redis-server from %s: %w; move it away if it is not wanted", debianDir, err)
+		return err
 	}
 	if copied != "" {
 		unix.Sync()
 		if err := os.Rename(filepath.Join(part, "appendonlydir"), filepath.Join(dir, "appendonlydir")); err != nil {
 			return err
 		}
-		f.log.Info("took over the data of Debian's redis-server; the original stays where it is", "from", copied)
+		f.log.Info("took over the data of the distribution's server; the original stays where it is", "from", copied)
 		f.events.add("imported", copied)
 	}
 	return errors.Join(os.RemoveAll(part), os.WriteFile(marker, nil, 0o640))
+}
+
+// dataDirs are where data may be that this program goes on with: its own first.
+func dataDirs(binary string) []string {
+	if strings.HasPrefix(filepath.Base(binary), "valkey") {
+		return []string{valkeyData, redisData}
+	}
+	return []string{redisData, valkeyData}
+}
+
+// importFirstOf copies the first dataset that is there. Of the program that runs here it must be
+// readable; what else is left behind, an operator learns.
+func (f *files) importFirstOf(dirs []string, to string) (copied string, err error) {
+	for i, dir := range dirs {
+		if copied != "" {
+			if found, err := hasDataset(dir); found || err != nil {
+				f.log.Warn("there may be data of another server on this host: it is left where it is, and not used", "directory", dir, "used", copied)
+			}
+			continue
+		}
+		from, err := importFrom(dir, to)
+		switch {
+		case err != nil && i > 0 && errors.Is(err, fs.ErrPermission):
+			f.log.Warn("data of another server on this host cannot be read: if it is wanted, stop redisd, move its state directory away, and let the user redis read it", "directory", dir, "error", err)
+		case err != nil:
+			return "", fmt.Errorf("copy the data of the distribution's server from %s: %w; move it away if it is not wanted, or let the user that redisd runs as read it (`adduser redis valkey` for Valkey's)", dir, err)
+		}
+		copied = from
+	}
+	return copied, nil
+}
+
+// hasDataset: there is something in dir that importFrom would copy.
+func hasDataset(dir string) (bool, error) {
+	for _, name := range []string{filepath.Join("appendonlydir", "appendonly.aof.manifest"), "dump.rdb"} {
+		switch st, err := os.Stat(filepath.Join(dir, name)); {
+		case err == nil && st.Size() > 0:
+			return true, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // importFirst runs the import before the rounds, and keeps systemd waiting for as long as it takes;

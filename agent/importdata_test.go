@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -45,6 +46,45 @@ func TestImportNothing(t *testing.T) {
 	}
 	if copied, err := importFrom(from, t.TempDir()); err != nil || copied != "" {
 		t.Errorf("copied %q, an empty dump: %v", copied, err)
+	}
+}
+
+// TestImportFirst: of several places where data may be, what belongs to the program that runs here
+// goes first, and one that has none leaves the turn to the next.
+func TestImportFirst(t *testing.T) {
+	f := &files{&site{log: slog.New(slog.DiscardHandler)}}
+	empty, first, second := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, dir := range []string{first, second} {
+		if err := os.WriteFile(filepath.Join(dir, "dump.rdb"), []byte("REDIS0011 of "+dir), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		dirs []string
+		want string
+	}{
+		{[]string{first, second}, first},
+		{[]string{empty, second}, second},
+		{[]string{filepath.Join(empty, "none"), second}, second},
+		{[]string{empty, filepath.Join(empty, "none")}, ""},
+	} {
+		to := t.TempDir()
+		copied, err := f.importFirstOf(tt.dirs, to)
+		if err != nil || tt.want == "" && copied != "" || tt.want != "" && copied != filepath.Join(tt.want, "dump.rdb") {
+			t.Errorf("of %v, %q was copied: %v", tt.dirs, copied, err)
+		}
+		if tt.want == "" {
+			continue
+		}
+		if text, err := os.ReadFile(filepath.Join(to, "appendonlydir", "appendonly.aof.1.base.rdb")); string(text) != "REDIS0011 of "+tt.want {
+			t.Errorf("of %v, the copy is %q: %v", tt.dirs, text, err)
+		}
+	}
+	if got := dataDirs("/usr/bin/valkey-server"); got[0] != valkeyData {
+		t.Errorf("valkey-server takes over %v", got)
+	}
+	if got := dataDirs("redis-server"); got[0] != redisData {
+		t.Errorf("redis-server takes over %v", got)
 	}
 }
 
