@@ -103,7 +103,7 @@ func (s *site) members() node.Members {
 	for _, m := range s.gossip.Members() {
 		r := reconcile.Member{
 			ID: m.ID, Name: m.Name, ClusterID: m.ClusterID, Gossip: m.Addr.String(),
-			Alive: m.State.Up(), Ready: m.Ready, Priority: m.Priority,
+			Alive: m.State.Up(), Ready: m.Ready, Priority: m.Priority, Release: redis.Release(m.RedisVersion),
 			Data: reconcile.Data{Term: m.Data.Term, Offset: m.Data.Offset, Keys: m.Data.Keys}, Features: m.Features,
 		}
 		if m.Roles.Has(gossip.RoleRedis) {

@@ -7,8 +7,9 @@ import (
 )
 
 // BootstrapNode returns the member that should be the first primary: the one with the most keys,
-// then the lowest priority, then the lowest ID. It is empty while the view is not complete: fewer
-// members than expected, one that is not ready, or one that belongs to a cluster already.
+// then the oldest redis-server, then the lowest priority, then the lowest ID. It is empty while the
+// view is not complete: fewer members than expected, one that is not ready, or one that belongs to
+// a cluster already.
 func BootstrapNode(o Observed, d Desired) string {
 	if o.Election.ClusterID != "" {
 		return ""
@@ -35,7 +36,7 @@ func BootstrapNode(o Observed, d Desired) string {
 }
 
 func bootstrapsBefore(a, b Member) int {
-	return cmp.Or(cmp.Compare(b.Data.Keys, a.Data.Keys), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(cmp.Compare(b.Data.Keys, a.Data.Keys), cmp.Compare(a.Release, b.Release), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
 }
 
 // elect asks for the lease when this node should have it. While the cluster is paused only the
@@ -267,17 +268,21 @@ func (p *plan) roster() {
 
 // successors are the replicas in sync, in the order in which they take over. The order stands as
 // long as all of them stay in sync: offsets jump about under load, and a successor that changes all
-// the time is known to nobody.
+// the time is known to nobody. While versions differ the oldest goes first, whatever the
+// priorities: those that are older than the primary may not be able to follow it, and a failover in
+// the middle of an upgrade would leave nobody to survive the next one.
 func (p *plan) successors() []string {
 	o := p.o
 	type candidate struct {
 		id       string
 		place    int
 		priority int
+		release  int
 	}
 	if o.Redis.Role != Primary {
 		return nil
 	}
+	self, _ := p.member(o.Self)
 	var in []candidate
 	for _, l := range o.Redis.Replicas {
 		i := slices.IndexFunc(o.Members, func(m Member) bool { return m.Redis == l.Addr })
@@ -292,10 +297,10 @@ func (p *plan) successors() []string {
 		if place < 0 {
 			place = len(o.Election.Successors)
 		}
-		in = append(in, candidate{m.ID, place, m.Priority})
+		in = append(in, candidate{m.ID, place, m.Priority, cmp.Or(m.Release, self.Release)})
 	}
 	slices.SortFunc(in, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id))
+		return cmp.Or(cmp.Compare(a.release, b.release), cmp.Compare(a.priority, b.priority), cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id))
 	})
 	var out []string
 	for _, c := range in {

@@ -206,6 +206,8 @@ type Member struct {
 	Priority int
 	// Features are what its agent can do.
 	Features feature.Set
+	// Release is that of its redis-server, the later the greater; 0: not known.
+	Release int
 }
 
 // Desired is what the configuration asks for.
