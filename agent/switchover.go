@@ -34,6 +34,8 @@ type SwitchoverRequest struct {
 	To      string        `json:"to"`
 	By      string        `json:"by,omitempty"`
 	Timeout time.Duration `json:"timeout"`
+	// AllowVersionSkew: also to a node that older replicas may not be able to follow.
+	AllowVersionSkew bool `json:"allow_version_skew,omitempty"`
 }
 
 // Moved is what a switchover came to.
@@ -83,7 +85,12 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	if req.Timeout <= 0 {
 		req.Timeout = handOverWithin
 	}
-	target, err := node.CheckSwitchover(c.driver.observe(), req.To)
+	o := c.driver.observe()
+	target, err := node.CheckSwitchover(o, req.To)
+	if err != nil {
+		return err
+	}
+	note, err := c.checkVersions(o, target, req.AllowVersionSkew)
 	if err != nil {
 		return err
 	}
@@ -96,7 +103,7 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 		return err
 	}
 	answering, voters := c.answering()
-	r.step("checked", "checked: %s is in sync (%d bytes behind), %d of %d voters answer", target.Name, behind, answering, voters)
+	r.step("checked", "checked: %s is in sync (%d bytes behind), %d of %d voters answer%s", target.Name, behind, answering, voters, note)
 	c.todo <- r // never blocks: there is one request at a time
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
 )
 
@@ -37,6 +38,9 @@ func (a *app) check(ctx context.Context) error {
 	for _, w := range hostWarnings("/proc/sys", "/sys") {
 		warnings = append(warnings, errors.New(w))
 	}
+	for _, w := range a.versionWarnings(ctx, cfg) {
+		warnings = append(warnings, errors.New(w))
+	}
 	for _, w := range warnings {
 		fmt.Fprintln(a.out, "warning:", w)
 	}
@@ -46,6 +50,15 @@ func (a *app) check(ctx context.Context) error {
 	_, err = fmt.Fprintf(a.out, "%s: no errors, %s; this node would be %s (%s) of the cluster %q\n",
 		a.configPath, count(len(warnings), "warning"), cfg.Node.Name, cfg.Node.Address, cfg.Cluster.Name)
 	return err
+}
+
+// versionWarnings asks the agent here, if one runs, what the other nodes run.
+func (a *app) versionWarnings(ctx context.Context, cfg config.Config) []string {
+	var s agent.Status
+	if dial(cfg.SocketPath()) != nil || a.get(ctx, "/v1/status", &s) != nil {
+		return nil
+	}
+	return s.VersionWarnings()
 }
 
 func count(n int, what string) string {

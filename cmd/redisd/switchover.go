@@ -36,6 +36,10 @@ At the end stand the write downtime at most (from the order that stopped writes 
 moment in which the old primary's agent saw the new one accept them), and whether the
 new primary was seen to go on from the offset at which writes were stopped.
 
+While the nodes have different versions of Redis, a move to a node that is newer than
+another replica is refused: that replica may be unable to follow. --allow-version-skew
+moves it all the same. Of an upgrade the primary is the last: then nobody is left behind.
+
 The exit code is 0 when the primary moved, and 1 otherwise.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if req.Timeout <= 0 {
@@ -57,6 +61,7 @@ The exit code is 0 when the primary moved, and 1 otherwise.`,
 	}
 	c.Flags().StringVar(&req.To, "to", "", "the `node` to move to (default: the one that status shows as next)")
 	c.Flags().DurationVar(&req.Timeout, "timeout", 10*time.Second, "cancel it when it has not begun after this `time`; what has begun is carried through or undone")
+	c.Flags().BoolVar(&req.AllowVersionSkew, "allow-version-skew", false, "move also to a node whose Redis is newer than that of other replicas, which may be unable to follow until they are upgraded")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result, with the steps, as JSON")
 	_ = c.RegisterFlagCompletionFunc("to", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return a.replicas(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
