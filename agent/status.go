@@ -29,6 +29,7 @@ type commands struct {
 	poller      *poller
 	coordinator *coordinator
 	keeper      *keeper
+	syncs       *syncs
 	vips        *vipSet
 	procs       [2]*supervised
 }
@@ -147,8 +148,10 @@ func (c *commands) nodeStatus() NodeStatus {
 		c.redisStatus(&n, o.Redis, v.Lease)
 		problems, drift := c.keeper.changes()
 		n.Problems, n.Drift = append(n.Problems, problems...), drift
-		if why := c.driver.needsOperator(o); why != "" {
-			n.Problems = append(n.Problems, why)
+		for _, why := range []string{c.driver.needsOperator(o), c.syncs.trouble()} {
+			if why != "" {
+				n.Problems = append(n.Problems, why)
+			}
 		}
 	}
 	if cfg.HasRole("sentinel") {
