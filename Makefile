@@ -28,7 +28,7 @@ LARGE        ?= 3
 export SEED ROUNDS ONLY CHAOS_TABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large fuzz deps-redis deps-race deps-lab clean FORCE
+.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions fuzz deps-redis deps-race deps-lab clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,14 @@ chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it l
 
 large: deps-lab deb ## a dataset of 1 GiB and the faults of it, LARGE times (3)
 	REDISD_DEB=$(abspath $(DEB)) REDISD_LARGE=$(LARGE) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestLargeDataset$$' ./test/chaos
+
+versions: deps-lab deb ## the end-to-end tests on Redis 8.0 and Valkey, and clusters of several versions
+	for image in debian13 valkey; do \
+		REDISD_DEB=$(abspath $(DEB)) REDISD_LAB_IMAGE=$$image \
+			go test -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./test/e2e || exit 1; \
+	done
+	REDISD_DEB=$(abspath $(DEB)) REDISD_VERSIONS=1 REDISD_LAB_IMAGE=debian12 go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) \
+		-run '^(TestTooOldRedis|TestValkeyAlone|TestMixedVersions|TestRedisUpgrade)$$' ./test/e2e
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

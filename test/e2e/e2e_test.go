@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/test/cluster"
+	"github.com/redisd/redisd/test/lab"
 	"github.com/redisd/redisd/test/lab/writer"
 )
 
@@ -160,11 +162,19 @@ func killed(t *testing.T, c *cluster.Cluster) {
 	_ = after
 }
 
+// program is what a program of Redis is called on the hosts of the default image.
+func program(name string) string {
+	if rest, is := strings.CutPrefix(name, "redis-"); is && lab.DefaultImage() == lab.Valkey {
+		return "valkey-" + rest
+	}
+	return name
+}
+
 func kill(t *testing.T, c *cluster.Cluster, node, process string, sig unix.Signal) {
 	t.Helper()
 	ctx := t.Context()
 	h := c.Host(node)
-	p, err := h.Process(ctx, process)
+	p, err := h.Process(ctx, program(process))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +207,7 @@ func restarted(t *testing.T, c *cluster.Cluster) {
 
 func redisPID(t *testing.T, c *cluster.Cluster, node string) int {
 	t.Helper()
-	pid, err := c.Host(node).PIDOf(t.Context(), "redis-server")
+	pid, err := c.Host(node).PIDOf(t.Context(), program("redis-server"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +250,7 @@ func stopped(t *testing.T, c *cluster.Cluster) {
 		}
 		t.Logf("stopped after %v", time.Since(began).Round(time.Millisecond))
 		for _, name := range []string{"redis-server", "redis-sentinel", "redisd"} {
-			if left, err := h.Processes(ctx, name); err != nil || len(left) > 0 {
+			if left, err := h.Processes(ctx, program(name)); err != nil || len(left) > 0 {
 				t.Errorf("%s runs on after the stop: %v %v", name, left, err)
 			}
 		}

@@ -81,7 +81,7 @@ func reload(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, 0, func(ctx context.Context, primary string) {
 		write(t, h, c.Config()+"[redis]\nmaxmemory = \"64mb\"\n")
 		run(t, h, "systemctl", "reload", "redisd")
-		if got := run(t, h, "redis-cli", "--no-auth-warning", "-a", c.Password(), "CONFIG", "GET", "maxmemory"); !strings.Contains(got, "67108864") {
+		if got := run(t, h, program("redis-cli"), "--no-auth-warning", "-a", c.Password(), "CONFIG", "GET", "maxmemory"); !strings.Contains(got, "67108864") {
 			t.Errorf("maxmemory was not set live: %s", got)
 		}
 		pid := redisPID(t, c, node)
@@ -318,8 +318,8 @@ func TestInstallOverData(t *testing.T) {
 	l := lab.New(t, lab.Options{})
 	c := cluster.New(t, l, cluster.Options{Nodes: []string{"solo"}, Unconfigured: true})
 	h := c.Host("solo")
-	run(t, h, "sh", "-ec", "export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; apt-get install -y -qq redis-server")
-	run(t, h, "redis-cli", "SET", "old", "data")
+	run(t, h, "sh", "-ec", "export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; apt-get install -y -qq "+program("redis-server"))
+	run(t, h, program("redis-cli"), "SET", "old", "data")
 	if err := cluster.Install(ctx, h, cluster.Deb(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -329,10 +329,10 @@ func TestInstallOverData(t *testing.T) {
 	c.Start(ctx)
 	check := func(when string) {
 		t.Helper()
-		if got := run(t, h, "redis-cli", "--no-auth-warning", "-a", c.Password(), "GET", "old"); strings.TrimSpace(got) != "data" {
+		if got := run(t, h, program("redis-cli"), "--no-auth-warning", "-a", c.Password(), "GET", "old"); strings.TrimSpace(got) != "data" {
 			t.Errorf("%s, the data of Debian's redis-server is not there: %q", when, got)
 		}
-		for _, unit := range []string{"redis-server", "redis-sentinel"} {
+		for _, unit := range []string{program("redis-server"), program("redis-sentinel")} {
 			if out, _ := h.Run(ctx, "systemctl", "is-active", unit); strings.TrimSpace(out) == "active" {
 				t.Errorf("%s, Debian's %s runs", when, unit)
 			}

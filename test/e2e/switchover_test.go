@@ -61,7 +61,7 @@ func onProcess(name string, source bool, do func(lab.Process) error) func(*testi
 		if source {
 			node = from
 		}
-		p, err := c.Host(node).Process(t.Context(), name)
+		p, err := c.Host(node).Process(t.Context(), program(name))
 		if err != nil {
 			t.Fatal(err)
 		}
