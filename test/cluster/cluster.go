@@ -86,8 +86,13 @@ func Lab(t testing.TB, images ...string) *lab.Lab {
 	images = append(images, lab.DefaultImage())
 	slices.Sort(images)
 	for _, image := range slices.Compact(images) {
-		layer, err := lab.Prepare(ctx, lab.Options{Image: image}, "redisd-"+hex.EncodeToString(sum[:8]), func(ctx context.Context, h *lab.Host) error {
-			return Install(ctx, h, deb)
+		before := ""
+		if image == lab.Valkey {
+			before = "valkey-server valkey-sentinel" // the package asks for either, and tests tell them apart by name
+		}
+		key := "redisd-" + hex.EncodeToString(sum[:8]) + before
+		layer, err := lab.Prepare(ctx, lab.Options{Image: image}, key, func(ctx context.Context, h *lab.Host) error {
+			return Install(ctx, h, deb, strings.Fields(before)...)
 		})
 		if err != nil {
 			t.Fatalf("install the package on a host of %s: %v", image, err)
@@ -97,13 +102,18 @@ func Lab(t testing.TB, images ...string) *lab.Lab {
 	return lab.New(t, lab.Options{Layers: layers})
 }
 
-// Install installs the package as the README says.
-func Install(ctx context.Context, h *lab.Host, deb string) error {
+// Install installs the package as the README says, and others before it.
+func Install(ctx context.Context, h *lab.Host, deb string, before ...string) error {
 	const remote = "/root/redisd.deb"
 	if err := h.CopyIn(ctx, deb, remote); err != nil {
 		return err
 	}
-	_, err := h.Shell(ctx, "export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && apt-get install -y -qq "+remote)
+	install := "apt-get install -y -qq "
+	script := "export DEBIAN_FRONTEND=noninteractive; apt-get update -qq"
+	if len(before) > 0 {
+		script += " && " + install + strings.Join(before, " ")
+	}
+	_, err := h.Shell(ctx, script+" && "+install+remote)
 	return err
 }
 
