@@ -42,7 +42,7 @@ type silence struct {
 }
 
 // rule drops what goes from one end to another; with a port, what goes to that port of `to`, from
-// anyone, and the answers.
+// anyone, or from `from` to that port of anyone, and the answers.
 type rule struct {
 	from, to End
 	proto    string
@@ -50,7 +50,10 @@ type rule struct {
 }
 
 func (r rule) key() string {
-	if r.proto != "" {
+	switch {
+	case r.proto != "" && r.from != nil:
+		return fmt.Sprintf("%s > %s/%d", r.from.endName(), r.proto, r.port)
+	case r.proto != "":
 		return fmt.Sprintf("%s %s/%d", r.to.endName(), r.proto, r.port)
 	}
 	return r.from.endName() + " > " + r.to.endName()
@@ -81,6 +84,11 @@ func (f *filter) table() string {
 	for _, key := range slices.Sorted(maps.Keys(f.rules)) {
 		r := f.rules[key]
 		switch {
+		case r.proto != "" && r.from != nil:
+			to := fmt.Sprintf("iifname %s %s dport %d", portSet(r.from), r.proto, r.port)
+			answer := fmt.Sprintf("oifname %s %s sport %d", portSet(r.from), r.proto, r.port)
+			forward = append(forward, to, answer)
+			input, output = append(input, to), append(output, answer)
 		case r.proto != "":
 			to := fmt.Sprintf("oifname %s %s dport %d", portSet(r.to), r.proto, r.port)
 			answer := fmt.Sprintf("iifname %s %s sport %d", portSet(r.to), r.proto, r.port)
@@ -182,6 +190,17 @@ func (h *Host) BlockPort(ctx context.Context, proto string, port int) error {
 // UnblockPort undoes BlockPort.
 func (h *Host) UnblockPort(ctx context.Context, proto string, port int) error {
 	return h.lab.net.filter.edit(ctx, false, rule{to: h, proto: proto, port: port})
+}
+
+// BlockPortOut drops, from now on, what the host sends to the given port of others, and what they
+// answer from there; UnblockPortOut undoes it.
+func (h *Host) BlockPortOut(ctx context.Context, proto string, port int) error {
+	return h.lab.net.filter.edit(ctx, true, rule{from: h, proto: proto, port: port})
+}
+
+// UnblockPortOut undoes BlockPortOut.
+func (h *Host) UnblockPortOut(ctx context.Context, proto string, port int) error {
+	return h.lab.net.filter.edit(ctx, false, rule{from: h, proto: proto, port: port})
 }
 
 // Silence drops everything to and from the host, whose own link stays up, as when a switch farther

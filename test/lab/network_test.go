@@ -127,6 +127,17 @@ func (s *suite) blockedPort(t *testing.T) {
 	if got, err := ask(t.Context(), s.l, "a:7001"); got != "a" {
 		t.Errorf("unblocked, a answers %q, %v", got, err)
 	}
+	must(t, s.a.BlockPortOut(t.Context(), "tcp", 7001))
+	if out, err := s.a.Run(t.Context(), "timeout", "1", "bash", "-c", "cat </dev/tcp/b/7001"); err == nil {
+		t.Errorf("a reaches the port that is blocked for it: %q", out)
+	}
+	if got, err := ask(t.Context(), s.l, "a:7001"); got != "a" {
+		t.Errorf("its own port is open, and a answers %q, %v", got, err)
+	}
+	must(t, s.a.UnblockPortOut(t.Context(), "tcp", 7001))
+	if got, err := s.a.Run(t.Context(), "timeout", "1", "bash", "-c", "cat </dev/tcp/b/7001"); err != nil {
+		t.Errorf("unblocked, b answers a %q, %v", got, err)
+	}
 	if _, err := ask(t.Context(), s.l, "nobody:1"); err == nil {
 		t.Error("dialled a host that is not there")
 	}
