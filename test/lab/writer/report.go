@@ -140,7 +140,7 @@ type Span struct {
 // Spans is who acknowledged, in the order of the acknowledgements, the unknown left out.
 func (r *Report) Spans() []Span {
 	var spans []Span
-	for _, a := range r.known() {
+	for _, a := range r.Known() {
 		name := r.Nodes[a.Node]
 		if n := len(spans); n > 0 && spans[n-1].Node == name {
 			spans[n-1].To = a.Acked
@@ -152,7 +152,8 @@ func (r *Report) Spans() []Span {
 	return spans
 }
 
-func (r *Report) known() []Ack {
+// Known are the acknowledgements by nodes that are known, in their order.
+func (r *Report) Known() []Ack {
 	var all []Ack
 	for _, l := range r.lanes {
 		for _, a := range l.acks {
@@ -228,7 +229,7 @@ func (r *Report) changes() []change {
 	var changes []change
 	var holder uint16
 	var since time.Duration // by when the holder had certainly taken a write
-	for _, a := range r.known() {
+	for _, a := range r.Known() {
 		switch {
 		case holder == 0:
 		case a.Node != holder && a.Invoked >= since:
