@@ -21,11 +21,13 @@ export REDISD_LAB_IMAGE := $(or $(IMAGE),$(REDISD_LAB_IMAGE),debian12)
 SEED         ?=
 ROUNDS       ?=
 ONLY         ?=
+PLAY         ?=
+NODES        ?=
 CHAOS_TABLE  ?=
 TEST_TIMEOUT ?= 90m
 FUZZTIME     ?= 30s
 LARGE        ?= 3
-export SEED ROUNDS ONLY CHAOS_TABLE
+export SEED ROUNDS ONLY PLAY NODES CHAOS_TABLE
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions fuzz deps-redis deps-race deps-lab clean FORCE
@@ -65,7 +67,7 @@ bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/
 	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \
 		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestBench$$' ./test/bench
 
-chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer; ROUNDS=each: all there are
+chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer, NODES= larger; ROUNDS=each: all there are
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run Chaos ./test/...
 
 large: deps-lab deb ## a dataset of 1 GiB and the faults of it, LARGE times (3)

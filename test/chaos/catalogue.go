@@ -5,28 +5,19 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// composed are rounds that no pair of the catalogue's at random would give: one fault hits what
-// another has just begun, or takes away what the other leaves to rely on.
-var composed = []Round{
-	{Name: "primary lost while a replica resyncs", Steps: []Step{
-		{Kind: "full resync", On: Replica, For: 4 * time.Second},
-		{Kind: "power loss", On: Primary, For: 5 * time.Second, After: time.Second, Then: true},
-	}},
-	{Name: "agent hangs and its host is cut off", Steps: []Step{
-		{Kind: "agent hangs", On: Primary, For: 6 * time.Second},
-		{Kind: "network silent", On: Primary, For: 6 * time.Second},
-	}},
-	{Name: "primary left alone and joined one by one", Steps: []Step{
-		{Kind: "cut from the primary", On: Replica, For: 6 * time.Second},
-		{Kind: "power loss", On: Successor, For: 8 * time.Second},
-	}},
-	{Name: "agent hangs and its host is cut off, but not from clients", Steps: []Step{
-		{Kind: "agent hangs", On: Primary, For: 6 * time.Second},
-		{Kind: "cut from the other nodes", On: Primary, For: 6 * time.Second},
-	}},
+// quiet are the faults of a redis-server at the primary that leave it without an answer, or without
+// something to do, once more with a client that hardly writes.
+func quiet() (rounds []Round) {
+	for _, c := range cards() {
+		k := c.kind
+		if c.on == Primary && (k.touches == theClients || k.touches == theRedis || k.touches == theCopy || k.touches == theAgent || k.touches == theSettings) {
+			step := Step{Kind: k.name, On: c.on, For: (k.least + (k.most-k.least)/2).Truncate(grain)}
+			rounds = append(rounds, Round{Steps: []Step{step}, Quiet: true})
+		}
+	}
+	return rounds
 }
 
 // Catalogue is every kind of fault at every place, one a round, each for half of what it may last,
@@ -42,6 +33,7 @@ func Catalogue(times int) Schedule {
 			step := Step{Kind: k.name, On: c.on, For: (k.least + (k.most-k.least)/2).Truncate(grain)}
 			s.Rounds = append(s.Rounds, Round{Steps: []Step{step}})
 		}
+		s.Rounds = append(s.Rounds, quiet()...)
 		s.Rounds = append(s.Rounds, composed...)
 	}
 	for i := range s.Rounds {

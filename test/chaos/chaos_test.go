@@ -16,17 +16,20 @@ import (
 const (
 	defaultRounds = 20 // of a seed without ROUNDS
 	// lives is how often a cluster that did not become whole again is replaced by a new one before
-	// the run is given up.
-	lives = 4
+	// the run is given up; in a long run one for so many rounds.
+	lives       = 4
+	roundsALife = 4
 )
 
 // TestChaos runs the schedule of SEED, ROUNDS rounds of it ("20", or "7-9"); with ROUNDS alone that
 // of a seed at random, and with neither a short fixed one. ROUNDS=each is the catalogue, each*3
-// three times that. ONLY= leaves the rounds that a pattern matches; CHAOS_TABLE= is a file to write
-// the table to (docs/FAULTS.md).
+// three times that, and ROUNDS=found what earlier runs have found (testdata/found.txt). PLAY= is
+// rounds in the words in which a run tells them. NODES= is how many nodes there are, 3 to 9. ONLY=
+// leaves the rounds that a pattern matches; CHAOS_TABLE= is a file to write the table to
+// (docs/FAULTS.md).
 func TestChaos(t *testing.T) {
 	lab.Require(t)
-	s, err := wanted(os.Getenv("SEED"), os.Getenv("ROUNDS"))
+	s, err := wanted(os.Getenv)
 	if err == nil {
 		s, err = s.Only(os.Getenv("ONLY"))
 	}
@@ -35,6 +38,7 @@ func TestChaos(t *testing.T) {
 	}
 	t.Logf("%s: %d rounds, %d nodes", replay(s, s.Rounds[len(s.Rounds)-1]), len(s.Rounds), s.Nodes)
 	var table Table
+	lives := max(lives, len(s.Rounds)/roundsALife)
 	for life, next := 1, 0; next < len(s.Rounds) && life <= lives; life++ {
 		t.Run(fmt.Sprintf("cluster%d", life), func(t *testing.T) {
 			w := newWorld(t, s.Nodes, volumeSize)
@@ -85,12 +89,34 @@ func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 		t.Errorf("write down what happened: %v", failed)
 	}
 	t.Logf("what happened is in %s; once more: %s", path, replay(s, r))
-	return err == nil && seen.Healthy
+	return err == nil && seen.Healthy && len(seen.Differ) == 0 // one that differs would go on doing so
 }
 
 // wanted is the schedule that the environment asks for.
-func wanted(seed, rounds string) (Schedule, error) {
-	if seed == "" && rounds == "" {
+func wanted(env func(string) string) (Schedule, error) {
+	s, err := asked(env("SEED"), env("ROUNDS"), env("PLAY"))
+	if err != nil || env("NODES") == "" {
+		return s, err
+	}
+	n, err := strconv.Atoi(env("NODES"))
+	if err != nil || n < 3 || n > 9 {
+		return s, fmt.Errorf("NODES=%s: not a number from 3 to 9", env("NODES"))
+	}
+	s.Nodes = n
+	if s.Again == "" {
+		s.Again = fmt.Sprintf("make chaos SEED=%d ROUNDS=%d-%d", s.Seed, s.Rounds[0].Number, s.Rounds[len(s.Rounds)-1].Number)
+	}
+	s.Again += " NODES=" + env("NODES")
+	return s, nil
+}
+
+func asked(seed, rounds, play string) (Schedule, error) {
+	switch {
+	case play != "":
+		return Played(play)
+	case rounds == "found":
+		return Found()
+	case seed == "" && rounds == "":
 		return Short(), nil
 	}
 	if times, err := Times(rounds); err != nil || times > 0 {

@@ -6,46 +6,6 @@ import (
 	"time"
 )
 
-// Window is how old an acknowledged write may be, at most, that a crash, a power loss or a cut of
-// the primary takes with it: replication is asynchronous, and what no replica had yet is gone. On a
-// network without faults a replica has what is older than a few milliseconds.
-const (
-	Window = 200 * time.Millisecond
-	// windowSlow is the same where a fault delays what is sent: TCP repeats a lost segment after
-	// 200 ms, then after 400.
-	windowSlow = time.Second
-	// lapse is how long a primary that is cut off from the other nodes, but not from its clients,
-	// goes on: election.Lapse. Nobody else can be primary before.
-	lapse = 700 * time.Millisecond
-	// secondLine is how long it goes on where its agent hangs as well: Redis' own count of its
-	// replicas (min-replicas-max-lag 2, looked at once a second) and the watchdog.
-	// docs/GUARANTEES.md has it under what is not covered.
-	secondLine = 3500 * time.Millisecond
-	// wakes is for how long a host that was paused may take writes when it goes on: its
-	// redis-server does not know that time has passed, and somebody must first run to tell it, the
-	// agent or, when the watchdog has killed that, what runs after it.
-	wakes = 150 * time.Millisecond
-	// late is for acknowledgements that were on their way when the fault was injected.
-	late = 250 * time.Millisecond
-	// stepDownLimit is how long a host that has lost touch may keep the VIP: its lease, and
-	// patience with a machine that is busy.
-	stepDownLimit = 3 * time.Second
-	// lifetime is the same where the agent can do nothing: the kernel's own patience (5 s, a second
-	// late at most), and ours.
-	lifetime = 8 * time.Second
-	// downtimeLimit is the write downtime allowed where one fault leaves a majority of nodes, a
-	// replica and the clients in touch. It is there to find a cluster that waits for the fault to
-	// go away; how fast it is, benchmarks measure.
-	downtimeLimit = 5 * time.Second
-	// awaited is the same from when a redis-server is taken to hang.
-	awaited = 2500 * time.Millisecond
-	// awake is the same where writes are down as long as the fault lasts; a cold start may wait ten
-	// seconds for a node that is missing.
-	awake = 20 * time.Second
-	// thawed is how long a host that was paused may take to see that time has passed.
-	thawed = time.Second
-)
-
 // Fault is a step as it was done.
 type Fault struct {
 	Step
@@ -64,9 +24,12 @@ func (s Fault) end() time.Time {
 	return s.Mended
 }
 
-func (s Fault) harm() harm { return kindOf(s.Kind).harm }
+func (s Fault) may() may { return kindOf(s.Kind).may }
 
 func (s Fault) hits(host string) bool { return s.Host == "" || host == "" || s.Host == host }
+
+// hitsPrimary: it befalls who is the primary when the round begins.
+func (s Fault) hitsPrimary() bool { return s.On == Primary || s.On == Everyone }
 
 // LostWrite is an acknowledged write that is not there any more.
 type LostWrite struct {
@@ -89,22 +52,33 @@ type Node struct {
 // Seen is all that a round came to.
 type Seen struct {
 	Faults        []Fault
-	Before, After string // the primary
+	Extra         time.Duration // of write downtime, that a composed round may have; see Round
+	Before, After string        // the primary
 	Nodes, Then   []Node
 	Healthy       bool
 	Health        string        // why it is not
 	TimeToHealth  time.Duration // from when the last fault was over
-	Downtime      time.Duration
+	Downtime      time.Duration // less what the client itself did not run
 	Acked         int
 	Dual          time.Duration
 	DualNodes     []string
 	Lost          []LostWrite
+	// Usurped are writes that a host acknowledged while another one was the primary.
+	Usurped []Usurped
+	// Killed are redis-servers that their own agents have ended.
+	Killed []Kill
+	// Waited are writes of which WAIT said that a replica has them, and that are gone.
+	Waited int
 	// Older is what of earlier rounds is missing now, and was not after them.
 	Older []string
-	// Differ are replicas that do not have what the primary has.
-	Differ   []string
+	// Differ are nodes that do not have what the primary has.
+	Differ []string
+	// Settings are those of redisd that are not as it renders them.
+	Settings []string
 	Held     []Held
 	Overlaps []Overlap
+	// VIP is what is wrong with it at the end.
+	VIP string
 }
 
 // Check returns what must not be.
@@ -114,6 +88,7 @@ func Check(s Seen) []string {
 	if s.Dual > s.mayBeDual() {
 		violated("S1: two nodes acknowledged writes for %v: %v", s.Dual, s.DualNodes)
 	}
+	checkUsurped(s, violated)
 	for _, text := range s.Older {
 		violated("S2: %s", text)
 	}
@@ -124,24 +99,33 @@ func Check(s Seen) []string {
 	checkVIP(s, violated)
 	checkProcesses(s, violated)
 	checkMoved(s, violated)
-	checkStill(s, violated)
+	checkDowntime(s, violated)
+	for _, text := range s.Settings {
+		violated("owned by redisd: %s", text)
+	}
 	for _, k := range s.Faults {
 		// Where two things happen at once, the one may well keep the other from happening.
 		if k.Err != nil && len(s.Faults) == 1 {
 			violated("%s: %v", k.Kind, k.Err)
 		}
 	}
-	if !s.Healthy {
+	switch limit := s.wholeLimit(); {
+	case !s.Healthy:
 		violated("not whole again: %s", s.Health)
+	case s.TimeToHealth > limit:
+		violated("whole again only after %v, not within %v", s.TimeToHealth.Round(time.Millisecond), limit)
 	}
 	return found
 }
 
 func checkLost(s Seen, violated func(string, ...any)) {
+	if s.Waited > 0 && !s.mayLoseWaited() {
+		violated("S3: %d writes are lost that WAIT had said a replica has", s.Waited)
+	}
 	var worst *LostWrite
 	n, overtaken := 0, 0
 	for i, l := range s.Lost {
-		if s.woke(l) {
+		if s.woke(l.By, l.At) {
 			continue
 		}
 		if l.Since != "" && !(s.unguarded(l.By) && s.mayLose(l)) {
@@ -173,11 +157,17 @@ func checkLost(s Seen, violated func(string, ...any)) {
 	}
 	rule := "S3"
 	for _, k := range s.Faults {
-		if k.harm().loses {
+		if k.may().lose > 0 {
 			rule = "S1/S3"
 		}
 	}
 	violated("%s: %d writes are lost that must not be (%d in all); the first: %s", rule, n, len(s.Lost), text)
+}
+
+// mayLoseWaited: a write that a replica has is lost only with that, too.
+func (s Seen) mayLoseWaited() bool {
+	return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == "" }) ||
+		slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host != s.Faults[0].Host })
 }
 
 // mayBeDual is how long two nodes may acknowledge, by what docs/GUARANTEES.md has under what is not
@@ -186,57 +176,73 @@ func (s Seen) mayBeDual() time.Duration {
 	switch {
 	case s.unguarded(s.DualNodes...):
 		return secondLine
-	case slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.harm().frozen && slices.Contains(s.DualNodes, k.Host) }):
+	case slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.may().frozen && slices.Contains(s.DualNodes, k.Host) }):
 		return wakes
 	}
 	return 0
 }
 
-// woke: the write was acknowledged by a host that had been paused and just went on.
-func (s Seen) woke(l LostWrite) bool {
+// checkUsurped: who is not the primary any more acknowledges nothing, whether another one does or
+// not.
+func checkUsurped(s Seen, violated func(string, ...any)) {
+	for _, u := range s.Usurped {
+		switch {
+		case s.unguarded(u.Host) && u.Last.Sub(u.Since) <= secondLine:
+		case s.woke(u.Host, u.First) && s.woke(u.Host, u.Last):
+		default:
+			violated("S1: %s acknowledged %d writes, the last %v after %s had become the primary (term %d)",
+				u.Host, u.Acks, u.Last.Sub(u.Since).Round(time.Millisecond), u.Primary, u.Term)
+		}
+	}
+}
+
+// woke: it was acknowledged by a host that had been paused and just went on.
+func (s Seen) woke(host string, at time.Time) bool {
 	return slices.ContainsFunc(s.Faults, func(k Fault) bool {
-		return k.harm().frozen && k.Host == l.By && !l.At.Before(k.Mending) && !l.At.After(k.end().Add(wakes))
+		return k.may().frozen && k.Host == host && !at.Before(k.Mending) && !at.After(k.end().Add(wakes))
 	})
 }
 
 // unguarded: one of the hosts was cut off when nobody on it could fence.
 func (s Seen) unguarded(hosts ...string) bool {
 	return slices.ContainsFunc(hosts, func(host string) bool {
-		hit := func(which func(harm) bool) bool {
-			return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == host && which(k.harm()) })
+		hit := func(which func(may) bool) bool {
+			return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == host && which(k.may()) })
 		}
-		return hit(func(h harm) bool { return h.unguarded }) && hit(func(h harm) bool { return h.isolates })
+		return hit(func(m may) bool { return m.unguarded }) && hit(func(m may) bool { return m.isolates })
 	})
 }
 
 // mayLose says whether replication being asynchronous excuses it.
 func (s Seen) mayLose(l LostWrite) bool {
-	window := Window
-	for _, k := range s.Faults {
-		if k.harm().slow {
-			window = windowSlow
-		}
-	}
+	slow := slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.may().slow })
 	return slices.ContainsFunc(s.Faults, func(k Fault) bool {
-		h := k.harm()
-		if !h.loses || !k.hits(l.By) {
+		m := k.may()
+		if m.lose == 0 || !k.hits(l.By) {
 			return false
 		}
-		until, age := k.Done.Add(late), window
-		if h.isolates {
-			until, age = k.Done.Add(lapse), window+lapse
+		age := m.lose
+		if slow {
+			age = max(age, windowSlow)
+		}
+		begin, until := k.Begin.Add(-age), k.Done.Add(late)
+		if m.isolates {
+			until, age = k.Done.Add(lapse), age+lapse
 			if s.unguarded(l.By) {
-				until, age = k.Done.Add(secondLine), window+secondLine
+				until, age = k.Done.Add(secondLine), age-lapse+secondLine
 			}
 		}
-		if h.lingers {
+		if m.lingers {
 			until = k.end().Add(late)
 		}
-		return !l.At.Before(k.Begin.Add(-window)) && !l.At.After(until) && l.Until.Sub(l.At) <= age
+		return !l.At.Before(begin) && !l.At.After(until) && l.Until.Sub(l.At) <= age
 	})
 }
 
 func checkVIP(s Seen, violated func(string, ...any)) {
+	if s.Healthy && s.VIP != "" {
+		violated("S4: %s", s.VIP)
+	}
 	for _, o := range s.Overlaps {
 		live := slices.DeleteFunc(slices.Clone(o.Hosts), func(host string) bool { return s.excused(host, o.At) })
 		if len(live) > 1 {
@@ -245,13 +251,13 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 		}
 	}
 	for _, k := range s.Faults {
-		h := k.harm()
-		if !h.isolates || h.lingers || k.Host == "" {
+		m := k.may()
+		if !m.isolates || m.lingers || k.Host == "" {
 			continue
 		}
 		limit := stepDownLimit
 		for _, other := range s.Faults {
-			if other.hits(k.Host) && other.harm().mute {
+			if other.hits(k.Host) && other.may().mute {
 				limit = lifetime
 			}
 		}
@@ -275,10 +281,10 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 func (s Seen) excused(host string, at time.Time) bool {
 	var away, mute bool
 	for _, k := range s.Faults {
-		if h := k.harm(); k.hits(host) && !at.Before(k.Begin) {
-			away = away || h.isolates && !at.After(k.end().Add(thawed))
-			mute = mute || h.mute
-			if h.frozen && !at.After(k.end().Add(thawed)) {
+		if m := k.may(); k.hits(host) && !at.Before(k.Begin) {
+			away = away || m.isolates && !at.After(k.end().Add(thawed))
+			mute = mute || m.mute
+			if m.frozen && !at.After(k.end().Add(thawed)) {
 				return true
 			}
 		}
@@ -286,10 +292,19 @@ func (s Seen) excused(host string, at time.Time) bool {
 	return away && mute
 }
 
-// checkProcesses: redis-server lives on where nothing befell it, its agent's death included.
+// checkProcesses: redis-server lives on where nothing befell it, its agent's death included; and no
+// agent ends one that is well.
 func checkProcesses(s Seen, violated func(string, ...any)) {
+	allowed := func(host string, which func(may) bool) bool {
+		return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hits(host) && which(k.may()) })
+	}
+	for _, k := range s.Killed {
+		if !allowed(k.Host, func(m may) bool { return m.kill }) {
+			violated("S5: the agent of %s killed its redis-server: %s", k.Host, k.Why)
+		}
+	}
 	for _, n := range s.Nodes {
-		if slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hits(n.Name) && k.harm().ends }) {
+		if allowed(n.Name, func(m may) bool { return m.end }) {
 			continue
 		}
 		i := slices.IndexFunc(s.Then, func(m Node) bool { return m.Name == n.Name })
@@ -299,32 +314,72 @@ func checkProcesses(s Seen, violated func(string, ...any)) {
 	}
 }
 
-// checkMoved: nothing that leaves the primary well moves it.
+// checkMoved: nothing that leaves the primary well moves it. What befalls another node first
+// befalls a primary only when something has moved that before.
 func checkMoved(s Seen, violated func(string, ...any)) {
-	if len(s.Faults) != 1 || !s.Healthy || s.After == s.Before {
+	if !s.Healthy || s.After == s.Before {
 		return
 	}
-	k := s.Faults[0]
-	h := k.harm()
-	if k.On == Primary && (h.loses || h.moves) || k.On == Everyone {
-		return
+	if !slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hitsPrimary() && k.may().move }) {
+		violated("false failover: the primary moved from %s to %s", s.Before, s.After)
 	}
-	violated("false failover: the primary moved from %s to %s", s.Before, s.After)
 }
 
-// checkStill: one fault at a time is survived, not sat out.
-func checkStill(s Seen, violated func(string, ...any)) {
-	if len(s.Faults) != 1 {
-		return
+// checkDowntime: faults are survived, not sat out.
+func checkDowntime(s Seen, violated func(string, ...any)) {
+	if limit := s.downLimit(); s.Downtime > limit {
+		violated("write downtime %v, not %v at most", s.Downtime.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
-	k, limit := s.Faults[0], downtimeLimit
-	if wait := k.harm().waits; wait > 0 {
-		limit = wait + awaited
+}
+
+// downLimit is the write downtime that the faults of the round may cost. Several are given the time
+// of each in turn: the one may hit whom the other has just made the primary.
+func (s Seen) downLimit() time.Duration {
+	moves := slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hitsPrimary() && k.may().move })
+	limit := untouched + s.Extra
+	for _, k := range s.Faults {
+		if !k.hitsPrimary() && !moves {
+			continue
+		}
+		m := k.may()
+		limit += max(0, m.down-untouched)
+		if m.blocks {
+			limit += k.end().Sub(k.Begin)
+		}
 	}
-	if k.harm().blocks {
-		limit = k.end().Sub(k.Begin) + awake
+	if begin, end, gone := s.minority(); gone {
+		limit += end.Sub(begin) + reunited
 	}
-	if s.Downtime > limit {
-		violated("write downtime %v", s.Downtime.Round(time.Millisecond))
+	return limit
+}
+
+// minority says from when to when so many nodes may be away that the rest is no majority.
+func (s Seen) minority() (begin, end time.Time, gone bool) {
+	away := map[string]bool{}
+	for _, k := range s.Faults {
+		if !k.may().away || k.Host == "" { // that one says itself what it costs
+			continue
+		}
+		away[k.Host] = true
+		if begin.IsZero() || k.Begin.Before(begin) {
+			begin = k.Begin
+		}
+		if k.end().After(end) {
+			end = k.end()
+		}
 	}
+	return begin, end, 2*(len(s.Nodes)-len(away)) <= len(s.Nodes)
+}
+
+// wholeLimit is by when all must be well. Several faults may each need their time.
+func (s Seen) wholeLimit() time.Duration {
+	limit := time.Duration(0)
+	for _, k := range s.Faults {
+		if own := k.may().whole; own > 0 {
+			limit += own
+		} else {
+			limit += wholeLimit
+		}
+	}
+	return limit
 }

@@ -34,10 +34,15 @@ var silenceLibrary = sync.OnceFunc(logging.Disable)
 
 // dial connects to the redis-server of a host, or the VIP's, as an application would.
 func dial(c *cluster.Cluster, address string) *goredis.Client {
+	return dialPatient(c, address, clientLimit)
+}
+
+// dialPatient is dial for what takes so long to be answered.
+func dialPatient(c *cluster.Cluster, address string, limit time.Duration) *goredis.Client {
 	silenceLibrary()
 	return goredis.NewClient(&goredis.Options{
 		Addr: address + ":6379", Password: c.Password(), Protocol: 2, Dialer: c.Lab.DialContext,
-		DialTimeout: clientLimit, ReadTimeout: clientLimit, WriteTimeout: clientLimit,
+		DialTimeout: clientLimit, ReadTimeout: limit, WriteTimeout: clientLimit,
 		MaxRetries: -1, PoolSize: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
@@ -59,6 +64,32 @@ func fill(ctx context.Context, c *goredis.Client, values, size, replicas int) er
 			return fmt.Errorf("fill the dataset: %w", err)
 		}
 	}
+	return replicated(ctx, c, replicas)
+}
+
+// fillSmall sees to it that the small keys are there, and that the replicas have them.
+func fillSmall(ctx context.Context, c *goredis.Client, replicas int) error {
+	const batch = 1000
+	name := func(i int) string { return "small:" + strconv.Itoa(i) }
+	for from := 0; from < smallKeys; from += batch {
+		// Of one batch all are there, or none.
+		if n, err := c.Exists(ctx, name(from)).Result(); err == nil && n > 0 {
+			continue
+		}
+		_, err := c.TxPipelined(ctx, func(p goredis.Pipeliner) error {
+			for i := range batch {
+				p.Set(ctx, name(from+i), i, 0)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("fill the dataset: %w", err)
+		}
+	}
+	return replicated(ctx, c, replicas)
+}
+
+func replicated(ctx context.Context, c *goredis.Client, replicas int) error {
 	ctx, cancel := context.WithTimeout(ctx, healthLimit)
 	defer cancel()
 	return lab.Await(ctx, time.Millisecond, func() error {
@@ -171,125 +202,4 @@ func saves(ctx context.Context, c *goredis.Client) (begun int, state string, err
 	}
 	begun, err = strconv.Atoi(p["rdb_saves"])
 	return begun, state, err
-}
-
-// fullResync has a replica lose its place in the primary's backlog, so that it must copy the whole
-// dataset, and the primary take as long for it as it is to last.
-func fullResync(ctx context.Context, in injection) (func(context.Context) (mend, error), error) {
-	c := dial(in.c, in.primary.Addr().String())
-	r := dial(in.c, in.host.Addr().String())
-	copies, err := fullCopies(ctx, c)
-	if err == nil {
-		err = fill(ctx, c, ballastValues, ballastValue, len(in.c.Names())-1)
-	}
-	if err == nil {
-		err = errors.Join(awaitCalm(ctx, c), awaitCalm(ctx, r))
-	}
-	if err != nil {
-		return nil, errors.Join(err, c.Close(), r.Close())
-	}
-	done := func(err error) error { return errors.Join(err, c.Close(), r.Close()) }
-	begin := func(ctx context.Context) (mend, error) {
-		err := forget(ctx, c, in)
-		if err == nil {
-			err = awaitLink(ctx, r, "down", clientLimit)
-		}
-		if err != nil {
-			return nil, done(errors.Join(err, hurry(ctx, c)))
-		}
-		return func(ctx context.Context) error {
-			err := awaitLink(ctx, r, "up", faultLimit)
-			if now, asked := fullCopies(ctx, c); asked != nil || now == copies {
-				err = errors.Join(err, fmt.Errorf("no full copy was made: %d as before (%v)", copies, asked))
-			}
-			return done(errors.Join(err, hurry(ctx, c)))
-		}, nil
-	}
-	return begin, nil
-}
-
-// delaySetting has redis-server dawdle over each key of a snapshot, which it has for tests of its
-// own.
-const delaySetting = "rdb-key-save-delay"
-
-func hurry(ctx context.Context, c *goredis.Client) error {
-	return c.ConfigSet(ctx, delaySetting, "0").Err()
-}
-
-// awaitCalm waits until redis-server has no child, which would keep a connection open that
-// redis-server has closed: the other end would not learn of it before its timeout.
-func awaitCalm(ctx context.Context, c *goredis.Client) error {
-	return lab.Await(ctx, 20*time.Millisecond, func() error {
-		info, err := c.InfoMap(ctx, "persistence").Result()
-		if p := info["Persistence"]; err == nil && (p["rdb_bgsave_in_progress"] != "0" || p["aof_rewrite_in_progress"] != "0") {
-			err = errors.New("redis-server is writing its dataset")
-		}
-		return err
-	})
-}
-
-// fullCopies is how many a redis-server has given to replicas.
-func fullCopies(ctx context.Context, c *goredis.Client) (int, error) {
-	info, err := c.InfoMap(ctx, "stats").Result()
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(info["Stats"]["sync_full"])
-}
-
-// forget has the primary c close the connection of a replica and, before that can come back, write
-// more than is kept of what it wrote.
-func forget(ctx context.Context, c *goredis.Client, in injection) error {
-	keys, err := c.DBSize(ctx).Result()
-	if err != nil {
-		return err
-	}
-	list, err := c.Do(ctx, "CLIENT", "LIST", "TYPE", "replica").Text()
-	if err != nil {
-		return err
-	}
-	replica := ""
-	for _, field := range strings.Fields(list) {
-		if addr, ok := strings.CutPrefix(field, "addr="+in.host.Addr().String()+":"); ok {
-			replica = in.host.Addr().String() + ":" + addr
-		}
-	}
-	if replica == "" {
-		return fmt.Errorf("%s is not among the replicas: %s", in.host.Name(), list)
-	}
-	kept, err := c.ConfigGet(ctx, "repl-backlog-size").Result()
-	if err != nil {
-		return err
-	}
-	delay := in.lasts.Microseconds() / max(keys, 1)
-	const least, chunks = 16 << 10, 8 // of the backlog; it is given up in pieces
-	_, err = c.TxPipelined(ctx, func(p goredis.Pipeliner) error {
-		p.ConfigSet(ctx, delaySetting, strconv.FormatInt(delay, 10))
-		p.ConfigSet(ctx, "repl-backlog-size", strconv.Itoa(least))
-		p.Do(ctx, "CLIENT", "KILL", "ADDR", replica)
-		for range chunks {
-			p.Set(ctx, "ballast:forget", make([]byte, 8*least), 0)
-		}
-		return nil
-	})
-	// What the other replica still had to be sent is only given up now.
-	for range chunks {
-		err = errors.Join(err, c.Set(ctx, "ballast:forget", make([]byte, 8*least), 0).Err())
-	}
-	return errors.Join(err, c.ConfigSet(ctx, "repl-backlog-size", kept["repl-backlog-size"]).Err())
-}
-
-func awaitLink(ctx context.Context, r *goredis.Client, want string, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	return lab.Await(ctx, 20*time.Millisecond, func() error {
-		info, err := r.InfoMap(ctx, "replication").Result()
-		if err != nil {
-			return err
-		}
-		if link := info["Replication"]["master_link_status"]; link != want {
-			return fmt.Errorf("the replica's link is %s, not %s", link, want)
-		}
-		return nil
-	})
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/redisd/redisd/test/cluster"
 	"github.com/redisd/redisd/test/lab"
 )
@@ -23,7 +25,12 @@ type injection struct {
 	primary *lab.Host
 	lasts   time.Duration
 	note    func(format string, args ...any) // for the story
+	later   func(verification)               // has it done when all is well again
 }
+
+// verification looks on the primary for what a fault's own clients had been told, and adds to what
+// was seen.
+type verification func(ctx context.Context, primary *goredis.Client, s *Seen) error
 
 // mend ends a fault; nil where there is nothing to end.
 type mend func(ctx context.Context) error
@@ -33,19 +40,42 @@ type injector func(ctx context.Context, in injection) (func(ctx context.Context)
 
 // injectors are the kinds by their names.
 var injectors = map[string]injector{
-	"redis-server killed":      killed("redis-server"),
-	"redis-server hangs":       paused("redis-server"),
-	"redis-server crash-loops": crashLoop,
-	"out of memory":            outOfMemory,
-	"busy script":              busyScript,
-	"snapshots":                snapshots,
-	"full resync":              fullResync,
-	"redis-sentinel killed":    killed("redis-sentinel"),
-	"redis-sentinel hangs":     paused("redis-sentinel"),
-	"agent killed":             killed("redisd"),
-	"agent hangs":              paused("redisd"),
-	"agent restarted":          command("systemctl", "restart", "redisd"),
-	"agent upgraded":           upgraded,
+	"redis-server killed":       killed("redis-server"),
+	"redis-server hangs":        paused("redis-server"),
+	"redis-server crash-loops":  crashLoop,
+	"out of memory":             outOfMemory,
+	"busy script":               busyScript,
+	"snapshots":                 snapshots,
+	"AOF rewrite":               rewrite,
+	"full resync":               copyWritten.inject,
+	"full copy being loaded":    copyLoaded.inject,
+	"rewrite after a full copy": copyKept.inject,
+	"dataset loads long":        loads,
+	"redis-sentinel killed":     killed("redis-sentinel"),
+	"redis-sentinel hangs":      paused("redis-sentinel"),
+	"agent killed":              killed("redisd"),
+	"agent killed in a loop":    killLoop,
+	"agent hangs":               paused("redisd"),
+	"agent restarted":           command("systemctl", "restart", "redisd"),
+	"agent upgraded":            upgraded,
+
+	"writing script":         writingScript,
+	"clients paused":         pausedClients("ALL"),
+	"writes paused":          pausedClients("WRITE"),
+	"connections full":       fullConnections,
+	"transactions and waits": carefulClients,
+	"keys that expire":       expiring,
+
+	"fence lifted":             config("min-replicas-to-write", "0"),
+	"fence set":                config("min-replicas-to-write", "1000000"),
+	"replica writable":         config("replica-read-only", "no"),
+	"masterauth changed":       config("masterauth", "open barley"),
+	"append-only file off":     config("appendonly", "no"),
+	"password changed":         user("default", "resetpass", ">open barley"),
+	"port changed":             config("port", "7000"),
+	"agents' user deleted":     userDeleted("redisd-agent"),
+	"agents' password changed": user("redisd-agent", "resetpass", ">open barley"),
+	"replicas' user off":       user("redisd-replica", "off"),
 
 	"switchover":     switchover,
 	"stop and start": between(systemctl("stop"), systemctl("start")),
@@ -57,6 +87,7 @@ var injectors = map[string]injector{
 	"blackout, the primary returns later": blackout(true),
 
 	"cable pulled":   between(pull, plug),
+	"address goes":   addressGoes,
 	"link flaps":     flap,
 	"network silent": between((*lab.Host).Silence, (*lab.Host).Unsilence),
 	"cut from the other nodes": peers(
@@ -76,11 +107,14 @@ var injectors = map[string]injector{
 	"UDP 7946 blocked": port("udp", 7946),
 	"TCP 7946 blocked": port("tcp", 7946),
 	"TCP 6379 blocked": port("tcp", 6379),
+	"deaf":             deaf,
 	"5 % loss":         netem(lab.Impairment{Loss: 0.05}),
 	"50 ms delay":      netem(lab.Impairment{Delay: 50 * time.Millisecond}),
 
 	"disk full":           between(disk((*lab.Host).FillDisk), disk((*lab.Host).FreeDisk)),
 	"disk hangs":          between(disk((*lab.Host).FreezeDisk), disk((*lab.Host).ThawDisk)),
+	"disk stutters":       stutter,
+	"disk read-only":      readOnly,
 	"processor hogged":    hogged,
 	"all processors busy": hogged,
 }
@@ -235,7 +269,7 @@ func blackout(late bool) injector {
 			return parallel(all, func(h *lab.Host) error { return h.PowerOn(ctx) })
 		}
 		return func(ctx context.Context) (mend, error) {
-			err := parallel(all, func(h *lab.Host) error { return h.PowerOff(ctx) })
+			err := cutPower(ctx, all...)
 			if late {
 				err = errors.Join(err, parallel(others, func(h *lab.Host) error { return h.PowerOn(ctx) }))
 				on = in.host.PowerOn

@@ -30,6 +30,7 @@ type Overlap struct {
 // host, which costs microseconds and needs nothing of the host.
 type sampler struct {
 	hosts  []*lab.Host
+	vip    string
 	needle []byte
 	stop   context.CancelFunc
 	done   sync.WaitGroup
@@ -42,7 +43,7 @@ type sampler struct {
 }
 
 func startSampler(ctx context.Context, hosts []*lab.Host, vip string) *sampler {
-	s := &sampler{hosts: hosts, needle: []byte("|-- " + vip + "\n"), first: map[string]int{}, open: map[string]int{}}
+	s := &sampler{hosts: hosts, vip: vip, needle: []byte("|-- " + vip + "\n"), first: map[string]int{}, open: map[string]int{}}
 	ctx, s.stop = context.WithCancel(ctx)
 	s.done.Go(func() { s.run(ctx) })
 	return s
@@ -131,6 +132,16 @@ func firstProcess(ctx context.Context, h *lab.Host) int {
 		return 0
 	}
 	return all[0].MachinePID
+}
+
+// now is who has it now.
+func (s *sampler) now(ctx context.Context) (on []string) {
+	for _, h := range s.hosts {
+		if _, err := h.Run(ctx, "sh", "-ec", `ip -o address show | grep -qF " $1/"`, "sh", s.vip); err == nil {
+			on = append(on, h.Name())
+		}
+	}
+	return on
 }
 
 // between returns what was seen in a time.

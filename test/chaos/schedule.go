@@ -47,12 +47,19 @@ func (s Step) String() string {
 	return text
 }
 
-// Round is one or two faults, after which the cluster must become whole again.
+// Round is one fault or several, after which the cluster must become whole again.
 type Round struct {
 	Number int // from 1
 	Steps  []Step
 	Name   string // of a composed one, under which it is in the table
+	// Extra is write downtime that its faults have only together.
+	Extra time.Duration
+	// Quiet: the client hardly writes. A redis-server that has nothing to do looks different to its
+	// agent: one that is not answering is idle as well.
+	Quiet bool
 }
+
+const quietly = "quietly: "
 
 // String implements fmt.Stringer.
 func (r Round) String() string {
@@ -60,7 +67,11 @@ func (r Round) String() string {
 	for _, s := range r.Steps {
 		steps = append(steps, s.String())
 	}
-	return strings.Join(steps, "; and ")
+	text := strings.Join(steps, "; and ")
+	if r.Quiet {
+		text = quietly + text
+	}
+	return text
 }
 
 // Schedule is the faults of a cluster of some nodes.
@@ -73,9 +84,12 @@ type Schedule struct {
 }
 
 const (
-	pairEvery = 0.4                     // of all rounds have two faults
-	pairAfter = 1500 * time.Millisecond // the second comes so much later at most
-	grain     = 100 * time.Millisecond  // of the times: a schedule is to be read
+	pairEvery  = 0.4                     // of all rounds have two faults, or more
+	threeEvery = 0.25                    // of these have three
+	quietEvery = 0.3                     // of all rounds have a client that hardly writes
+	pairAfter  = 1500 * time.Millisecond // the second comes so much later at most
+	maxAtOnce  = 3
+	grain      = 100 * time.Millisecond // of the times: a schedule is to be read
 )
 
 // New makes the first rounds of the schedule that a seed determines. More rounds of the same seed
@@ -83,23 +97,26 @@ const (
 func New(seed uint64, rounds int) Schedule {
 	rng := rand.New(rand.NewPCG(seed, 0x7265646973640001))
 	s := Schedule{Seed: seed, Nodes: 3}
-	switch n := rng.IntN(10); {
-	case n >= 9:
+	switch n := rng.IntN(20); {
+	case n == 19:
+		s.Nodes = 7
+	case n >= 16:
 		s.Nodes = 5
-	case n >= 7:
+	case n >= 14:
 		s.Nodes = 4
 	}
 	d := deck{rng: rng}
 	for n := range rounds {
-		first := d.deal(nil)
-		r := Round{Number: n + 1, Steps: []Step{d.step(first)}}
-		if rng.Float64() < pairEvery && !first.kind.alone {
-			second := d.step(d.deal(&first))
+		dealt := []card{d.deal(nil)}
+		r := Round{Number: n + 1, Steps: []Step{d.step(dealt[0])}, Quiet: rng.Float64() < quietEvery}
+		for more := pairEvery; len(dealt) < maxAtOnce && rng.Float64() < more && !dealt[0].kind.alone; more = threeEvery {
+			c := d.deal(dealt)
+			next := d.step(c)
 			// Half of the time at once: the one while the other is being dealt with.
 			if rng.IntN(2) == 0 {
-				second.After = upTo(rng, pairAfter)
+				next.After = upTo(rng, pairAfter)
 			}
-			r.Steps = append(r.Steps, second)
+			dealt, r.Steps = append(dealt, c), append(r.Steps, next)
 		}
 		s.Rounds = append(s.Rounds, r)
 	}
@@ -150,10 +167,12 @@ type deck struct {
 	left []card
 }
 
-// deal returns the next card that goes with another one; with nil any does.
-func (d *deck) deal(with *card) card {
+// deal returns the next card that goes with all of the others.
+func (d *deck) deal(with []card) card {
 	for {
-		i := slices.IndexFunc(d.left, func(c card) bool { return with == nil || goTogether(*with, c) })
+		i := slices.IndexFunc(d.left, func(c card) bool {
+			return !slices.ContainsFunc(with, func(other card) bool { return !goTogether(other, c) })
+		})
 		if i >= 0 {
 			c := d.left[i]
 			d.left = slices.Delete(d.left, i, i+1)
@@ -191,10 +210,14 @@ func cards() []card {
 // needs.
 func goTogether(a, b card) bool {
 	switch {
-	case a.kind.alone || b.kind.alone:
+	case a.kind.alone || b.kind.alone, a.kind.copies() && b.kind.copies():
 		return false
 	case a.on != b.on:
 		return true
 	}
 	return a.kind.touches != b.kind.touches && a.kind.touches != theHost && b.kind.touches != theHost
 }
+
+// copies: both have the primary give a copy away, and each would take the other's setting for what
+// was there before.
+func (k *kind) copies() bool { return k.touches == theCopy }

@@ -24,9 +24,10 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 }
 
 func TestScheduleHasEverything(t *testing.T) {
-	sizes, singles, pairs := map[int]int{}, 0, 0
+	const enough = 120
+	sizes, singles, pairs, triples := map[int]int{}, 0, 0, 0
 	for seed := range uint64(60) {
-		s := New(seed, 60)
+		s := New(seed, enough)
 		sizes[s.Nodes]++
 		seen := map[string]bool{}
 		for _, r := range s.Rounds {
@@ -36,24 +37,27 @@ func TestScheduleHasEverything(t *testing.T) {
 					t.Errorf("seed %d round %d: %+v is not as the catalogue has it", seed, r.Number, step)
 				}
 			}
+			alone := slices.ContainsFunc(r.Steps, func(s Step) bool { return kindOf(s.Kind).alone })
 			switch {
 			case len(r.Steps) == 1:
 				singles++
-			case kindOf(r.Steps[0].Kind).alone || kindOf(r.Steps[1].Kind).alone:
+			case alone:
 				t.Errorf("seed %d round %d: %s: one of them is to be alone", seed, r.Number, r)
-			default:
+			case len(r.Steps) == 2:
 				pairs++
+			default:
+				triples++
 			}
 		}
 		if len(seen) != len(kinds) {
-			t.Errorf("seed %d: %d of %d kinds in 60 rounds", seed, len(seen), len(kinds))
+			t.Errorf("seed %d: %d of %d kinds in %d rounds", seed, len(seen), len(kinds), enough)
 		}
 	}
-	if sizes[3] < sizes[4]+sizes[5] || sizes[4] == 0 || sizes[5] == 0 {
+	if sizes[3] < sizes[4]+sizes[5]+sizes[7] || sizes[4] == 0 || sizes[5] == 0 || sizes[7] == 0 {
 		t.Errorf("nodes of clusters: %v", sizes)
 	}
-	if pairs == 0 || singles < pairs {
-		t.Errorf("%d rounds of one fault, %d of two", singles, pairs)
+	if triples == 0 || pairs < triples || singles < pairs {
+		t.Errorf("%d rounds of one fault, %d of two, %d of three", singles, pairs, triples)
 	}
 }
 
@@ -90,6 +94,8 @@ func TestGoTogether(t *testing.T) {
 		{on("blackout", Everyone), on("agent killed", Primary), false},
 		{on("switchover", Primary), on("reboot", Primary), false},
 		{on("switchover", Primary), on("disk full", Primary), true},
+		{on("full resync", Replica), on("rewrite after a full copy", Successor), false},
+		{on("clients paused", Primary), on("fence set", Primary), true},
 	} {
 		if got := goTogether(c.a, c.b); got != c.want {
 			t.Errorf("%s on the %s and %s on the %s: %v", c.a.kind.name, c.a.on, c.b.kind.name, c.b.on, got)
@@ -111,7 +117,7 @@ func TestPart(t *testing.T) {
 
 func TestCatalogue(t *testing.T) {
 	once, twice := Catalogue(1), Catalogue(2)
-	if len(once.Rounds) != len(cards())+len(composed) || len(twice.Rounds) != 2*len(once.Rounds) {
+	if len(once.Rounds) != len(cards())+len(quiet())+len(composed) || len(twice.Rounds) != 2*len(once.Rounds) {
 		t.Fatalf("%d rounds, and %d", len(once.Rounds), len(twice.Rounds))
 	}
 	for i, r := range twice.Rounds {
@@ -127,7 +133,7 @@ func TestCatalogue(t *testing.T) {
 			t.Errorf("%s: named %q", r, r.Name)
 		}
 	}
-	for pattern, want := range map[string]int{"": len(once.Rounds), "^power loss on": 3, "while a replica": 1, "no such": 0, "(": 0} {
+	for pattern, want := range map[string]int{"": len(once.Rounds), "^power loss on the primary for 5": 1, "while a replica": 1, "no such": 0, "(": 0} {
 		s, err := once.Only(pattern)
 		if (err != nil) != (want == 0) || want > 0 && len(s.Rounds) != want {
 			t.Errorf("ONLY=%s: %d rounds, %v", pattern, len(s.Rounds), err)
@@ -136,6 +142,54 @@ func TestCatalogue(t *testing.T) {
 	for text, want := range map[string]int{"each": 1, "each*3": 3, "20": 0, "": 0, "each3": -1, "each*": -1, "each*0": -1} {
 		if n, err := Times(text); (err != nil) != (want < 0) || want >= 0 && n != want {
 			t.Errorf("Times(%q) = %d, %v", text, n, err)
+		}
+	}
+}
+
+func TestParseRound(t *testing.T) {
+	rounds := Catalogue(1).Rounds
+	for seed := range uint64(20) {
+		rounds = append(rounds, New(seed, 50).Rounds...)
+	}
+	for _, r := range rounds {
+		got, err := ParseRound(r.String())
+		if err != nil {
+			t.Error(err)
+		}
+		if d := cmp.Diff(r.Steps, got.Steps); d != "" || r.Quiet != got.Quiet {
+			t.Errorf("%s:\n%s", r, d)
+		}
+	}
+	for _, r := range composed {
+		if got, err := ParseRound(r.Name); err != nil || !cmp.Equal(got, r) {
+			t.Errorf("%s is %v, %v", r.Name, got, err)
+		}
+	}
+	for _, text := range []string{"", "rain", "power loss on the primary for ever", "power loss on the primary, soon later", "power loss on the primary; and rain"} {
+		if r, err := ParseRound(text); err == nil {
+			t.Errorf("%q is %v", text, r)
+		}
+	}
+	if _, err := Found(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAsked(t *testing.T) {
+	env := func(values map[string]string) func(string) string {
+		return func(name string) string { return values[name] }
+	}
+	s, err := wanted(env(map[string]string{"SEED": "3", "ROUNDS": "2-4", "NODES": "7"}))
+	if err != nil || s.Nodes != 7 || len(s.Rounds) != 3 || replay(s, s.Rounds[2]) != "make chaos SEED=3 ROUNDS=2-4 NODES=7" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	s, err = wanted(env(map[string]string{"PLAY": "agent killed on the primary\npower loss on the replica for 3s"}))
+	if err != nil || len(s.Rounds) != 2 || s.Rounds[1].Number != 2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, bad := range []map[string]string{{"NODES": "2"}, {"NODES": "x"}, {"PLAY": "rain"}, {"SEED": "x"}} {
+		if s, err := wanted(env(bad)); err == nil {
+			t.Errorf("%v is %+v", bad, s)
 		}
 	}
 }

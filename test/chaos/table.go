@@ -55,6 +55,10 @@ const others = "two of these at once"
 
 func rowName(r Round) string {
 	switch {
+	case r.Quiet && len(r.Steps) == 1:
+		loud := r
+		loud.Quiet = false
+		return quietly + rowName(loud)
 	case r.Name != "":
 		return r.Name
 	case len(r.Steps) > 1:
@@ -69,7 +73,10 @@ func rowName(r Round) string {
 func (t *Table) names() []string {
 	rank := map[string]int{others: 1}
 	for i, c := range cards() {
-		rank[rowName(Round{Steps: []Step{{Kind: c.kind.name, On: c.on}}})] = i - len(cards())
+		r := Round{Steps: []Step{{Kind: c.kind.name, On: c.on}}}
+		rank[rowName(r)] = 2 * (i - len(cards()))
+		r.Quiet = true
+		rank[rowName(r)] = 2*(i-len(cards())) + 1
 	}
 	names := slices.Clone(t.order)
 	slices.SortStableFunc(names, func(a, b string) int { return rank[a] - rank[b] })
@@ -83,7 +90,10 @@ func (t *Table) String() string { return t.markdown(t.names()) }
 func (t *Table) parts() (alone, together []string) {
 	single := map[string]bool{}
 	for _, c := range cards() {
-		single[rowName(Round{Steps: []Step{{Kind: c.kind.name, On: c.on}}})] = true
+		r := Round{Steps: []Step{{Kind: c.kind.name, On: c.on}}}
+		single[rowName(r)] = true
+		r.Quiet = true
+		single[rowName(r)] = true
 	}
 	for _, name := range t.names() {
 		if single[name] {

@@ -22,9 +22,10 @@ const (
 	// healthLimit is how long a cluster may take to become whole again that has little to copy.
 	healthLimit = 60 * time.Second
 	faultLimit  = 180 * time.Second
+	seldom      = 100 * time.Millisecond // between the writes of a client that hardly writes
 	warmUp      = 500 * time.Millisecond // of writing before a fault
 	coolDown    = 500 * time.Millisecond // of writing after the last one
-	agreeLimit  = 15 * time.Second       // for the replicas to have what the primary has
+	agreeLimit  = 5 * time.Second        // for the replicas to have what the primary has
 	keepOlder   = 3                      // earlier rounds whose writes are looked for again, beside the first one's
 )
 
@@ -36,7 +37,11 @@ type world struct {
 	// patience is how long the cluster may take to become whole again.
 	patience time.Duration
 	older    []past
-	minKeys  int64
+	minKeys  int
+	began    map[string]map[string]string // the settings of each redis-server at the beginning
+	reigns   []Reign
+	mu       sync.Mutex
+	later    []verification // of this round
 }
 
 // past is an earlier round's client, and how many of its writes were missing then.
@@ -54,7 +59,7 @@ func newWorld(t *testing.T, nodes int, disk int64) *world {
 		names = append(names, string(rune('a'+i)))
 	}
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{Nodes: names, Host: []lab.HostOption{lab.WithVolume(StateDir, disk)}})
-	w := &world{c: c, patience: healthLimit}
+	w := &world{c: c, patience: healthLimit, began: map[string]map[string]string{}}
 	var hosts []*lab.Host
 	for _, name := range names {
 		hosts = append(hosts, c.Host(name))
@@ -67,8 +72,11 @@ func newWorld(t *testing.T, nodes int, disk int64) *world {
 
 // round injects the faults of a round into the cluster.
 func (w *world) round(ctx context.Context, r Round) (Seen, error) {
-	var s Seen
-	w.story = newStory()
+	s := Seen{Extra: r.Extra}
+	if r.Quiet {
+		s.Extra += 2 * seldom // so far apart are its writes even when all is well
+	}
+	w.story, w.later = newStory(), nil
 	before, err := w.healthy(ctx, w.patience)
 	if err != nil {
 		return s, fmt.Errorf("not whole before the round: %w", err)
@@ -78,10 +86,15 @@ func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	if err != nil {
 		return s, err
 	}
-	client := w.client(ctx)
+	client := w.client(ctx, r.Quiet)
 	defer client.Stop()
 	if err := awaitAck(ctx, client); err != nil {
 		return s, err
+	}
+	if len(w.began) == 0 {
+		if _, err := w.changedSettings(ctx, before); err != nil {
+			return s, err
+		}
 	}
 	pause(ctx, warmUp)
 
@@ -100,8 +113,9 @@ func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	report := client.Stop()
 	w.take(&s, report)
 	s.After, s.Then = cluster.Primary(after), nodes(after)
+	err = w.read(ctx, &s, report)
 	if s.Healthy {
-		err = w.verify(ctx, &s, r.Number, client, report, after)
+		err = errors.Join(err, w.verify(ctx, &s, r.Number, client, report, after))
 	}
 	s.Held, s.Overlaps = w.vip.between(w.story.began, time.Now())
 	w.story.seen(s, report)
@@ -133,9 +147,12 @@ func (w *world) places(s agent.Status) (map[Place]*lab.Host, error) {
 
 // client writes through the VIP, and to each node itself: these tell whether two acknowledge at
 // once.
-func (w *world) client(ctx context.Context) *writer.Writer {
+func (w *world) client(ctx context.Context, quiet bool) *writer.Writer {
 	return w.c.Writer(ctx, func(o *writer.Options) {
 		o.Workers, o.Pause = 2, 2*time.Millisecond
+		if quiet {
+			o.Workers, o.Pause, o.ProbeAfter = 1, seldom, 2*seldom
+		}
 		o.DialTimeout = 300 * time.Millisecond // a link that takes 50 ms must let it connect anew
 		for _, name := range w.c.Names() {
 			o.Direct = append(o.Direct, w.c.Host(name).Addr().String()+":6379")
@@ -178,6 +195,10 @@ func (w *world) step(ctx context.Context, step Step, hosts map[Place]*lab.Host, 
 	name := h.Name()
 	in := injection{c: w.c, host: h, primary: hosts[Primary], lasts: step.For, note: func(format string, args ...any) {
 		w.story.add(time.Now(), name, format, args...)
+	}, later: func(v verification) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.later = append(w.later, v)
 	}}
 	s := Fault{Step: step, Host: name}
 	if step.On == Everyone {
@@ -241,7 +262,7 @@ func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status,
 	defer cancel()
 	var found agent.Status
 	err := lab.Await(ctx, 100*time.Millisecond, func() error {
-		var primary string
+		said := ""
 		for i, name := range w.c.Names() {
 			s, err := w.c.Status(ctx, name)
 			switch {
@@ -249,10 +270,10 @@ func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status,
 				return err
 			case s.Health != "healthy" || len(s.Nodes) < len(w.c.Names()) || s.Primary == nil:
 				return fmt.Errorf("%s says: %s, %d nodes: %s", name, s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
-			case i > 0 && s.Primary.Name != primary:
-				return fmt.Errorf("%s says that %s is the primary, others say %s", name, s.Primary.Name, primary)
+			case i > 0 && outline(s) != said:
+				return fmt.Errorf("%s says %s, others say %s", name, outline(s), said)
 			}
-			primary, found = s.Primary.Name, s
+			said, found = outline(s), s
 		}
 		return nil
 	})
@@ -260,6 +281,16 @@ func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status,
 		err = w.caughtUp(ctx, found)
 	}
 	return found, err
+}
+
+// outline is what all nodes must say alike: who is the primary, in which term, who else there is,
+// and where the VIP is.
+func outline(s agent.Status) string {
+	text := fmt.Sprintf("%s is the primary in term %d", s.Primary.Name, s.Term)
+	for _, n := range s.Nodes {
+		text += fmt.Sprintf(", %s %s%v", n.Name, n.Role, n.VIPs)
+	}
+	return text
 }
 
 // caughtUp waits until every replica has what the primary has now. A link that was cut for a while
@@ -302,7 +333,10 @@ func nodes(s agent.Status) []Node {
 
 // take has the record of the client's say.
 func (w *world) take(s *Seen, r *writer.Report) {
-	s.Acked, s.Downtime = r.Acked(), r.Downtime().Length()
+	s.Acked = r.Acked()
+	for _, g := range r.Gaps(0) {
+		s.Downtime = max(s.Downtime, g.Length()-r.OwnShare(g))
+	}
 	if d := r.LongestDual(); d.Length() > 0 {
 		s.Dual = d.Length()
 		for _, n := range d.Nodes {
@@ -346,13 +380,51 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 	if len(w.older) > keepOlder+1 {
 		w.older = slices.Delete(w.older, 1, 2)
 	}
-	if keys := cluster.Node(after, cluster.Primary(after)).Keys; keys < w.minKeys {
-		s.Older = append(s.Older, fmt.Sprintf("the primary has %d keys, it had %d", keys, w.minKeys))
-	} else {
-		w.minKeys = keys
+	if err := w.verifyLater(ctx, s, after); err != nil {
+		return err
 	}
-	s.Differ = w.differ(ctx, client, after)
+	var keys int
+	if s.Differ, keys, err = w.same(ctx, after); err != nil {
+		return err
+	}
+	if keys < w.minKeys {
+		s.Older = append(s.Older, fmt.Sprintf("the primary has %d keys, it had %d", keys, w.minKeys))
+	}
+	w.minKeys = keys
+	if s.Settings, err = w.changedSettings(ctx, after); err != nil {
+		return err
+	}
+	s.VIP = w.vipProblem(ctx, after)
 	return nil
+}
+
+// verifyLater has those of the round's own clients verified that asked for it.
+func (w *world) verifyLater(ctx context.Context, s *Seen, after agent.Status) error {
+	c := dial(w.c, w.c.Host(cluster.Primary(after)).Addr().String())
+	defer c.Close()
+	return each(w.later, func(v verification) error { return v(ctx, c, s) })
+}
+
+// vipProblem is what is wrong with the VIP: it is to be on the primary's host alone, and to lead
+// there. "" is nothing.
+func (w *world) vipProblem(ctx context.Context, after agent.Status) string {
+	if on := w.vip.now(ctx); len(on) != 1 || on[0] != cluster.Primary(after) {
+		return fmt.Sprintf("the VIP is on %v, the primary is %s", on, cluster.Primary(after))
+	}
+	var ids [2]string
+	for i, address := range []string{w.c.VIP, w.c.Host(cluster.Primary(after)).Addr().String()} {
+		c := dial(w.c, address)
+		info, err := c.InfoMap(ctx, "server").Result()
+		c.Close()
+		if err != nil {
+			return fmt.Sprintf("%s cannot be reached: %v", address, err)
+		}
+		ids[i] = info["Server"]["run_id"]
+	}
+	if ids[0] != ids[1] {
+		return "the VIP leads to another redis-server than the primary's"
+	}
+	return ""
 }
 
 // lostWrite says of a lost write who had acknowledged it, and when.
@@ -377,31 +449,4 @@ func (w *world) lostWrite(r *writer.Report, spans []writer.Span, l writer.Lost) 
 		}
 	}
 	return lost
-}
-
-// differ waits for the replicas to have what the primary has, which is asked each time as well:
-// what a client that is long gone had sent may still arrive.
-func (w *world) differ(ctx context.Context, client *writer.Writer, after agent.Status) (differ []string) {
-	for _, n := range after.Nodes {
-		if n.Name == cluster.Primary(after) {
-			continue
-		}
-		limit, cancel := context.WithTimeout(ctx, agreeLimit)
-		err := lab.Await(limit, 200*time.Millisecond, func() error {
-			want, err := client.Verify(ctx, after.Primary.Address)
-			if err != nil {
-				return err
-			}
-			v, err := client.Verify(ctx, w.c.Host(n.Name).Addr().String()+":6379")
-			if err == nil && (len(v.Lost) != len(want.Lost) || v.Unacked != want.Unacked) {
-				err = fmt.Errorf("%d writes missing and %d not acknowledged; on the primary %d and %d", len(v.Lost), v.Unacked, len(want.Lost), want.Unacked)
-			}
-			return err
-		})
-		cancel()
-		if err != nil {
-			differ = append(differ, fmt.Sprintf("%s does not have what the primary has: %v", n.Name, err))
-		}
-	}
-	return differ
 }
