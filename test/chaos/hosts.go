@@ -49,7 +49,7 @@ func addressGoes(_ context.Context, in injection) (func(context.Context) (mend, 
 
 // killLoop kills each agent soon after it was started.
 func killLoop(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
-	const every = 300 * time.Millisecond
+	const every = 100 * time.Millisecond
 	return func(ctx context.Context) (mend, error) {
 		killed := 0
 		for end := time.Now().Add(in.lasts); time.Now().Before(end); pause(ctx, every) {

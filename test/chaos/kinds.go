@@ -123,8 +123,9 @@ var kinds = []kind{
 	{name: "hears no other node", on: thePair, least: 2 * sec, most: 12 * sec, touches: thePeers, may: may{down: gaveUp, lose: window, isolates: true, move: true, away: true}},
 	{name: "UDP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
 	{name: "TCP 7946 blocked", on: thePair, least: 5 * sec, most: 12 * sec, touches: thePort},
-	// A primary that hears no agent has no lease, though all can reach its redis-server.
-	{name: "deaf", on: anyone, least: 3 * sec, most: 12 * sec, touches: theGossip, may: may{down: gaveUp, move: true, away: true}},
+	// A primary that hears no agent has no lease, though all can reach its redis-server; a replica
+	// that hears none must not take the primary for one that has no agent (reconcile.AgentGrace).
+	{name: "deaf", on: anyone, least: 3 * sec, most: 20 * sec, touches: theGossip, may: may{down: gaveUp, move: true, away: true}},
 	{name: "TCP 6379 blocked", on: thePair, least: 3 * sec, most: 12 * sec, touches: thePort, may: may{down: outOfReach, lose: window, move: true}},
 	{name: "5 % loss", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, may: may{down: farther, slow: true, move: true}},
 	{name: "50 ms delay", on: thePair, least: 5 * sec, most: 12 * sec, touches: theLink, may: may{down: farther, slow: true}},

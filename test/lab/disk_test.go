@@ -72,6 +72,8 @@ func TestBrokenDisk(t *testing.T) {
 	l := lab.New(t, lab.Options{})
 	h, err := l.Host(t.Context(), "a", lab.WithVolume("/var/lib/small", 16<<20))
 	must(t, err)
+	_, err = l.Host(t.Context(), "b") // whose namespaces have all that is mounted now
+	must(t, err)
 	const write = "echo more >>/var/lib/small/file"
 	run(t, h, "sh", "-ec", write)
 	// Who has the file open all the time is no better off.

@@ -44,9 +44,10 @@ func (h *Host) RepairDisk(ctx context.Context, path string) error {
 	if err := unix.Unmount(v.mountPoint, 0); err != nil {
 		return fmt.Errorf("repair the disk: %w", err)
 	}
-	// 1: there were errors, and they are corrected.
-	const script = `e2fsck -p "$1" || [ $? = 1 ]`
-	if err := command(ctx, "", "sh", "-c", script, "sh", file); err != nil {
+	// Of a copy: the namespaces of other hosts may still have the old file system mounted, and the
+	// kernel would give it back as it is. 1: there were errors, and they are corrected.
+	const script = `cp --sparse=always "$1" "$1.new"; mv "$1.new" "$1"; e2fsck -p "$1" || [ $? = 1 ]`
+	if err := command(ctx, "", "sh", "-ec", script, "sh", file); err != nil {
 		return fmt.Errorf("repair the disk: %w", err)
 	}
 	return command(ctx, "", "mount", "-o", "loop", file, v.mountPoint)
