@@ -23,6 +23,7 @@ const (
 	healthLimit = 60 * time.Second
 	faultLimit  = 180 * time.Second
 	seldom      = 100 * time.Millisecond // between the writes of a client that hardly writes
+	quietGap    = 700 * time.Millisecond // that it adds: its timeouts, and its pause
 	warmUp      = 500 * time.Millisecond // of writing before a fault
 	coolDown    = 500 * time.Millisecond // of writing after the last one
 	agreeLimit  = 5 * time.Second        // for the replicas to have what the primary has
@@ -74,7 +75,7 @@ func newWorld(t *testing.T, nodes int, disk int64) *world {
 func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	s := Seen{Extra: r.Extra}
 	if r.Quiet {
-		s.Extra += 2 * seldom // so far apart are its writes even when all is well
+		s.Extra += quietGap
 	}
 	w.story, w.later = newStory(), nil
 	before, err := w.healthy(ctx, w.patience)
@@ -151,7 +152,7 @@ func (w *world) client(ctx context.Context, quiet bool) *writer.Writer {
 	return w.c.Writer(ctx, func(o *writer.Options) {
 		o.Workers, o.Pause = 2, 2*time.Millisecond
 		if quiet {
-			o.Workers, o.Pause, o.ProbeAfter = 1, seldom, 2*seldom
+			o.Workers, o.Pause, o.ProbeAfter = 1, seldom, -1 // probes would keep it busy
 		}
 		o.DialTimeout = 300 * time.Millisecond // a link that takes 50 ms must let it connect anew
 		for _, name := range w.c.Names() {
