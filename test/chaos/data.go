@@ -2,8 +2,10 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -58,32 +60,47 @@ func digest(ctx context.Context, c *goredis.Client) (map[string]string, error) {
 }
 
 // same compares the whole datasets of all nodes. It waits a moment for them to agree: what a client
-// that is long gone had sent may still arrive, so the primary is asked each time as well.
+// that is long gone had sent may still arrive, so all are asked each time.
 func (w *world) same(ctx context.Context, after agent.Status) (differ []string, keys int, err error) {
-	p := dial(w.c, w.c.Host(cluster.Primary(after)).Addr().String())
-	defer p.Close()
-	limit, cancel := context.WithTimeout(ctx, agreeLimit)
+	names := append([]string{cluster.Primary(after)}, w.c.Others(cluster.Primary(after))...)
+	ctx, cancel := context.WithTimeout(ctx, agreeLimit)
 	defer cancel()
-	for _, name := range w.c.Others(cluster.Primary(after)) {
-		c := dial(w.c, w.c.Host(name).Addr().String())
-		err := lab.Await(limit, 200*time.Millisecond, func() error {
-			want, err := digest(ctx, p)
-			if err != nil {
-				return err
-			}
-			has, err := digest(ctx, c)
-			keys = len(want)
-			if err == nil && !maps.Equal(has, want) {
-				err = fmt.Errorf("%d keys, the primary has %d: %s", len(has), len(want), difference(has, want))
-			}
+	waited := lab.Await(ctx, 200*time.Millisecond, func() error {
+		var all []map[string]string
+		if all, err = w.digests(context.WithoutCancel(ctx), names); err != nil {
 			return err
-		})
-		c.Close()
-		if err != nil {
-			differ = append(differ, fmt.Sprintf("%s does not have what the primary has: %v", name, err))
 		}
+		differ, keys = nil, len(all[0])
+		for i, has := range all[1:] {
+			if !maps.Equal(has, all[0]) {
+				differ = append(differ, fmt.Sprintf("%s does not have what the primary has: %d keys and %d; %s",
+					names[i+1], len(has), keys, difference(has, all[0])))
+			}
+		}
+		if len(differ) > 0 {
+			return errors.New("they differ")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, errors.Join(err, waited)
 	}
 	return differ, keys, nil
+}
+
+// digests are those of several nodes, all at once.
+func (w *world) digests(ctx context.Context, names []string) ([]map[string]string, error) {
+	all, errs := make([]map[string]string, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() {
+			c := dial(w.c, w.c.Host(name).Addr().String())
+			defer c.Close()
+			all[i], errs[i] = digest(ctx, c)
+		})
+	}
+	wg.Wait()
+	return all, errors.Join(errs...)
 }
 
 // difference names a key that is not the same in both.
