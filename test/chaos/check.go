@@ -299,12 +299,12 @@ func checkProcesses(s Seen, violated func(string, ...any)) {
 		return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hits(host) && which(k.may()) })
 	}
 	for _, k := range s.Killed {
-		if !allowed(k.Host, func(m may) bool { return m.kill }) {
+		if !allowed(k.Host, func(m may) bool { return m.kill }) && !s.cannotBeFenced(k.Host) {
 			violated("S5: the agent of %s killed its redis-server: %s", k.Host, k.Why)
 		}
 	}
 	for _, n := range s.Nodes {
-		if allowed(n.Name, func(m may) bool { return m.end }) {
+		if allowed(n.Name, func(m may) bool { return m.end }) || s.cannotBeFenced(n.Name) {
 			continue
 		}
 		i := slices.IndexFunc(s.Then, func(m Node) bool { return m.Name == n.Name })
@@ -312,6 +312,14 @@ func checkProcesses(s Seen, violated func(string, ...any)) {
 			violated("S5: redis-server of %s is another process: %d, before %d", n.Name, s.Then[i].PID, n.PID)
 		}
 	}
+}
+
+// cannotBeFenced: the host is cut off while its redis-server takes no command. It must not accept writes, and only its end makes certain of that.
+func (s Seen) cannotBeFenced(host string) bool {
+	hit := func(which func(may) bool) bool {
+		return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == host && which(k.may()) })
+	}
+	return hit(func(m may) bool { return m.blocks }) && hit(func(m may) bool { return m.isolates })
 }
 
 // checkMoved: nothing that leaves the primary well moves it. What befalls another node first

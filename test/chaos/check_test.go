@@ -156,6 +156,8 @@ func TestCheck(t *testing.T) {
 		{"killed since it hangs", []Fault{faultAt("redis-server hangs", Primary, "a", 3*sec)}, func(s *Seen) { s.Killed = []Kill{{"a", at(sec), "x"}} }, ""},
 		{"another one is killed", []Fault{faultAt("redis-server hangs", Primary, "a", 3*sec)}, func(s *Seen) { s.Killed = []Kill{{"b", at(sec), "x"}} }, "S5"},
 
+		{"killed since it cannot be fenced", []Fault{split, script}, func(s *Seen) { s.Killed = []Kill{{"a", at(sec), "x"}} }, ""},
+		{"killed though it could be fenced", []Fault{agent, script}, func(s *Seen) { s.Killed = []Kill{{"a", at(sec), "x"}} }, "S5"},
 		{"what a replica had", []Fault{crash}, func(s *Seen) { s.Waited = 1 }, "S3"},
 		{"what a replica had that is gone, too", []Fault{crash, faultAt("redis-server killed", Successor, "b", 0)}, func(s *Seen) { s.Waited = 1 }, ""},
 
