@@ -314,7 +314,8 @@ func checkProcesses(s Seen, violated func(string, ...any)) {
 	}
 }
 
-// cannotBeFenced: the host is cut off while its redis-server takes no command. It must not accept writes, and only its end makes certain of that.
+// cannotBeFenced: the host is cut off while its redis-server takes no command. It must not accept
+// writes, and only its end makes certain of that.
 func (s Seen) cannotBeFenced(host string) bool {
 	hit := func(which func(may) bool) bool {
 		return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == host && which(k.may()) })

@@ -41,7 +41,6 @@ var (
 	anyone    = []Place{Primary, Successor, Replica}
 	thePair   = []Place{Primary, Successor}
 	primary   = []Place{Primary}
-	successor = []Place{Successor}
 	replicas  = []Place{Successor, Replica}
 	lastOne   = []Place{Replica}
 	everybody = []Place{Everyone}
