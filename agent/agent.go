@@ -168,7 +168,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	a.talk.serve, a.talk.take = a.commands.serve, func(in node.Received) { d.step(in) }
 	a.talk.voters = func() []election.Voter { return d.view().Roster.Voters }
 	alive := new(notifier)
-	a.journal.alive = func() { alive.alive(d.observe()) }
+	a.journal.alive = func() { alive.alive(d.observe(), d.desired()) }
 }
 
 // Run runs the agent until ctx ends, in which case it leaves Redis running for the next agent, or

@@ -77,7 +77,7 @@ func (s *Status) judgeNode(n NodeStatus, sentinels int) {
 		if n.Sentinel.Known < sentinels {
 			s.problem("the sentinel on %s knows %d of %d sentinels", n.Name, n.Sentinel.Known, sentinels)
 		}
-		if s.Primary != nil && n.Sentinel.Primary != s.Primary.Address {
+		if s.Primary != nil && n.Sentinel.Primary != s.Primary.Address && !n.Sentinel.Changing {
 			s.problem("the sentinel on %s names %s as primary", n.Name, cmp.Or(n.Sentinel.Primary, "nobody"))
 		}
 	}

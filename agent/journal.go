@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/redisd/redisd/node"
+	"github.com/redisd/redisd/reconcile"
 )
 
 // journal tells people what the node decided. It has a goroutine of its own: whoever hangs in a
@@ -105,6 +107,12 @@ func (j *journal) tell(e node.Event) {
 	case node.RosterChanged:
 		j.log.Info("voters changed", "why", e.Why, "voters", e.Voters)
 		j.events.add("roster", e.Why)
+	case node.StopAwaitsSync:
+		if e.On {
+			text := fmt.Sprintf("this primary is to stop, and no replica is in sync: it serves on until one is, or for %v; see `redisd status`", reconcile.AwaitSync)
+			j.log.Warn(text)
+			j.events.add("stop_waits", text)
+		}
 	case node.OperatorRequired:
 		if e.Why != "" {
 			j.log.Warn("operator action required: " + e.Why)

@@ -26,7 +26,7 @@ const aliveEvery = 400 * time.Millisecond
 const stopExtension = 30 * time.Second
 
 // alive tells the watchdog that a round was run, and `systemctl status` what the node is.
-func (n *notifier) alive(o reconcile.Observed) {
+func (n *notifier) alive(o reconcile.Observed, d reconcile.Desired) {
 	if o.At < n.aliveAt+aliveEvery {
 		return
 	}
@@ -36,7 +36,7 @@ func (n *notifier) alive(o reconcile.Observed) {
 		// However long redis-server saves: systemd waits as long as somebody watches.
 		text += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", stopExtension.Microseconds())
 	}
-	if s := describe(o); s != n.status {
+	if s := describe(o, reconcile.AwaitsSync(o, d)); s != n.status {
 		n.status = s
 		text += "\nSTATUS=" + s
 	}
@@ -70,8 +70,10 @@ func keepStarting(ctx context.Context) {
 }
 
 // describe is the node in one line.
-func describe(o reconcile.Observed) string {
+func describe(o reconcile.Observed, awaits bool) string {
 	switch {
+	case o.Stopping && awaits:
+		return "stopping: no replica is in sync, so it serves on for a while"
 	case o.Stopping:
 		return "stopping"
 	case o.Election.Lease:

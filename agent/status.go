@@ -114,6 +114,8 @@ type SentinelStatus struct {
 	Primary string `json:"primary,omitempty"`
 	Quorum  int    `json:"quorum,omitempty"`
 	Known   int    `json:"known,omitempty"` // Sentinels it knows, itself included
+	// Changing: it names the last primary, and has not had the time yet to publish the next.
+	Changing bool `json:"changing,omitempty"`
 }
 
 // Versions of what runs on a node.
@@ -144,6 +146,12 @@ func (c *commands) nodeStatus() NodeStatus {
 	if c.members().Conflict {
 		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+c.disk.dir+" away on one of them")
 	}
+	if o.CannotSave {
+		n.Problems = append(n.Problems, "this node can save nothing, so it neither votes nor takes over: "+diskAdvice(cfg.Node.StateDir))
+	}
+	if reconcile.AwaitsSync(o, c.desired()) {
+		n.Problems = append(n.Problems, "this primary is to stop, and serves on because no replica is in sync")
+	}
 	if cfg.HasRole("redis") {
 		c.redisStatus(&n, o.Redis, v.Lease)
 		problems, drift := c.keeper.changes()
@@ -159,6 +167,7 @@ func (c *commands) nodeStatus() NodeStatus {
 		n.Sentinel = SentinelStatus{State: "stopped"}
 		if s.Running {
 			n.Sentinel = SentinelStatus{State: "running", Primary: s.Monitors, Quorum: s.Quorum, Known: s.Peers + 1}
+			n.Sentinel.Changing = s.WrongSince > 0 && now() < s.WrongSince+reconcile.PublishAgain*2
 		}
 	}
 	return n
@@ -183,7 +192,7 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 			n.LastExit = e.Error()
 		}
 		return
-	case r.SilentSince > 0 && now() > r.SilentSince+reconcile.HangAfter:
+	case r.SilentSince > 0 && !r.Refuses && now() > r.SilentSince+reconcile.HangAfter:
 		n.State = "hung"
 	case !r.Known:
 		n.Role, n.State = "unknown", "starting"
@@ -193,7 +202,7 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 	case r.Syncing:
 		n.State = "syncing"
 	case r.WriteError:
-		n.Problems = append(n.Problems, "redis-server cannot write to its disk and refuses writes: free some space below "+c.redisDir())
+		n.Problems = append(n.Problems, "redis-server cannot write to its disk and refuses writes: "+diskAdvice(c.redisDir()))
 	case r.Role == reconcile.Primary && (r.MinReplicas == reconcile.Fence || !lease):
 		n.State = "fenced"
 	}
@@ -314,6 +323,23 @@ type Plan struct {
 	Observed reconcile.Observed `json:"observed"`
 	Desired  reconcile.Desired  `json:"desired"`
 	Actions  []string           `json:"actions"`
+}
+
+// Idle says why nothing is to be done.
+func (p *Plan) Idle() string {
+	e, r := p.Observed.Election, p.Observed.Redis
+	served := e.Lease || e.Holder != "" && e.Holder != p.Observed.Self && !e.Released && e.EverHeard && p.Observed.At < e.HeardAt+reconcile.Lapse
+	switch {
+	case p.Observed.Paused:
+		return "nothing to do while the cluster is paused (`redisd resume` ends that)"
+	case e.ClusterID == "":
+		return "nothing to do yet: the cluster is founded when all expected members are here (see `redisd members`)"
+	case !served:
+		return "nothing that this node can do now, and there is no primary: see `redisd status`"
+	case p.Desired.Redis && (!r.Running || !r.Known || r.SilentSince > 0 || r.Loading || r.Syncing || r.Role == reconcile.Replica && !r.LinkUp):
+		return "nothing to do but to wait for the local redis-server: see `redisd status`"
+	}
+	return "nothing to do: everything is as it should be"
 }
 
 // operations that agents ask of one another.

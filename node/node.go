@@ -75,7 +75,9 @@ type Node struct {
 	conflict   bool // another host answers under this node's ID
 	paused     Pause
 	stopping   bool
-	stopped    bool
+	// stoppingSince is when it was asked to stop.
+	stoppingSince Time
+	stopped       bool
 	// failsSince is since when nothing can be saved; 0: it can.
 	failsSince Time
 
@@ -177,7 +179,9 @@ func (n *Node) take(in Input) {
 		n.watch.recordSaved(in.Err)
 	case Stop:
 		n.perform.request.failures = 0 // what failed for another reason, long ago, is no reason not to try now
-		n.stopping = true
+		if !n.stopping {
+			n.stopping, n.stoppingSince = true, n.at
+		}
 		n.wake()
 	case SetPause:
 		n.ballot.setPause(in.Pause)

@@ -16,7 +16,7 @@ func (n *Node) Observe(at Time) reconcile.Observed {
 func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 	o := reconcile.Observed{
 		At: at, Self: n.self, Started: n.started, FenceAfter: n.fenceAfter,
-		Stopping: n.stopping, CannotSave: n.cannotSave(at), Paused: n.paused.On || n.conflict,
+		Stopping: n.stopping, StoppingSince: n.stoppingSince, CannotSave: n.cannotSave(at), Paused: n.paused.On || n.conflict,
 		Handover: n.perform.request.asked, HandoverTo: n.perform.request.to,
 		HandoverFailures: n.perform.request.failures, HandoverAt: n.perform.request.triedAt,
 		Election: observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),

@@ -149,6 +149,9 @@ type (
 	// OperatorRequired: this node could be primary and leaves that to an operator; Why empty: it is
 	// so no more.
 	OperatorRequired struct{ Why string }
+	// StopAwaitsSync: a primary that is to stop serves on, since no replica is in sync that could
+	// take over; or it does so no more.
+	StopAwaitsSync struct{ On bool }
 	// PauseChanged: the cluster is paused, or resumed.
 	PauseChanged struct{ On bool }
 	// PauseRefused: that could not be kept.
@@ -191,6 +194,7 @@ func (LeaseClaimed) event()     {}
 func (Bootstrapping) event()    {}
 func (RosterChanged) event()    {}
 func (OperatorRequired) event() {}
+func (StopAwaitsSync) event()   {}
 func (PauseChanged) event()     {}
 func (PauseRefused) event()     {}
 func (NotSaved) event()         {}

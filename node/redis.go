@@ -298,7 +298,7 @@ func (n *Node) observeRedis() reconcile.Redis {
 		return r
 	}
 	i := &w.info
-	r.ChangedAt = w.changedAt
+	r.ChangedAt, r.Apart = w.changedAt, w.rec.Apart
 	r.Known, r.Loading, r.LinkUp, r.Syncing = true, i.Loading, i.LinkUp, i.Syncing
 	r.Role, r.PrimaryAddr, r.WriteError = i.Role, i.PrimaryAddr, i.WriteError
 	r.MinReplicas, r.Priority, r.Replicas = i.MinReplicas, i.Priority, i.Replicas

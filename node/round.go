@@ -17,6 +17,7 @@ type rounds struct {
 	said     Heartbeat // what this node's own renewals carry
 	share    Meta      // what gossip says of this node
 	needs    string    // why an operator is needed
+	awaits   bool      // it is to stop, and waits for a replica to be in sync
 	poll     uint64    // the last one at the end of a round
 }
 
@@ -128,6 +129,10 @@ func (rs *rounds) plan() {
 	if why := n.NeedsOperator(r.o); why != rs.needs {
 		rs.needs = why
 		n.tell(OperatorRequired{Why: why})
+	}
+	if awaits := reconcile.AwaitsSync(r.o, r.d); awaits != rs.awaits {
+		rs.awaits = awaits
+		n.tell(StopAwaitsSync{On: awaits})
 	}
 	r.queue = reconcile.Plan(r.o, r.d)
 	n.out.Planned = true

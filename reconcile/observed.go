@@ -44,8 +44,9 @@ type Observed struct {
 	// Started is when this agent began, FenceAfter until when the lease that its predecessor held
 	// may still be counted on.
 	Started, FenceAfter Time
-	// Stopping since: the node is to be stopped in order.
-	Stopping bool
+	// Stopping: the node is to be stopped in order, since StoppingSince.
+	Stopping      bool
+	StoppingSince Time
 	// CannotSave: this node's disk takes nothing, so that it can neither vote nor win.
 	CannotSave bool
 	// Paused: an operator has stopped all automatic changes.
@@ -149,6 +150,8 @@ type Redis struct {
 	MinReplicas int // Unknown
 	Priority    int // Unknown
 	Good        int // replicas that acknowledge in time
+	// Apart: what it has in memory is not on its disk: a full copy whose rewrite has not ended.
+	Apart bool
 	// ChangedAt is since when it has answered as it does now, but for how far it is.
 	ChangedAt Time
 	// WriteError: it cannot write to its disk, and refuses writes for that.

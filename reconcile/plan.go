@@ -64,6 +64,9 @@ const (
 	// node tries before it stops without one.
 	HandOverAgain = 500 * time.Millisecond
 	HandOverTries = 5
+	// AwaitSync is how long a primary that is to stop serves on because no replica is in sync,
+	// though one could be: systemd is asked for more time meanwhile.
+	AwaitSync = time.Minute
 	// AwaitSuccessor is how long a node that stops stays, after it gave the lease back, for its
 	// successor to take it: its vote may be needed.
 	AwaitSuccessor = time.Second

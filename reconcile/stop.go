@@ -66,6 +66,10 @@ func (p *plan) stop() {
 			p.vips() // between two attempts the writes go on
 			return
 		}
+		if AwaitsSync(o, p.d) {
+			p.vips() // writes go on
+			return
+		}
 		// Nobody can take over: no write may come in any more.
 		if o.Redis.MinReplicas != Fence {
 			p.do(FenceRedis{Why: "stopping"}, CloseClients{})
@@ -74,11 +78,26 @@ func (p *plan) stop() {
 	}
 	switch {
 	case p.awaitsSuccessor():
+	case o.Redis.Running && o.Redis.Apart && o.holderHeard():
+		// It would not end before the rewrite has, and the primary has all of that.
+		p.do(KillRedis{Why: "it is to stop, and rewrites what it has copied"})
 	case o.Redis.Running:
 		p.do(StopRedis{})
 	case o.Sentinel.Running:
 		p.do(StopSentinel{})
 	}
+}
+
+// AwaitsSync: this primary is to stop, and nobody can take over yet who may be able to soon: what
+// it has is nowhere else, so it serves on for a while.
+func AwaitsSync(o Observed, d Desired) bool {
+	p := &plan{o: o, d: d}
+	if !o.Stopping || !o.leased() || o.Redis.Role != Primary || o.Paused || o.At >= o.StoppingSince+AwaitSync || p.target() != "" {
+		return false
+	}
+	return slices.ContainsFunc(o.Members, func(m Member) bool {
+		return m.ID != o.Self && m.Alive && m.Redis != "" && m.Priority != PriorityNever && p.isVoter(m.ID)
+	})
 }
 
 // awaitsSuccessor: this node has just given the lease back, and one of the successors is about to
