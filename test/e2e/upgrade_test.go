@@ -36,7 +36,7 @@ var laterChanges = []struct{ what, file, old, new string }{
 	{"a field of an answer to a renewal", "election/wire.go", " `json:\"u,omitempty\"`\n\tBoot", " `json:\"u,omitempty\"`\n\tLater uint64 `json:\"later\"`\n\tBoot"},
 	{"its value", "election/wire.go", "Tag: string(tagRenewReply), ", "Tag: string(tagRenewReply), Later: 7, "},
 	{"a field of a claim", "election/wire.go", " `json:\"w,omitempty\"`\n", " `json:\"w,omitempty\"`\n\tLater []string `json:\"later\"`\n"},
-	{"its value", "election/wire.go", "Tag: string(tagClaim), ", "Tag: string(tagClaim), Later: []string{\"x\"}, "},
+	{"its value", "election/wire.go", "Tag: string(tag), ClusterID", "Tag: string(tag), Later: []string{\"x\"}, ClusterID"},
 	{"a field of every message", "election/wire.go", `,"fs":%d}`, `,"later2":{"a":[1]},"fs":%d}`},
 	{
 		"kinds of messages", "agent/talk.go", "\tif s.Reliable {\n",
