@@ -30,7 +30,7 @@ LARGE        ?= 3
 export SEED ROUNDS ONLY PLAY NODES CHAOS_TABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions fuzz deps-redis deps-race deps-lab clean FORCE
+.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions fuzz deps-redis deps-race deps-strace deps-lab clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ staticcheck:
 
 test: fmt vet unit lab ## every test there is: on this machine, then on booted hosts (root)
 
-unit: deps-redis deps-race deb ## the tests that need no root, with the race detector
+unit: deps-redis deps-race deps-strace deb ## the tests that need no root, with the race detector
 	REDISD_DEB=$(abspath $(DEB)) go test -race $$(go list ./... | grep -v '/test\(/\|$$\)')
 
 lab: deps-lab deb ## the tests on booted hosts (root); IMAGE=debian13, or valkey: on that
@@ -102,7 +102,10 @@ deps-redis:
 deps-race:
 	@.ci/need gcc:gcc gcc:libc6-dev
 
-deps-lab: deps-redis
+deps-strace:
+	@.ci/need strace:strace
+
+deps-lab: deps-redis deps-strace
 	$(if $(filter 0,$(shell id -u)),,sudo) env REDISD_LAB_IMAGE=$(REDISD_LAB_IMAGE) test/lab/setup.sh
 
 clean: ## remove what was built

@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"test/sim/seeds":     {},
 	"test/sim/search":    {"election"},
 	"test/sim/mutants":   {},
+	"test/powerloss":     {},
 	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 }
