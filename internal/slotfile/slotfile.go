@@ -2,9 +2,10 @@
 // disk is full.
 //
 // The file has two slots of fixed size, reserved when it is made. A write goes to the slot that
-// does not hold the newest value, in place, so it needs no new block and no rename; one fdatasync
-// makes it last. A power loss in the middle leaves the other slot. The agent calls it, for what
-// must be on disk before a vote is answered. It never grows a file and never follows what is in it.
+// does not hold the newest value on disk, in place, so it needs no new block and no rename; one
+// fdatasync makes it last. A power loss in the middle leaves the other slot, however many values
+// were written since without one. The agent calls it, for what must be on disk before a vote is
+// answered. It never grows a file and never follows what is in it.
 package slotfile
 
 import (
@@ -42,7 +43,15 @@ var (
 type File struct {
 	f        *os.File
 	sequence uint32
+	newest   int64 // the slot of the newest value; 0 before the first, which goes to the other
+	durable  int64 // the slot whose value a power loss leaves: never written over
 }
+
+// Slots that durable can be, beside 0 and 1.
+const (
+	noSlot      int64 = -1 // nothing was ever synced
+	unknownSlot int64 = -2 // the newest value is of another process, which may not have synced it
+)
 
 // Open opens the file, or makes it and reserves its room.
 func Open(path string, mode fs.FileMode) (*File, error) {
@@ -58,7 +67,7 @@ func Open(path string, mode fs.FileMode) (*File, error) {
 		f.Close()
 		return nil, fmt.Errorf("make %s: %w", path, err)
 	}
-	return &File{f: f}, nil
+	return &File{f: f, newest: 0, durable: noSlot}, nil
 }
 
 // reserve writes the whole file once, so that later writes need no new block.
@@ -91,6 +100,9 @@ func (s *File) Read() ([]byte, error) {
 		value, sequence, ok := decode(b)
 		if ok && (newest == nil || sequence > s.sequence) {
 			newest, s.sequence = value, sequence
+			if s.newest = slot; s.durable == noSlot {
+				s.durable = unknownSlot
+			}
 		}
 	}
 	if newest == nil {
@@ -100,22 +112,37 @@ func (s *File) Read() ([]byte, error) {
 }
 
 // Write replaces the value. With sync it survives a power loss once Write has returned; without, it
-// survives the process.
+// survives the process, and a power loss leaves the last value that was synced, or a newer one. The
+// first Write to a file that had a value syncs that one, in any case.
 func (s *File) Write(value []byte, sync bool) error {
 	if len(value) > MaxSize {
 		return fmt.Errorf("write %s: %d bytes, at most %d fit", s.f.Name(), len(value), MaxSize)
 	}
+	if s.durable == unknownSlot {
+		if err := s.sync(); err != nil {
+			return err
+		}
+	}
+	slot := 1 - s.newest
+	if s.durable != noSlot {
+		slot = 1 - s.durable
+	}
 	next := s.sequence + 1
-	if _, err := s.f.WriteAt(encode(value, next), int64(next%2)*slotSize); err != nil {
+	if _, err := s.f.WriteAt(encode(value, next), slot*slotSize); err != nil {
 		return err
 	}
-	s.sequence = next
+	s.sequence, s.newest = next, slot
 	if !sync {
 		return nil
 	}
+	return s.sync()
+}
+
+func (s *File) sync() error {
 	if err := unix.Fdatasync(int(s.f.Fd())); err != nil {
 		return fmt.Errorf("sync %s: %w", s.f.Name(), err)
 	}
+	s.durable = s.newest
 	return nil
 }
 

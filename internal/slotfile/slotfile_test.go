@@ -49,7 +49,7 @@ func TestTornWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slot := int(f.sequence%2) * slotSize
+	slot := int(f.newest) * slotSize
 	for i := range headerSize + len("new") {
 		torn := bytes.Clone(whole)
 		torn[slot+i] ^= 0xff
