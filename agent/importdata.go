@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/internal/atomicfile"
 )
 
 // Where the services of the distribution keep their data.
@@ -30,33 +31,49 @@ const importName = ".import"
 // copy that is cut short is begun again: redis-server is not started without it. A node of a
 // loopback cluster (the demo) imports nothing.
 func (f *files) importDataset() error {
-	dir := f.redisDir()
-	marker, part := filepath.Join(dir, ".imported"), filepath.Join(dir, importName)
-	if _, err := os.Stat(marker); err == nil || f.gossipAddr.Addr().IsLoopback() {
+	if f.gossipAddr.Addr().IsLoopback() {
 		return nil
 	}
+	from := dataDirs(f.cfg.Load().Redis.Binary)
+	copied, err := importInto(f.redisDir(), func(to string) (string, error) { return f.importFirstOf(from, to) })
+	if copied != "" {
+		f.log.Info("took over the data of the distribution's server; the original stays where it is", "from", copied)
+		f.events.add("imported", copied)
+	}
+	return err
+}
+
+// importInto has a dataset copied and moves it to dir, unless something was there before; it says
+// what was copied.
+func importInto(dir string, copyTo func(to string) (from string, err error)) (copied string, err error) {
+	marker, part := filepath.Join(dir, ".imported"), filepath.Join(dir, importName)
+	if _, err := os.Stat(marker); err == nil {
+		return "", nil
+	}
 	if err := os.RemoveAll(part); err != nil {
-		return err
+		return "", err
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		return errors.Join(err, os.WriteFile(marker, nil, 0o640)) // it has run before
+		return "", errors.Join(err, os.WriteFile(marker, nil, 0o640)) // it has run before
 	}
 	if err := os.Mkdir(part, 0o750); err != nil {
-		return err
+		return "", err
 	}
-	copied, err := f.importFirstOf(dataDirs(f.cfg.Load().Redis.Binary), part)
+	copied, err = copyTo(part)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if copied != "" {
 		unix.Sync()
 		if err := os.Rename(filepath.Join(part, "appendonlydir"), filepath.Join(dir, "appendonlydir")); err != nil {
-			return err
+			return "", err
 		}
-		f.log.Info("took over the data of the distribution's server; the original stays where it is", "from", copied)
-		f.events.add("imported", copied)
+		// The marker must not be on disk before the dataset is in its place.
+		if err := errors.Join(atomicfile.SyncDir(part), atomicfile.SyncDir(dir)); err != nil {
+			return "", err
+		}
 	}
-	return errors.Join(os.RemoveAll(part), os.WriteFile(marker, nil, 0o640))
+	return copied, errors.Join(os.RemoveAll(part), os.WriteFile(marker, nil, 0o640))
 }
 
 // dataDirs are where data may be that this program goes on with: its own first.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/internal/atomicfile"
 	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/supervisor"
 )
@@ -73,21 +74,11 @@ func (a *actor) run(ctx context.Context, p *supervised, dir, binary, conf string
 // that a full disk has cut, for example), so that this node gets it anew from the primary. Nothing
 // is deleted, and nothing is done while no other node is known to have the data.
 func (a *actor) setAsideBroken(primary string) error {
-	aside := filepath.Join(a.redisDir(), "set-aside-"+time.Now().UTC().Format("20060102-150405"))
-	moved := false
-	for _, from := range []string{a.aofDir(), a.rdbFile()} {
-		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err := os.MkdirAll(aside, 0o750); err != nil {
-			return fmt.Errorf("set a broken dataset aside: %w", err)
-		}
-		if err := os.Rename(from, filepath.Join(aside, filepath.Base(from))); err != nil {
-			return fmt.Errorf("set a broken dataset aside: %w", err)
-		}
-		moved = true
+	aside, err := setAside(a.redisDir(), a.aofDir(), a.rdbFile())
+	if err != nil {
+		return fmt.Errorf("set a broken dataset aside: %w", err)
 	}
-	if moved {
+	if aside != "" {
 		a.journal.say(func(log *slog.Logger) {
 			log.Warn("redis-server cannot load its dataset: it is set aside, and this node gets it from the primary",
 				"set_aside", aside, "primary", primary, "cure", "remove the directory once it is of no use")
@@ -95,4 +86,33 @@ func (a *actor) setAsideBroken(primary string) error {
 		a.events.add("set_aside", "a dataset that could not be loaded: "+aside)
 	}
 	return nil
+}
+
+// setAside moves the dataset in dir into a new directory there, whose path it returns; empty when
+// there is no dataset.
+func setAside(dir string, what ...string) (aside string, err error) {
+	to := filepath.Join(dir, "set-aside-"+time.Now().UTC().Format("20060102-150405"))
+	for _, from := range what {
+		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if aside == "" {
+			if err := makeDurable(to); err != nil {
+				return "", err
+			}
+		}
+		if err := os.Rename(from, filepath.Join(to, filepath.Base(from))); err != nil {
+			return "", err
+		}
+		aside = to
+	}
+	if aside == "" {
+		return "", nil
+	}
+	return aside, errors.Join(atomicfile.SyncDir(aside), atomicfile.SyncDir(dir))
+}
+
+// makeDurable makes a directory that is there after a power loss, and with it what is moved to it.
+func makeDurable(dir string) error {
+	return errors.Join(os.MkdirAll(dir, 0o750), atomicfile.SyncDir(filepath.Dir(dir)))
 }

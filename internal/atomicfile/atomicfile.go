@@ -4,7 +4,7 @@
 // It is for the few small files whose loss would break a promise: the state of a node (a vote is
 // fsync'd before it is answered), redis.conf, users.acl and sentinel.conf. The agent and the
 // commands call it. It never appends, never merges and never removes the file that it was asked to
-// write.
+// write. SyncDir is for who renames by themselves.
 package atomicfile
 
 import (
@@ -57,7 +57,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // refuseIrregular reports an error if something is at path that a rename would silently swallow: a
@@ -166,8 +166,9 @@ func own(f *os.File, path, dir string) error {
 	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
-// syncDir makes the rename itself durable.
-func syncDir(dir string) error {
+// SyncDir makes durable what the directory's files are called: a rename, or a new file, is on disk
+// when it has returned.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
