@@ -103,7 +103,8 @@ func (t *tree) describe(b *strings.Builder, n node, path string, isFolder map[no
 		case short:
 			fmt.Fprintf(b, "%s%s: %d bytes, %.60q\n", path, name, len(data), data)
 		default:
-			fmt.Fprintf(b, "%s%s %q\n", path, name, data)
+			fmt.Fprintf(b, "%s%s %d\n", path, name, len(data))
+			b.Write(data)
 		}
 	}
 }
