@@ -38,7 +38,7 @@ func TestPowerLossState(t *testing.T) {
 				return err
 			}
 			powerloss.Done(n)
-			if err := d.saveRecord(node.Record{Term: uint64(n), Offset: int64(n)}, n%2 == 0); err != nil {
+			if err := d.saveRecord(node.Record{Version: node.Version{Term: uint64(n), Offset: int64(n)}}, n%2 == 0); err != nil {
 				return err
 			}
 		}

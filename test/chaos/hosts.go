@@ -14,11 +14,6 @@ import (
 
 // The faults of hosts, their agents and their disks that need more than a method of the lab.
 
-// cutPower takes the power from several hosts, as much at once as can be.
-func cutPower(ctx context.Context, hosts ...*lab.Host) error {
-	return parallel(hosts, func(h *lab.Host) error { return h.PowerOff(ctx) })
-}
-
 // deaf: gossip neither comes nor goes, and all else does.
 func deaf(_ context.Context, in injection) (func(context.Context) (mend, error), error) {
 	const gossip = 7946
@@ -109,7 +104,7 @@ func readOnly(_ context.Context, in injection) (func(context.Context) (mend, err
 			} else {
 				err = nil
 			}
-			return errors.Join(err, cutPower(ctx, in.host), in.host.RepairDisk(ctx, StateDir), in.host.PowerOn(ctx))
-		}, in.host.BreakDisk(ctx, StateDir)
+			return errors.Join(err, in.host.PowerOff(ctx), in.host.PowerOn(ctx))
+		}, in.host.FailDisk(StateDir)
 	}, nil
 }

@@ -269,7 +269,7 @@ func blackout(late bool) injector {
 			return parallel(all, func(h *lab.Host) error { return h.PowerOn(ctx) })
 		}
 		return func(ctx context.Context) (mend, error) {
-			err := cutPower(ctx, all...)
+			err := in.c.Lab.PowerOff(ctx, all...)
 			if late {
 				err = errors.Join(err, parallel(others, func(h *lab.Host) error { return h.PowerOn(ctx) }))
 				on = in.host.PowerOn

@@ -224,9 +224,16 @@ func (c *Cluster) Others(name string) []string {
 	return out
 }
 
-// Enable runs `systemctl enable --now redisd` on the hosts, all at once.
+// Enable runs `systemctl enable --now redisd` on the hosts, all at once. What was prepared until
+// then is on disk, so that a power cut can take no more than what redisd itself did not sync.
 func (c *Cluster) Enable(ctx context.Context, names ...string) error {
 	return c.onAll(names, func(h *lab.Host) error {
+		if _, err := h.Run(ctx, "systemctl", "enable", "redisd"); err != nil {
+			return err
+		}
+		if err := h.SyncDisks(); err != nil {
+			return err
+		}
 		_, err := h.Run(ctx, "systemctl", "enable", "--now", "redisd")
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,10 +21,18 @@ const (
 	// RestartForceExitStatus=.
 	rebootStatus = 133
 
-	// launchScript moves itself into the host's control groups, then becomes systemd-nspawn.
+	// launchScript moves itself into the host's control groups, then becomes nsenter.
 	// nsenter and not `ip netns exec`, which mounts a new /sys without the control groups.
 	// Arguments: the groups, "--", the rest.
 	launchScript = `while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec nsenter "$@"`
+
+	// ownMountsScript drops, in a mount namespace of its own, the disks of all other hosts, then
+	// becomes systemd-nspawn. What nspawn finds mounted when it starts stays in use as long as its
+	// host runs, unseen, and a disk whose power was cut must be let go by all.
+	// Arguments: the folder of all labs, that of the host, the rest.
+	ownMountsScript = `while read -r _ _ _ _ at _; do
+		case $at in "$2"/*) ;; "$1"/*) umount -l "$at" || exit 1 ;; esac
+	done </proc/self/mountinfo; shift 2; exec systemd-nspawn "$@"`
 )
 
 // boot is one life of a host, from power to no power.
@@ -35,6 +44,8 @@ type boot struct {
 	up    chan struct{} // closed when the host's systemd runs and its link is as it should be
 	ready chan struct{} // closed when systemd has finished starting up
 	gone  chan struct{} // closed when nspawn has ended and cleared up
+
+	powerCut atomic.Bool // it ends by a power cut, not in good order
 
 	// Written before the channel closes.
 	leader  *os.Process // up: the host's systemd; a pidfd, safe from its number being used again
@@ -83,14 +94,16 @@ func (h *Host) launch() (*boot, error) {
 
 func (h *Host) launchArgs() []string {
 	args := append([]string{"-c", launchScript, "lab"}, h.group.all...)
-	args = append(args, "--", "--net="+h.lab.net.ns.Name(), "systemd-nspawn",
+	args = append(args, "--", "--net="+h.lab.net.ns.Name(),
+		"unshare", "--mount", "--propagation=private", "/bin/sh", "-c", ownMountsScript, "lab", labsDir(), h.dir,
 		"--quiet", "--boot", "--directory="+h.root, "--machine="+h.machine(), "--hostname="+h.name,
 		// No systemd-machined, no unit: works where systemd is not what runs this machine.
 		"--register=no", "--keep-unit", "--notify-ready=yes",
 		"--network-bridge="+bridgeName, "--resolv-conf=off", "--timezone=off", "--link-journal=no",
 		"--capability=all",
 		// What a Debian host gives its services; this machine's own may be lower.
-		"--rlimit=RLIMIT_NOFILE=1024:524288", "--rlimit=RLIMIT_CORE=0:infinity")
+		"--rlimit=RLIMIT_NOFILE=1024:524288", "--rlimit=RLIMIT_CORE=0:infinity",
+		"--bind="+filepath.Join(h.dir, journalDir)+":/var/log/journal")
 	for _, v := range h.volumes {
 		args = append(args, "--bind="+v.mountPoint+":"+v.path)
 	}
@@ -153,6 +166,11 @@ func (h *Host) watch(b *boot) {
 	b.status = b.cmd.Wait()
 	b.notify.Close()
 	h.link.lost()
+	if !b.powerCut.Load() { // who shuts down in good order syncs
+		if err := h.syncDisks(); err != nil {
+			h.lab.log.Error("disks not synced at the end of a boot", "host", h.name, "error", err)
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	close(b.gone)

@@ -68,42 +68,6 @@ func TestVolume(t *testing.T) {
 	}
 }
 
-func TestBrokenDisk(t *testing.T) {
-	l := lab.New(t, lab.Options{})
-	h, err := l.Host(t.Context(), "a", lab.WithVolume("/var/lib/small", 16<<20))
-	must(t, err)
-	_, err = l.Host(t.Context(), "b") // whose namespaces have all that is mounted now
-	must(t, err)
-	const write = "echo more >>/var/lib/small/file"
-	run(t, h, "sh", "-ec", write)
-	// Who has the file open all the time is no better off.
-	const kept = "exec >>/var/lib/small/file; while ! [ -e /run/broken ]; do sleep 0.01; done; echo more"
-	opened := make(chan error, 1)
-	go func() {
-		_, err := h.Shell(t.Context(), kept)
-		opened <- err
-	}()
-	must(t, lab.Await(within(t, patience), time.Millisecond, func() error {
-		_, err := h.Process(t.Context(), "sleep")
-		return err
-	}))
-	must(t, h.BreakDisk(t.Context(), "/var/lib/small"))
-	if _, err := h.Shell(t.Context(), write); err == nil || !strings.Contains(err.Error(), "Read-only file system") {
-		t.Errorf("writing to a read-only disk: %v", err)
-	}
-	run(t, h, "touch", "/run/broken")
-	if err := <-opened; err == nil {
-		t.Error("a file that was open before takes writes")
-	}
-	if err := h.RepairDisk(t.Context(), "/var/lib/small"); err == nil {
-		t.Error("repaired while in use")
-	}
-	must(t, h.PowerOff(within(t, patience)))
-	must(t, h.RepairDisk(within(t, patience), "/var/lib/small"))
-	must(t, h.PowerOn(within(t, patience)))
-	run(t, h, "sh", "-ec", write)
-}
-
 func TestPrepare(t *testing.T) {
 	lab.Require(t)
 	prepared := 0
@@ -175,6 +139,9 @@ func TestCrashedRun(t *testing.T) {
 	must(t, err)
 	if strings.Contains(string(mounts), left.Dir+"/a") {
 		t.Errorf("something in %s is still mounted", left.Dir)
+	}
+	if loops := loopsBelow(t, left.Dir+"/a"); len(loops) > 0 {
+		t.Errorf("loop devices are left: %v", loops)
 	}
 	if _, err := os.Stat(left.Dir + "/a"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s: %v", left.Dir, err)

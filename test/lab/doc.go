@@ -6,7 +6,8 @@
 //
 // A host is a systemd-nspawn container over an image that setup.sh builds. Each lab has a network
 // namespace with a bridge in it and no route that leads out: hosts reach one another and the client
-// end (the bridge's own address) and nothing else. The test process itself stays outside and
+// end (the bridge's own address) and nothing else. A host has a file system of its own over the
+// image, and loses with the power what was not synced. The test process itself stays outside and
 // reaches in by Lab.DialContext, Lab.Command and Host.Run.
 //
 // The package never touches the machine's own network, never ends a process by its name, and needs

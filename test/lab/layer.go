@@ -74,7 +74,7 @@ func (y Layer) make(ctx context.Context, o Options, prepare func(context.Context
 	if err := h.Shutdown(ctx); err != nil {
 		return err
 	}
-	upper := filepath.Join(h.dir, "upper")
+	upper := h.upper()
 	for _, file := range ownFiles {
 		// Straight from the upper folder, not through the mount: there it would leave a white-out.
 		if err := os.RemoveAll(filepath.Join(upper, file)); err != nil {

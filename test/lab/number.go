@@ -69,7 +69,7 @@ func reserve(ctx context.Context, log *slog.Logger) (*reservation, error) {
 			return nil, err
 		}
 		// Leftovers again: the number may have been given up between the sweep and now.
-		if err := errors.Join(r.clear(ctx), r.begin()); err != nil {
+		if err := errors.Join(r.clear(ctx), r.begin(ctx)); err != nil {
 			r.lock.Close()
 			return nil, fmt.Errorf("reserve lab %d: %w", n, err)
 		}
@@ -77,6 +77,9 @@ func reserve(ctx context.Context, log *slog.Logger) (*reservation, error) {
 	}
 	return nil, fmt.Errorf("all %d labs of this machine are in use", lastNumber)
 }
+
+// labsDir is where the labs of this machine keep their hosts' disks.
+func labsDir() string { return filepath.Join(cacheDir(), "labs") }
 
 func take(n number) (*reservation, error) {
 	run := filepath.Join(runDir, fmt.Sprint(int(n)))
@@ -87,8 +90,8 @@ func take(n number) (*reservation, error) {
 	return &reservation{number: n, lock: lock, run: run}, nil
 }
 
-func (r *reservation) begin() error {
-	r.dir = filepath.Join(cacheDir(), "labs", fmt.Sprint(int(r.number)))
+func (r *reservation) begin(ctx context.Context) error {
+	r.dir = filepath.Join(labsDir(), fmt.Sprint(int(r.number)))
 	text, err := json.Marshal(note{Dir: r.dir, PID: os.Getpid()})
 	if err != nil {
 		return err
@@ -97,7 +100,7 @@ func (r *reservation) begin() error {
 		return err
 	}
 	// After a restart of the machine the note is gone and the disks are not.
-	if err := removeTree(r.dir); err != nil {
+	if err := removeTree(ctx, r.dir); err != nil {
 		return err
 	}
 	return errors.Join(os.MkdirAll(r.dir, 0o755), os.MkdirAll(r.run, 0o755))
@@ -158,7 +161,7 @@ func (r *reservation) clear(ctx context.Context) error {
 		return err
 	}
 	if left.Dir != "" {
-		if err := removeTree(left.Dir); err != nil {
+		if err := removeTree(ctx, left.Dir); err != nil {
 			return err
 		}
 	}
@@ -175,8 +178,8 @@ func deleteNamespace(ctx context.Context, n number) error {
 	return command(ctx, "", "ip", "netns", "delete", n.namespace())
 }
 
-// removeTree unmounts everything below dir, then removes it.
-func removeTree(dir string) error {
+// removeTree unmounts everything below dir, waits for the loop devices to be free, then removes it.
+func removeTree(ctx context.Context, dir string) error {
 	mounts, err := mountsBelow(dir)
 	if err != nil {
 		return err
@@ -188,6 +191,9 @@ func removeTree(dir string) error {
 		if err := unix.Unmount(m, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("unmount %s: %w", m, err)
 		}
+	}
+	if err := awaitLoopsFree(ctx, dir); err != nil {
+		return err
 	}
 	return os.RemoveAll(dir)
 }

@@ -29,7 +29,7 @@ func available() error {
 	if os.Geteuid() != 0 {
 		missing = append(missing, errors.New("root is needed"))
 	}
-	for _, command := range []string{"systemd-nspawn", "nsenter", "ip", "nft", "mkfs.ext4", "debootstrap"} {
+	for _, command := range []string{"systemd-nspawn", "nsenter", "ip", "nft", "mkfs.ext4", "e2fsck", "debootstrap"} {
 		if _, err := exec.LookPath(command); err != nil {
 			missing = append(missing, fmt.Errorf("%s is not installed (test/lab/setup.sh installs it)", command))
 		}

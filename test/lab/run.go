@@ -108,15 +108,18 @@ func (h *Host) ReadFile(ctx context.Context, path string) ([]byte, error) {
 		text, err := h.Run(ctx, "cat", "--", path)
 		return []byte(text), err
 	}
-	disk, err := os.OpenRoot(h.root)
+	h.disks.RLock()
+	defer h.disks.RUnlock()
+	root, err := os.OpenRoot(h.root)
 	if err != nil {
 		return nil, err
 	}
-	defer disk.Close()
-	return disk.ReadFile(strings.TrimPrefix(path, "/"))
+	defer root.Close()
+	return root.ReadFile(strings.TrimPrefix(path, "/"))
 }
 
 // WriteFile writes a file of the host's disk, whole or not at all, and the folders that it is in.
+// It is synced: a power cut does not take it away.
 func (h *Host) WriteFile(ctx context.Context, path string, data []byte, mode os.FileMode) error {
 	if h.Running() {
 		return h.writeRunning(ctx, path, bytes.NewReader(data), mode)
@@ -142,22 +145,31 @@ func (h *Host) CopyIn(ctx context.Context, local, remote string) error {
 }
 
 func (h *Host) writeRunning(ctx context.Context, path string, data io.Reader, mode os.FileMode) error {
-	const script = `mkdir -p "$(dirname "$1")"; new=$(mktemp "$1.XXXXXX"); cat >"$new"; chmod "$2" "$new"; mv "$new" "$1"`
+	const script = `dir=$(dirname "$1"); mkdir -p "$dir"; new=$(mktemp "$1.XXXXXX"); cat >"$new"; chmod "$2" "$new"
+		sync "$new"; mv "$new" "$1"; sync "$dir"`
 	_, err := h.run(ctx, data, []string{"/bin/sh", "-ec", script, "sh", path, fmt.Sprintf("%o", mode.Perm())})
 	return err
 }
 
 func (h *Host) writeOff(path string, data io.Reader, mode os.FileMode) (err error) {
-	path = strings.TrimPrefix(path, "/")
-	disk, err := os.OpenRoot(h.root) // no link on the disk leads out of it
+	if err := h.writeRoot(strings.TrimPrefix(path, "/"), data, mode); err != nil {
+		return err
+	}
+	return h.SyncDisks()
+}
+
+func (h *Host) writeRoot(path string, data io.Reader, mode os.FileMode) (err error) {
+	h.disks.RLock()
+	defer h.disks.RUnlock()
+	root, err := os.OpenRoot(h.root) // no link on the disk leads out of it
 	if err != nil {
 		return err
 	}
-	defer disk.Close()
-	if err := disk.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	defer root.Close()
+	if err := root.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := disk.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode.Perm())
+	f, err := root.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode.Perm())
 	if err != nil {
 		return err
 	}
@@ -165,8 +177,13 @@ func (h *Host) writeOff(path string, data io.Reader, mode os.FileMode) (err erro
 	if err := errors.Join(err, f.Chmod(mode.Perm()), f.Close()); err != nil {
 		return err
 	}
-	return disk.Rename(path+".new", path)
+	return root.Rename(path+".new", path)
 }
+
+// journalDir is where a host's journal is kept, beside its disk: a power cut takes nothing of it,
+// for it is the evidence of what happened before; and journald, which syncs every second, does not
+// sync the disk for others.
+const journalDir = "journal"
 
 // Journal is the host's journal from its first boot on, stamped (UTC) to the microsecond; of one
 // unit, or with "" the whole. It can be read while the host is off, also after its power was cut.
@@ -178,7 +195,7 @@ func (h *Host) Journal(ctx context.Context, unit string) (string, error) {
 	if h.Running() {
 		return h.Run(ctx, args...)
 	}
-	cmd := exec.CommandContext(ctx, args[0], append(args[1:], "--directory="+filepath.Join(h.root, "var/log/journal"))...)
+	cmd := exec.CommandContext(ctx, args[0], append(args[1:], "--directory="+filepath.Join(h.dir, journalDir))...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -20,42 +20,18 @@ type volumeSpec struct {
 	size int64
 }
 
-// volume is a file system in a file, mounted on this machine and bound into its host at every boot.
+// volume is a disk beside the host's own, bound into the host at every boot.
 type volume struct {
-	path       string // on the host
-	mountPoint string
+	*disk
+	path string // on the host
 }
 
 func makeVolume(ctx context.Context, base string, spec volumeSpec) (*volume, error) {
-	file := base + ".ext4"
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
+	d, err := makeDisk(ctx, base, spec.size)
+	if err != nil {
 		return nil, err
 	}
-	if err := os.Truncate(file, spec.size); err != nil {
-		return nil, err
-	}
-	// -m 0: full is full for root, too.
-	if err := command(ctx, "", "mkfs.ext4", "-q", "-F", "-m", "0", file); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return nil, err
-	}
-	if err := command(ctx, "", "mount", "-o", "loop", file, base); err != nil {
-		return nil, err
-	}
-	if err := os.RemoveAll(filepath.Join(base, "lost+found")); err != nil {
-		return nil, err
-	}
-	return &volume{path: spec.path, mountPoint: base}, nil
-}
-
-func (v *volume) close() error {
-	_ = thaw(v.mountPoint) // an error if it was not frozen
-	if err := unix.Unmount(v.mountPoint, 0); err != nil {
-		return fmt.Errorf("unmount a volume: %w", err)
-	}
-	return nil
+	return &volume{disk: d, path: spec.path}, nil
 }
 
 func (h *Host) volume(path string) (*volume, error) {
@@ -133,6 +109,21 @@ func (h *Host) ThawDisk(path string) error {
 		return fmt.Errorf("thaw the disk: %w", err)
 	}
 	return nil
+}
+
+// FailDisk makes a disk read-only, as the kernel does after an error on it (errors=remount-ro):
+// writes end with EROFS, also those to files that are open. The path is that of a volume, or "/"
+// for the host's own disk. It stays so until the power is cut and comes back; the disk is checked
+// on the way, as a boot does.
+func (h *Host) FailDisk(path string) error {
+	if path == "/" {
+		return h.disk.fail()
+	}
+	v, err := h.volume(path)
+	if err != nil {
+		return err
+	}
+	return v.fail()
 }
 
 func (h *Host) thawVolumes() {
