@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redisd/redisd/test/lab"
 )
 
 // bench is one run of it.
@@ -152,9 +154,13 @@ func (b *bench) matrix(t *testing.T) {
 	}
 }
 
-// open sets a way up on fresh hosts.
+// open sets a way up on fresh hosts. The installation is on their disks when it returns: what a
+// power loss takes is to be what happened since.
 func (b *bench) open(t *testing.T, w way) *running {
 	r := w.open(t)
+	if err := onAll(r.nodes, (*lab.Host).SyncDisks); err != nil {
+		t.Fatal(err)
+	}
 	b.Machine.addVersions(t.Context(), r.nodes[0])
 	return r
 }

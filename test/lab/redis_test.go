@@ -39,6 +39,7 @@ func installRedis(t *testing.T, h *lab.Host) {
 	run(t, h, "sed", "-i", "-e", "s/^bind .*/bind * -::*/", "-e", "s/^protected-mode .*/protected-mode no/",
 		"-e", "s/^appendonly .*/appendonly yes/", "/etc/redis/redis.conf")
 	run(t, h, "systemctl", "restart", "redis-server")
+	must(t, h.SyncDisks()) // or a power cut takes the installation away
 }
 
 func startWriter(t *testing.T, l *lab.Lab, address string) *writer.Writer {
