@@ -27,6 +27,7 @@ func (a *actor) startRedis(ctx context.Context, primary string, setAside bool) (
 			return 0, nil, err
 		}
 	}
+	a.mendTail()
 	if err := a.files.writeRedisFiles(cfg, primary); err != nil {
 		return 0, nil, err
 	}
@@ -86,6 +87,19 @@ func (a *actor) setAsideBroken(primary string) error {
 		a.events.add("set_aside", "a dataset that could not be loaded: "+aside)
 	}
 	return nil
+}
+
+// mendTail makes a dataset loadable that a power loss has cut. When it cannot, redis-server will
+// say what is wrong.
+func (a *actor) mendTail() {
+	cut, err := cutZeroTail(a.redisDir())
+	if err != nil {
+		a.log.Warn("the end of the append-only file was not looked at", "error", err)
+	}
+	if cut > 0 {
+		a.log.Warn("a power loss has left zeros at the end of the append-only file: they are taken off", "bytes", cut)
+		a.events.add("tail_mended", fmt.Sprintf("%d zeros at the end of the append-only file", cut))
+	}
 }
 
 // setAside moves the dataset in dir into a new directory there, whose path it returns; empty when
