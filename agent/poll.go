@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redisd/redisd/node"
@@ -319,23 +320,61 @@ func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input 
 	case s == nil:
 		return in // what gossip has for an address is none
 	}
-	taken := make(chan bool, 1)
-	go func() { taken <- a.Connect && connects(ctx, s.Addr()) }()
+	reached := make(chan reach, 1)
+	go func() {
+		if !a.Connect {
+			reached <- noAnswer
+			return
+		}
+		reached <- p.reach(ctx, s.Addr())
+	}()
 	in.Answered = s.Probe(ctx).Answered()
-	in.Connected = <-taken || in.Answered
+	if in.Answered && a.Look {
+		set, err := s.Settings(ctx)
+		in.Fenced = err == nil && set.MinReplicas == redis.Fence
+	}
+	r := <-reached
+	in.Connected, in.HostUp = in.Answered || r == takesConnections, r == hostUp
 	return in
 }
 
-// connects reports whether something takes connections at addr.
-func connects(parent context.Context, addr netip.AddrPort) bool {
+// reach is what comes of a connection to a redis-server.
+type reach int
+
+const (
+	noAnswer reach = iota
+	takesConnections
+	refusesConnections
+	hostUp // nothing comes of it, but its host answers
+)
+
+// reach tries to connect to the redis-server at addr. When the queue of one that is busy is full
+// its kernel answers nothing, as if its host were gone: then the port of the agents tells, where
+// the kernel answers even for an agent that hangs.
+func (p *poller) reach(parent context.Context, addr netip.AddrPort) reach {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(parent), node.ProbeTimeout)
 	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
-	if err != nil {
-		return false
+	agent := make(chan reach, 1)
+	go func() { agent <- connect(ctx, netip.AddrPortFrom(addr.Addr(), p.gossipAddr.Port())) }()
+	if r := connect(ctx, addr); r != noAnswer {
+		return r
 	}
-	c.Close()
-	return true
+	if <-agent != noAnswer {
+		return hostUp
+	}
+	return noAnswer
+}
+
+func connect(ctx context.Context, addr netip.AddrPort) reach {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+	switch {
+	case err == nil:
+		c.Close()
+		return takesConnections
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return refusesConnections
+	}
+	return noAnswer
 }
 
 // follow is the server at addr, and lets go of the one before.

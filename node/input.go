@@ -69,8 +69,11 @@ type (
 	Probed struct {
 		ID   uint64
 		Addr string
-		// Answered: with whatever. Connected: it took a connection.
-		Answered, Connected bool
+		// Answered: with whatever. Connected: it took a connection. HostUp: it did not, and did not
+		// refuse one either, but its host is there.
+		Answered, Connected, HostUp bool
+		// Fenced: it accepts no write, as far as it was asked.
+		Fenced bool
 	}
 	// Done answers all other actions.
 	Done struct {

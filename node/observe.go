@@ -27,6 +27,7 @@ func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 	o.Election.LapsedAt = n.rounds.lapsedAt
 	if addr := n.holderAddr(v); addr != "" {
 		o.HolderSeen = n.probe.lastSeen(addr, at)
+		o.HolderFenced = n.probe.seenFenced(addr, at)
 	}
 	return o
 }

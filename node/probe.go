@@ -16,8 +16,10 @@ type probe struct {
 	// connected is when it last took a connection, whether it answered or not: one that is busy
 	// does, and one behind a cut does not.
 	connected Time
-	fenced    uint64 // the term in which this node fenced it last
-	fencedAt  Time
+	// hostUp is when its host was there last; closed when it was seen to be fenced last.
+	hostUp, closed Time
+	fenced         uint64 // the term in which this node fenced it last
+	fencedAt       Time
 
 	due     Time
 	probing bool
@@ -45,7 +47,8 @@ func (wa *watch) stepProbe() {
 		return
 	}
 	p.probing = true
-	n.call(Polls, Do{Action: Probe{Addr: p.addr, Connect: n.at > p.connected+DoubtAfter}, Until: n.at + ProbeTimeout}, func(Input) {
+	silent := !v.EverHeard || n.at >= v.HeardAt+reconcile.Lapse
+	n.call(Polls, Do{Action: Probe{Addr: p.addr, Connect: n.at > p.connected+DoubtAfter, Look: silent}, Until: n.at + ProbeTimeout}, func(Input) {
 		n.probe.probing = false
 	})
 }
@@ -57,7 +60,7 @@ func (wa *watch) follow(addr string) {
 	if addr == p.addr {
 		return
 	}
-	p.addr, p.seen = addr, 0
+	p.addr, p.seen, p.hostUp, p.closed = addr, 0, 0, 0
 	if addr == "" {
 		n.call(Polls, Do{Action: Probe{}}, nil)
 		return
@@ -74,6 +77,12 @@ func (wa *watch) probed(in Probed) {
 		}
 		if in.Connected {
 			p.connected = n.at
+		}
+		if in.HostUp {
+			p.hostUp = n.at
+		}
+		if in.Fenced {
+			p.closed = n.at
 		}
 	}
 	n.answer(in.ID, in)
@@ -92,9 +101,14 @@ func (p *probe) lastSeen(addr string, at Time) Time {
 		return 0 // not asked lately: this node itself may have been frozen
 	}
 	if at < p.seen+HostStuck {
-		return max(p.seen, p.connected)
+		return max(p.seen, p.connected, p.hostUp)
 	}
 	return p.seen
+}
+
+// seenFenced: the server at addr accepts no write, as it said itself lately.
+func (p *probe) seenFenced(addr string, at Time) bool {
+	return p.addr != "" && p.addr == addr && p.closed > 0 && at < p.closed+reconcile.SilentRedis
 }
 
 // fencedLately is the term in which this node fenced it within the last age.

@@ -92,12 +92,13 @@ type PollRedis struct{ CloseStale bool }
 // names another primary than Want, it is also asked whom it would promote.
 type PollSentinel struct{ Want string }
 
-// Probe asks the redis-server at Addr for PING; answered by Probed. Connect: without an answer it
-// is tried whether it takes a connection. An empty Addr: there is nobody to probe any more, and no
-// answer.
+// Probe asks the redis-server at Addr for PING; answered by Probed. Connect: it is tried whether it
+// takes a connection, or at least its host is there. Look: and whether it is fenced. An empty Addr:
+// there is nobody to probe any more, and no answer.
 type Probe struct {
 	Addr    string
 	Connect bool
+	Look    bool
 }
 
 // FenceLast takes the right to write from the redis-server of the holder before this one, and

@@ -144,7 +144,10 @@ func (p *plan) open() (opening, bool) {
 	}
 	// Its redis-server answers, so its agent must be dead rather than cut off.
 	grace, fence := AgentGrace, p.holderRedis()
-	if e.EverHeard && p.alive(e.Holder) {
+	switch {
+	case o.HolderFenced:
+		grace = Lapse // its agent has seen to the end of the lease, and nobody hears what it says
+	case e.EverHeard && p.alive(e.Holder):
 		grace = AgentAlive
 		if o.RemoteFenced == e.Term {
 			return opening{}, false // in vain: the others do hear it

@@ -65,6 +65,7 @@ type Observed struct {
 	// HolderSeen is when the holder's redis-server last answered this node (0: it was not asked);
 	// RemoteFenced the last term in which this node fenced it.
 	HolderSeen   Time
+	HolderFenced bool // and it accepts no write
 	RemoteFenced uint64
 	VIPs         []VIP
 	Members      []Member // in the order of their IDs, this node among them

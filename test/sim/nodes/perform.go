@@ -475,8 +475,12 @@ func (a *agent) probe(d node.Do, act node.Probe) {
 		answer.Answered, answer.Connected = false, false
 	case !w.reaches(a.h, to), to.redisAt != act.Addr:
 		took, answer.Answered, answer.Connected = a.left(d.Until), false, false
+		answer.HostUp = act.Connect && to.redisAt == act.Addr && w.linked(a.h, to)
 	case !r.responds(w.now) && !r.saysBusy(w.now): // any answer will do
 		took, answer.Answered, answer.Connected = a.left(d.Until), false, act.Connect
+		answer.HostUp = act.Connect
+	default:
+		answer.Fenced = act.Look && r.min == reconcile.Fence
 	}
 	a.later(took, func() { a.step(answer) })
 }
