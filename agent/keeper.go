@@ -373,6 +373,9 @@ func (k *keeper) account(have redis.Running, drift bool) {
 
 func (k *keeper) drifted(have redis.Running) (drift []Drift) {
 	for _, d := range confgen.CompareChosen(k.want.chosen, have.Config) {
+		if d.Name == syncDelay || d.Name == "maxclients" {
+			continue // the agent itself moves these: see syncs and the door
+		}
 		drift = append(drift, Drift{Directive: d.Name, Value: d.Is, Configured: d.Value, Source: d.Source})
 	}
 	if k.want.users == nil {
