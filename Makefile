@@ -30,7 +30,7 @@ LARGE        ?= 3
 export SEED ROUNDS ONLY PLAY NODES CHAOS_TABLE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions fuzz deps-redis deps-race deps-strace deps-lab clean FORCE
+.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions vm fuzz deps-redis deps-race deps-strace deps-lab clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ versions: deps-lab deb ## the end-to-end tests on Redis 8.0 and Valkey, and clus
 	done
 	REDISD_DEB=$(abspath $(DEB)) REDISD_VERSIONS=1 REDISD_LAB_IMAGE=debian12 go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) \
 		-run '^(TestTooOldRedis|TestValkeyAlone|TestMixedVersions|TestRedisUpgrade)$$' ./test/e2e
+
+vm: deps-lab deb ## one of three hosts a QEMU guest, paused while it is the primary: test/vm/README.md
+	debs=$$($(if $(filter 0,$(shell id -u)),,sudo) test/vm/setup.sh) && REDISD_DEB=$(abspath $(DEB)) REDISD_VM=$$debs \
+		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./test/vm
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"test/powerloss":     {},
 	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
 	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/vm":            {"test/lab"},
 }
 
 // onlyStandard are the packages that use nothing but the standard library: what they decide depends

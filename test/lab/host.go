@@ -161,6 +161,10 @@ func (h *Host) Addr() netip.Addr { return h.lab.IP(h.number) }
 // Addr6 is the host's own IPv6 address.
 func (h *Host) Addr6() netip.Addr { return h.lab.IP6(h.number) }
 
+// Disk is the folder with the host's disk as the host sees it, for tools of this machine while the
+// host is off.
+func (h *Host) Disk() string { return h.root }
+
 func (h *Host) endName() string { return h.name }
 
 // Running says whether the host is powered on.
