@@ -73,7 +73,11 @@ func (wa *watch) step() {
 		w.due = Multiple(n.at, PollEvery)
 		if n.procs[Redis].pid != 0 {
 			w.polling = true
-			wa.pollRedis(Polls, PollTimeout, func(Input) { n.redis.polling = false })
+			timeout := PollTimeout
+			if w.silentSince > 0 && n.at > w.silentSince+PatientAfter && !w.stuck {
+				timeout = PatientTimeout
+			}
+			wa.pollRedis(Polls, timeout, func(Input) { n.redis.polling = false })
 		}
 	}
 	wa.stepSentinel()

@@ -43,6 +43,10 @@ const (
 	// disk), one that computes longer still: a script or a slow command is no hang.
 	HangOnDisk = 4 * time.Second
 	HangBusy   = 15 * time.Second
+	// PatientAfter: a redis-server that has been silent for so long, and does something, is given
+	// PatientTimeout to answer. On a host that has too little processor it may only be slow.
+	PatientAfter   = 3 * time.Second
+	PatientTimeout = 2 * time.Second
 	// IdleCPU is how much processor time a process may have used while it was silent, and still
 	// count as one that does nothing.
 	IdleCPU = 10 * time.Millisecond

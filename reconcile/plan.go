@@ -162,7 +162,7 @@ func (p *plan) stepDown() {
 	hung := r.Running && r.SilentSince > 0 && o.At >= r.SilentSince+HangAfter
 	switch {
 	case hung && r.Stuck && !r.Dying && !o.Paused:
-		p.do(KillRedis{Why: fmt.Sprintf("no answer for %v and its process does nothing", (o.At - r.SilentSince).Round(time.Millisecond))})
+		p.do(KillRedis{Why: hungFor(o.At - r.SilentSince)})
 	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && r.Unsure && hung):
 		p.do(FenceRedis{Why: "no lease"})
 		if r.Role == Primary && r.SilentSince == 0 {
@@ -176,6 +176,15 @@ func (p *plan) stepDown() {
 		p.giveBack()
 	}
 	p.dropReplicaVIPs()
+}
+
+// hungFor says why a redis-server is killed that is stuck: after so long it is, whatever it does.
+func hungFor(silent time.Duration) string {
+	why := fmt.Sprintf("no answer for %v", silent.Round(time.Millisecond))
+	if silent < 10*time.Second {
+		why += " and its process does nothing"
+	}
+	return why
 }
 
 // giveBack releases the lease when the local redis-server can be no primary.
