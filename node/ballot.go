@@ -19,6 +19,8 @@ type ballot struct {
 	pause   *Pause
 	keeping bool
 	last    lastHolder
+	// standDownAt is when a release that is being saved is to be said without that; 0: never.
+	standDownAt Time
 	// onDisk is the last state that was saved.
 	onDisk    election.State
 	next      election.State // that is being saved
@@ -62,13 +64,35 @@ func (b *ballot) save(out []Send, then func(error)) {
 	if st.Released && n.perform.whole == uint64(st.HolderTerm) {
 		next.Whole = n.perform.whole
 	}
+	if !b.onDisk.Released {
+		b.standDownAt = n.at + StandDownAfter
+	}
 	n.out.Save = &next
+}
+
+// standDown says that a release is under way which the disk is slow to take: this node keeps it as
+// long as it lives.
+func (b *ballot) standDown() {
+	n := b.n
+	if !b.saving || b.standDownAt == 0 || n.at < b.standDownAt {
+		return
+	}
+	b.standDownAt = 0
+	n.out.Send = append(n.out.Send, b.address(b.e.StandDown(n.at), false)...)
+}
+
+// nextStandDown is when standDown has something to do.
+func (b *ballot) nextStandDown() Time {
+	if !b.saving || b.standDownAt == 0 {
+		return never
+	}
+	return b.standDownAt
 }
 
 func (b *ballot) saved(err error) {
 	n := b.n
 	out, then := b.held, b.then
-	b.saving, b.held, b.then = false, nil, nil
+	b.saving, b.held, b.then, b.standDownAt = false, nil, nil, 0
 	if b.keeping {
 		b.pauseKept(err)
 	}

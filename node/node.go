@@ -225,6 +225,7 @@ func (n *Node) advance() {
 			break
 		}
 	}
+	n.ballot.standDown()
 	n.watch.step()
 	n.watch.stepRecord()
 	n.noteLease()
@@ -239,7 +240,7 @@ func (n *Node) next() Time {
 	if !n.ballot.saving && !n.perform.lanes[Rounds].busy { // else its end is what the round waits for
 		next = n.rounds.cur.next()
 	}
-	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.overthrown.next(), n.guard.next(n.at), n.watch.recordNext()} {
+	for _, t := range []Time{n.redis.next(), n.sentinel.next(), n.probe.next(), n.overthrown.next(), n.ballot.nextStandDown(), n.guard.next(n.at), n.watch.recordNext()} {
 		next = min(next, t)
 	}
 	if n.force.until != 0 && !n.force.polling && !n.ballot.saving {

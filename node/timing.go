@@ -137,6 +137,8 @@ const (
 	ReliableAfter = 300 * time.Millisecond
 	// ForceAgain is the pause between two forced claims; a lease that still runs must lapse first.
 	ForceAgain = 300 * time.Millisecond
+	// StandDownAfter is how long a release may take to be saved before it is said without that.
+	StandDownAfter = 100 * time.Millisecond
 	// SaveFails is how long nothing can have been saved for a disk to count as one that cannot be
 	// written: the record is tried ten times a second.
 	SaveFails = time.Second
