@@ -122,3 +122,49 @@ func TestStandDown(t *testing.T) {
 		t.Errorf("it renews again: denied %q", got)
 	}
 }
+
+// TestStoodDownEnds: the word of a holder that stands down ends with its next renewal, also when
+// its lease has lapsed again by then and its redis-server is there.
+func TestStoodDownEnds(t *testing.T) {
+	const now = time.Minute
+	b := follower(t, "b", now)
+	b.Step(now+1, election.StandDown{ClusterID: "c", Term: 5, Holder: "h", Sent: now + 1}, election.Local{})
+	hear(t, b, now+2, true)
+	claim := election.Claim{ClusterID: "c", Term: 6, Candidate: "a", Sent: now, Roster: roster(5, 1, "a", "b", "h"), Data: data(5, 10), HolderTerm: 5}
+	got := b.Step(now+2+election.Lapse, claim, election.Local{Data: data(5, 10), Reachable: true})[0].Message.(election.ClaimReply)
+	if got.Denied != election.DeniedReachable {
+		t.Errorf("denied %q: it has renewed since it stood down, and its redis-server answers", got.Denied)
+	}
+}
+
+// TestDoubt: a holder that a voter asks to overthrow renews at once, and has DoubtFor for answers.
+func TestDoubt(t *testing.T) {
+	const now = time.Minute
+	voters := roster(5, 1, "a", "b", "h")
+	h := election.New("h", election.State{ClusterID: "c", Term: 5, Vote: "h", Holder: "h", HolderTerm: 5, Roster: voters}, 0)
+	answer := func(sent election.Time) {
+		h.Step(sent+1, election.RenewReply{From: "b", Term: 5, Granted: true, Sent: sent, Highest: 5, RosterTerm: 5, RosterVersion: 1}, election.Local{})
+	}
+	h.Tick(now, nil)
+	answer(now)
+	if until, _ := h.LeaseUntil(now + 2); until != now+election.Lease {
+		t.Fatalf("the lease runs until %v", until-now)
+	}
+	out := h.Step(now+2, election.Claim{ClusterID: "c", Term: 6, Candidate: "a", Sent: now, Roster: voters, Data: data(5, 10), HolderTerm: 5}, election.Local{})
+	if until, _ := h.LeaseUntil(now + 3); until != now+2+election.DoubtFor {
+		t.Errorf("asked to go, its lease runs for %v", until-now)
+	}
+	renewals := 0
+	for _, e := range out {
+		if _, ok := e.Message.(election.Renew); ok {
+			renewals++
+		}
+	}
+	if renewals != 2 {
+		t.Errorf("%d renewals at once", renewals)
+	}
+	answer(now + 2)
+	if until, _ := h.LeaseUntil(now + 4); until != now+2+election.Lease {
+		t.Errorf("answered, its lease runs for %v", until-now)
+	}
+}

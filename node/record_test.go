@@ -77,3 +77,15 @@ func TestRecordLoads(t *testing.T) {
 		}
 	}
 }
+
+// TestProcessHasWhatItsFileHas: a process that is started has what the RDB file says that it loads,
+// and no longer what this node handed over, if the file has less.
+func TestProcessHasWhatItsFileHas(t *testing.T) {
+	n := newNode(t, Options{Record: Record{Version: Version{Term: 7, Offset: 9000, Keys: 9, ReplID: "h2"}}})
+	n.perform.drained = &Drained{Term: 7, Offset: 8900}
+	n.perform.begin(Rounds, reconcile.StartRedis{}, func(error) {})
+	n.answer(n.nextID, Done{ID: n.nextID, PID: 9, RDB: &RDB{ReplID: "h2", Offset: 8000}})
+	if got := n.observeRedis().Data.Offset; got != 8000 || n.perform.drained != nil {
+		t.Errorf("it has %d, and answers for %+v", got, n.perform.drained)
+	}
+}

@@ -40,3 +40,19 @@ func TestStandsDownBesideASlowDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestStandsDownWithoutADisk: a release that cannot be saved is said without that.
+func TestStandsDownWithoutADisk(t *testing.T) {
+	b := leads(t)
+	b.run(CalmEvery, true)
+	b.sent = nil
+	b.n.rounds.cur.o = b.n.Observe(b.now)
+	b.n.perform.release(reconcile.Release{Why: "handed over"}, func(error) {})
+	b.step(Saved{Err: errUnanswered})
+	for _, s := range b.sent {
+		if _, ok := s.Message.(election.StandDown); ok {
+			return
+		}
+	}
+	t.Errorf("it does not stand down: %+v", b.sent)
+}

@@ -205,6 +205,7 @@ func TestUsable(t *testing.T) {
 		{"a replica", 0, func(o *reconcile.Observed) { o.Election.Holder = "b" }, true},
 		{"a replica that is being stopped", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Stopping = "b", true }, false},
 		{"a replica that copies a dataset", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Redis.Syncing = "b", true }, false},
+		{"a replica that loads has what its record says, or less", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Redis.Loading = "b", true }, true},
 		{"a replica that is busy", 0, func(o *reconcile.Observed) { o.Election.Holder, o.Redis.SilentSince = "b", time.Minute }, true},
 		{"a primary that hangs", 4, func(o *reconcile.Observed) { o.Redis.SilentSince = time.Minute }, false},
 	} {

@@ -377,8 +377,8 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 			s.Older = append(s.Older, fmt.Sprintf("of round %d, %d writes are missing now that were there after it", p.round, len(v.Lost)-p.lost))
 		}
 	}
-	// What is there now is to survive any later round, one that takes the power from all hosts, too:
-	// appendfsync everysec alone may leave the last two seconds of it to chance.
+	// What is there now is to survive any later round, also one that takes the power from all
+	// hosts: appendfsync everysec alone may leave the last two seconds of it to chance.
 	for _, name := range w.c.Names() {
 		if err := w.c.Host(name).SyncDisks(); err != nil {
 			return err

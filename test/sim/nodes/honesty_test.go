@@ -190,7 +190,7 @@ func lastSnapshot(t *testing.T) {
 
 func loadingAnswers(t *testing.T) {
 	p := pair(t, 0)[0]
-	// Of what cannot be compressed: it looks after its connections once in so many bytes of the file.
+	// It looks after its connections once in so many bytes of the file, so none is compressed away.
 	random := make([]byte, 2000)
 	rand.NewChaCha8([32]byte{}).Read(random)
 	value := string(random)
