@@ -74,7 +74,7 @@ func (wa *watch) step() {
 		if n.procs[Redis].pid != 0 {
 			w.polling = true
 			timeout := PollTimeout
-			if w.silentSince > 0 && n.at > w.silentSince+PatientAfter && !w.stuck {
+			if w.silentSince > 0 && n.at > w.silentSince+PatientAfter && n.at < w.movedAt+PatientMoved {
 				timeout = PatientTimeout
 			}
 			wa.pollRedis(Polls, timeout, func(Input) { n.redis.polling = false })

@@ -43,9 +43,11 @@ const (
 	// disk), one that computes longer still: a script or a slow command is no hang.
 	HangOnDisk = 4 * time.Second
 	HangBusy   = 15 * time.Second
-	// PatientAfter: a redis-server that has been silent for so long, and does something, is given
-	// PatientTimeout to answer. On a host that has too little processor it may only be slow.
+	// PatientAfter: a redis-server that has been silent for so long, and has moved within
+	// PatientMoved, is given PatientTimeout to answer. On a host that has too little processor it
+	// may only be slow.
 	PatientAfter   = 3 * time.Second
+	PatientMoved   = 500 * time.Millisecond
 	PatientTimeout = 2 * time.Second
 	// IdleCPU is how much processor time a process may have used while it was silent, and still
 	// count as one that does nothing.
