@@ -81,17 +81,33 @@ func reload(t *testing.T, c *cluster.Cluster) {
 	fault(t, c, 0, func(ctx context.Context, primary string) {
 		write(t, h, c.Config()+"[redis]\nmaxmemory = \"64mb\"\n")
 		run(t, h, "systemctl", "reload", "redisd")
-		if got := run(t, h, program("redis-cli"), "--no-auth-warning", "-a", c.Password(), "CONFIG", "GET", "maxmemory"); !strings.Contains(got, "67108864") {
-			t.Errorf("maxmemory was not set live: %s", got)
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		// systemctl returns once the signal is sent: the file is tried and read after that.
+		err := lab.Await(ctx, 20*time.Millisecond, func() error {
+			got := run(t, h, program("redis-cli"), "--no-auth-warning", "-a", c.Password(), "CONFIG", "GET", "maxmemory")
+			if !strings.Contains(got, "67108864") {
+				return fmt.Errorf("maxmemory was not set live: %s", got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 		pid := redisPID(t, c, node)
 		write(t, h, c.Config()+"[redis]\nmaxmemory = \"lots\"\nprot = 1\n[redis.directives]\nport = \"1\"\n")
 		run(t, h, "systemctl", "reload", "redisd")
-		journal := run(t, h, "journalctl", "-u", "redisd", "--no-pager", "-n", "60")
-		for _, want := range []string{"not reloaded", "redis.prot", "port"} {
-			if !strings.Contains(journal, want) {
-				t.Errorf("the journal does not say %q:\n%s", want, journal)
+		err = lab.Await(ctx, 20*time.Millisecond, func() error {
+			journal := run(t, h, "journalctl", "-u", "redisd", "--no-pager", "-n", "60")
+			for _, want := range []string{"not reloaded", "redis.prot", "port"} {
+				if !strings.Contains(journal, want) {
+					return fmt.Errorf("the journal does not say %q:\n%s", want, journal)
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 		if now := redisPID(t, c, node); now != pid {
 			t.Error("a bad file restarted redis-server")
