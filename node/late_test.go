@@ -41,3 +41,23 @@ func TestHandoverWaitsForLateCommand(t *testing.T) {
 		t.Errorf("no handover although nothing may come late any more: %v", err)
 	}
 }
+
+// TestCommandsOfTheDead: what an agent asked for that has died may be carried out as long as its
+// connections are open. The next agent closes them, with its first poll or its first fence.
+func TestCommandsOfTheDead(t *testing.T) {
+	b := newBench(t, Options{State: holding(), RedisPID: 1})
+	b.tick(20 * ms)
+	poll := b.must("poll redis-server")
+	if !poll.Action.(PollRedis).CloseStale {
+		t.Error("the first poll leaves the connections of the earlier agent open")
+	}
+	b.n.perform.fence(Guard, "test", func(error) {})
+	b.do = append(b.do, b.n.out.Do...)
+	if f := b.must("fence"); !f.Action.(Fence).CloseStale {
+		t.Error("the first fence leaves the connections of the earlier agent open")
+	}
+	b.step(RedisPolled{ID: poll.ID, Began: b.now, PID: 1, Info: primary(1000), StaleClosed: true})
+	if b.n.redis.stale {
+		t.Error("they are closed, and count as open")
+	}
+}

@@ -513,7 +513,7 @@ func TestNextAgentKnows(t *testing.T) {
 	st := holding()
 	st.Election.Released = true
 	st.Whole, st.Drained = 4, &Drained{Term: 4, Offset: 1000}
-	n := newNode(t, Options{State: st})
+	n := newNode(t, Options{State: st, RedisPID: 1})
 	if n.perform.whole != 4 {
 		t.Errorf("given back only because it was alone in term %d, want 4", n.perform.whole)
 	}
