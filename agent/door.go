@@ -7,8 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redisd/redisd/confgen"
@@ -25,8 +23,8 @@ const redisSocketName = "redis.sock"
 const roomName = "maxclients"
 
 const (
-	// doorEvery is how often the door is looked after: whoever takes the agent's user away, or
-	// redis-server's port, is undone before the other nodes miss it (reconcile.OutOfReach).
+	// doorEvery is how often the door is looked after: whoever takes the agent's user away is
+	// undone before it is missed.
 	doorEvery   = 500 * time.Millisecond
 	doorTimeout = 300 * time.Millisecond
 )
@@ -54,7 +52,6 @@ func newDoor(s *site, f *files, j *journal, p *supervised) *redis.Door {
 		Addr: s.redisAddr, Socket: redisSocket(cfg), PID: p.pid, Agent: s.agentCredentials(),
 		Rules:  func() []string { return f.agentRules() },
 		Others: func() []redis.Credentials { return f.otherUsers() },
-		Pinned: func() []redis.Directive { return pinned(cfg) },
 		Room:   loadRoom(room), Remember: func(r redis.Room) { saveRoom(room, r) },
 		Spare: func(c net.Conn) {
 			if err := storeSpare(c); err != nil {
@@ -66,15 +63,6 @@ func newDoor(s *site, f *files, j *journal, p *supervised) *redis.Door {
 			s.events.add(kind, text)
 		},
 	})
-}
-
-// pinned are the directives by which the others reach redis-server. Nobody else may set them, at
-// run time either: see directive.Owned.
-func pinned(cfg config.Config) []redis.Directive {
-	return []redis.Directive{
-		{Name: "port", Value: strconv.Itoa(cfg.Redis.Port)},
-		{Name: "bind", Value: strings.Join(confgen.Bind(cfg.Node.Address), " ")},
-	}
 }
 
 // agentRules are what the agent's user may do on redis-server; none if they are not known.

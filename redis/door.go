@@ -29,8 +29,6 @@ type DoorOptions struct {
 	// can be made anew when it may not log in any more.
 	Rules  func() []string
 	Others func() []Credentials
-	// Pinned are directives that nobody else may change at run time.
-	Pinned func() []Directive
 	// Room is what Remember was last told of.
 	Room     Room
 	Remember func(Room)
@@ -336,7 +334,7 @@ func (d *Door) Keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.keepUser(ctx), d.keepPinned(ctx), d.giveBackRoom(ctx))
+	return errors.Join(d.keepUser(ctx), d.giveBackRoom(ctx))
 }
 
 func (d *Door) newSpare(ctx context.Context) error {
@@ -384,38 +382,6 @@ func fieldsOf(reply any) map[string]any {
 func listed(list any, word string) bool {
 	items, _ := list.([]any)
 	return slices.Contains(items, any(word))
-}
-
-// keepPinned sets what somebody else has changed.
-func (d *Door) keepPinned(ctx context.Context) error {
-	if d.o.Pinned == nil {
-		return nil
-	}
-	var errs []error
-	for _, want := range d.o.Pinned() {
-		has, err := d.directive(ctx, want.Name)
-		if err == nil && has == want.Value {
-			continue
-		}
-		if err == nil {
-			_, err = d.askSpare(ctx, "CONFIG", "SET", want.Name, want.Value)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("keep %s: %w", want.Name, err))
-			continue
-		}
-		d.o.Said("directive_restored", fmt.Sprintf("somebody set %s to %q: it is %q again", want.Name, has, want.Value))
-	}
-	return errors.Join(errs...)
-}
-
-func (d *Door) directive(ctx context.Context, name string) (string, error) {
-	reply, err := d.askSpare(ctx, "CONFIG", "GET", name)
-	if err != nil {
-		return "", err
-	}
-	value, _ := fieldsOf(reply)[name].(string)
-	return value, nil
 }
 
 // Alive reports whether redis-server answers anything at all. CLIENT PAUSE holds back every

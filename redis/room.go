@@ -89,3 +89,12 @@ func (d *Door) remember(r Room) {
 		d.o.Remember(r)
 	}
 }
+
+func (d *Door) directive(ctx context.Context, name string) (string, error) {
+	reply, err := d.askSpare(ctx, "CONFIG", "GET", name)
+	if err != nil {
+		return "", err
+	}
+	value, _ := fieldsOf(reply)[name].(string)
+	return value, nil
+}
