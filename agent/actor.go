@@ -63,7 +63,7 @@ func (a *actor) perform(parent context.Context, do node.Do) node.Done {
 	case reconcile.FenceRemote:
 		done.Err = a.fenceRemote(ctx, act.Addr)
 	default:
-		done.Err = a.tellRedis(ctx, do.Action)
+		done.Err = a.tellRedis(ctx, do)
 	}
 	done.Answered = redis.AnswerOf(done.Err).Answered()
 	return done
@@ -83,17 +83,26 @@ func (a *actor) fence(ctx context.Context, act node.Fence, done *node.Done) {
 	}
 }
 
-func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
-	switch act := action.(type) {
+func (a *actor) tellRedis(ctx context.Context, do node.Do) error {
+	switch act := do.Action.(type) {
 	case reconcile.CloseClients:
 		n, err := a.server.CloseClients(ctx)
 		a.journal.say(func(log *slog.Logger) { log.Info("clients closed", "clients", n) })
+		if err == nil {
+			a.requests.step(do.Request, "clients_closed", "clients closed by %s", a.name())
+		}
 		return err
 	case reconcile.SetMinReplicas:
 		if err := a.server.SetMinReplicas(ctx, act.N); err != nil {
 			return err
 		}
 		a.journal.say(func(log *slog.Logger) { log.Info("writes accepted", "min_replicas_to_write", act.N) })
+		return nil
+	case reconcile.ResumeWrites:
+		if err := a.server.ResumeWrites(ctx); err != nil {
+			return err
+		}
+		a.journal.say(func(log *slog.Logger) { log.Info("writes go on") })
 		return nil
 	case reconcile.SetPriority:
 		return a.server.SetPriority(ctx, act.N)
@@ -112,7 +121,7 @@ func (a *actor) tellRedis(ctx context.Context, action fmt.Stringer) error {
 		a.journal.say(func(log *slog.Logger) { log.Info("redis-server follows another primary", "primary", act.Primary) })
 		return a.server.Follow(ctx, addr, act.CloseClients)
 	}
-	return fmt.Errorf("action %T is not known", action)
+	return fmt.Errorf("action %T is not known", do.Action)
 }
 
 // fenceRemote fences the holder's redis-server, whose own agent is silent.

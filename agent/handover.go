@@ -13,21 +13,17 @@ import (
 	"github.com/redisd/redisd/redis"
 )
 
-// stopWrites fences the local redis-server, and reads how far its history went.
+// stopWrites has the writes wait in the local redis-server, and reads how far its history went.
 func (a *actor) stopWrites(ctx context.Context, do node.Do, done *node.Done) {
 	a.requests.stopsWrites(do.Request, now())
-	if err := a.server.SetFence(ctx); err != nil {
-		done.Err = fmt.Errorf("stop writes: %w", err)
-		return
-	}
-	own, err := a.server.Info(ctx)
+	own, err := a.server.HoldWrites(ctx, node.HoldFor)
 	if err != nil {
-		done.Err = fmt.Errorf("read the offset at which writes stopped: %w", err)
+		done.Err = fmt.Errorf("stop writes: %w", err)
 		return
 	}
 	done.ReplID, done.Offset = own.ReplID, own.Offset
 	a.requests.stopped(do.Request, own.ReplID, own.Offset)
-	a.requests.step(do.Request, "fenced", "writes stopped on %s", a.name())
+	a.requests.step(do.Request, "held", "writes wait on %s", a.name())
 }
 
 // withSuccessor does those steps of a handover that ask the successor.

@@ -16,8 +16,8 @@ const keepRequests = 8
 
 // Step is something that a switchover has done.
 type Step struct {
-	// Name is "checked", "fenced", "drained", "vip_dropped", "released", "promoted", "vip_held",
-	// "follows" or "undone"; Text says it in words.
+	// Name is "checked", "held", "drained", "released", "promoted", "clients_closed",
+	// "vip_dropped", "vip_held", "follows" or "undone"; Text says it in words.
 	Name string `json:"name"`
 	Text string `json:"text"`
 	// AtMS is when, in milliseconds after the request.
@@ -66,6 +66,9 @@ func newRequest(id, to, name, by string, timeout time.Duration) *request {
 func (r *request) step(name, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.finished {
+		return
+	}
 	r.steps = append(r.steps, Step{Name: name, Text: fmt.Sprintf(format, args...), AtMS: millis(now() - r.asked)})
 	r.tell()
 }

@@ -18,12 +18,10 @@ type request struct {
 // handover is one that is under way.
 type handover struct {
 	to, request string
-	// before is min-replicas-to-write as it was, limit until when writes may wait.
-	before  int
-	limit   Time
-	stopped bool // writes are
-	replID  string
-	cause   error // why it is being undone
+	limit       Time // until when writes may wait
+	stopped     bool // writes are
+	replID      string
+	cause       error // why it is being undone
 }
 
 // CancelSwitchover takes a request back, and reports whether nothing was done for it and nothing
@@ -60,7 +58,7 @@ func (pf *performer) stepHandover(l Lane, action reconcile.Action, then func(err
 // beginHandover reports whether there is a reason to move the primary still.
 func (pf *performer) beginHandover(to string) bool {
 	n := pf.n
-	h := &handover{to: to, before: n.rounds.cur.o.Redis.MinReplicas}
+	h := &handover{to: to}
 	switch r := &pf.request; {
 	case r.asked && r.to == to:
 		r.asked = false
@@ -68,12 +66,17 @@ func (pf *performer) beginHandover(to string) bool {
 	case !reconcile.CannotStay(n.Observe(n.at), n.desired):
 		return false
 	}
-	pf.handover = h
+	pf.handover, pf.yielding = h, ""
 	return true
 }
 
-// stopWrites fences redis-server, for good; how far its history went by then is what the successor
-// must have.
+// stopWrites has clients' writes wait; how far the history went by then is what the successor must
+// have.
+//
+// That they wait stands in for the fence until the clients are closed: whoever had the fence first
+// would be refused a write. So they wait for reconcile's YieldFor many times over (HoldFor):
+// an agent that dies in between has long been followed by the next one, which fences, and by the
+// successor, which does it from outside.
 func (pf *performer) stopWrites(l Lane, a reconcile.StopWrites, then func(error)) {
 	n := pf.n
 	if pf.mayComeLate() {
@@ -83,14 +86,45 @@ func (pf *performer) stopWrites(l Lane, a reconcile.StopWrites, then func(error)
 	h, term := pf.handover, n.rounds.cur.o.Election.Term
 	h.limit, h.stopped = n.at+CatchUp, true
 	n.tell(HandoverBegun{To: h.to, Request: h.request})
+	pid := n.procs[Redis].pid
+	pf.held = pid
 	pf.do(l, Do{Action: a, Until: h.limit}, func(d Done) {
-		if d.Err == nil {
+		switch {
+		case d.Err == nil:
 			pf.drained = &Drained{Term: term, Offset: d.Offset}
 			h.replID = d.ReplID
+		case !d.Answered && !d.NotBegun:
+			pf.holds = late{pid, n.at}
 		}
 		then(d.Err)
 	})
 }
+
+// resumeWrites has the writes go on that wait. A command that has them wait, and was not answered,
+// may be carried out after this one: so it is done again until that is out of the question.
+func (pf *performer) resumeWrites(l Lane, then func(error)) {
+	pid := pf.n.procs[Redis].pid
+	pf.allowWrites(l, reconcile.ResumeWrites{}, func(err error) {
+		if err == nil && pf.held == pid && pf.holds.pid != pid {
+			pf.held = 0
+		}
+		then(err)
+	})
+}
+
+// yield begins when the lease is about to be handed over: the clients, whose writes wait, stay here
+// until the successor serves. The guard sees to it that they do not stay for longer, also when the
+// disk that is to take the release hangs.
+func (pf *performer) yield() {
+	n := pf.n
+	if pid := n.procs[Redis].pid; pid != 0 && pf.held == pid {
+		pf.yieldUntil, pf.yielding = n.at+reconcile.YieldFor, pf.handover.request
+		n.guard = guard{until: pf.yieldUntil}
+	}
+}
+
+// closed: no client's write waits any more.
+func (pf *performer) closed() { pf.held, pf.yieldUntil = 0, 0 }
 
 // handoverStep takes note of how a step went. When one fails before the lease is given back, writes
 // that were stopped go on here, if this node may still accept them.
@@ -101,9 +135,7 @@ func (pf *performer) handoverStep(a reconcile.Action, err error) {
 	switch a.(type) {
 	case reconcile.Release:
 		released = true
-	case reconcile.CloseClients:
-		return // whoever stays connected is refused its writes
-	case reconcile.SetMinReplicas:
+	case reconcile.ResumeWrites:
 		pf.endHandover(h.cause) // undone
 		r.failed = true
 		return
@@ -123,7 +155,7 @@ func (pf *performer) handoverStep(a reconcile.Action, err error) {
 	default:
 		h.cause = err
 		pf.drained = nil
-		r.queue = []reconcile.Action{reconcile.SetMinReplicas{N: h.before}}
+		r.queue = []reconcile.Action{reconcile.ResumeWrites{}}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func TestHandoverWaitsForLateCommand(t *testing.T) {
 	n := New(Options{Self: "a", Now: time.Hour, RedisPID: 7, Jitter: func(Time) Time { return time.Millisecond }})
 	n.redis.stale = false
-	n.perform.unanswered, n.perform.unansweredAt = 7, n.at
+	n.perform.letsIn = late{7, n.at}
 	stop := func() (begun bool, err error) {
 		n.perform.handover, n.out = &handover{to: "b"}, Ready{}
 		n.perform.stopWrites(Rounds, reconcile.StopWrites{To: "b"}, func(e error) { err = e })

@@ -118,11 +118,15 @@ func New(o Options) *Node {
 	n.procs[Redis].started(o.RedisPID)
 	n.procs[Sentinel].started(o.SentinelPID)
 	n.procs[Sentinel].configured = o.SentinelConfigured
-	if o.RedisPID != 0 {
+	held := string(o.State.Election.Holder) == o.Self
+	if released := held && o.State.Election.Released; o.RedisPID != 0 && !released { // else there is no lease to wait for
 		n.fenceAfter = max(o.LeaseUntil, o.Now+FirstRenewal)
-		if e := o.State.Election; string(e.Holder) == o.Self && !e.Released {
+		if held {
 			n.guard.until = n.fenceAfter // the first rounds may be the ones that are stuck
 		}
+	}
+	if held {
+		n.perform.held = o.RedisPID // the agent before this one may have died in a handover
 	}
 	n.rounds.cur.due = o.Now
 	n.ballot.redrawJitter(n.current())

@@ -311,8 +311,7 @@ func ended(told []Event) (HandoverEnded, bool) {
 func TestHandOver(t *testing.T) {
 	b := leads(t)
 	b.run(200*ms, true) // until b is known as the successor
-	drop := b.handOver("drop vip")
-	b.step(Done{ID: drop.ID})
+	b.step(Done{ID: b.handOver("wait until b has every byte").ID})
 	if len(b.saves) != 1 || !b.saves[0].Election.Released || b.saves[0].Drained == nil || b.saves[0].Drained.Offset != 1000 {
 		t.Fatalf("on disk: %+v", b.saves)
 	}
@@ -326,6 +325,80 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// handedOver is a primary that has just handed over to b.
+func handedOver(t *testing.T) *bench {
+	b := leads(t)
+	b.run(200*ms, true)
+	b.step(Done{ID: b.handOver("wait until b has every byte").ID})
+	b.settleElection()
+	if !b.n.View(b.now).Released {
+		t.Fatal("the lease is not handed over")
+	}
+	return b
+}
+
+// awaitLetGo plays until the clients are closed, and reports how long that took.
+func (b *bench) awaitLetGo() Time {
+	b.t.Helper()
+	for began := b.now; b.now < began+time.Second; b.tick(5 * ms) {
+		b.settleElection()
+		b.answerPolls(primary(1000))
+		for _, early := range []string{"fence", "drop vip"} {
+			if d := b.take(early); d.ID != 0 {
+				b.t.Fatalf("%v before the clients are closed", d.Action)
+			}
+		}
+		if d := b.take("close clients"); d.ID != 0 {
+			b.step(Done{ID: d.ID})
+			b.must("fence")
+			return b.now - began
+		}
+	}
+	b.t.Fatal("the clients are never closed")
+	return 0
+}
+
+// Who has handed over keeps its clients and the address until the successor is heard to serve, and
+// not for ever.
+func TestYield(t *testing.T) {
+	if took := handedOver(t).awaitLetGo(); took < reconcile.YieldFor || took > reconcile.YieldFor+2*TickEvery {
+		t.Errorf("nobody takes over, and the clients are closed after %v, want %v", took, reconcile.YieldFor)
+	}
+	b := handedOver(t)
+	b.tick(20 * ms)
+	b.step(Received{Message: election.Renew{
+		Holder: "b", Term: 5, ClusterID: "c", Sent: b.now, Roster: b.n.View(b.now).Roster, Primary: "10.0.0.2:6379",
+	}})
+	if took := b.awaitLetGo(); took > 2*TickEvery {
+		t.Errorf("b serves, and the clients are closed %v later", took)
+	}
+}
+
+// A round that is stuck keeps nobody's clients: the guard lets go.
+func TestYieldIsGuarded(t *testing.T) {
+	b := handedOver(t)
+	b.n.perform.lanes[Rounds].busy = true
+	b.tick(reconcile.YieldFor + GuardMargin + ms)
+	b.must("fence")
+}
+
+// The next agent of one that died in a handover does not know whether writes wait: those of a
+// primary go on, whoever has handed over is fenced at once.
+func TestYieldOfTheDead(t *testing.T) {
+	b := leads(t)
+	if b.n.perform.held != 0 {
+		t.Error("the writes of a primary wait, and it was taken over long ago")
+	}
+	st := holding()
+	st.Election.Released = true
+	n := newBench(t, Options{State: st, RedisPID: 1})
+	for range 10 {
+		n.tick(10 * ms)
+		n.answerPolls(primary(1000))
+	}
+	n.must("fence")
+}
+
 // Whatever fails before the release lets the writes go on here.
 func TestHandOverUndone(t *testing.T) {
 	for _, tt := range []struct {
@@ -333,18 +406,18 @@ func TestHandOverUndone(t *testing.T) {
 		stopped bool
 	}{
 		{"check that b is in sync", false}, {"check that b has that on disk", false},
-		{"stop writes", true}, {"wait until b has every byte", true}, {"drop vip", true},
+		{"stop writes", true}, {"wait until b has every byte", true},
 	} {
 		t.Run(tt.step, func(t *testing.T) {
 			b := leads(t)
 			b.run(200*ms, true)
 			d := b.handOver(tt.step)
-			if tt.step != "drop vip" && (d.Until <= b.now || d.Until > b.now+CatchUp) {
+			if d.Until <= b.now || d.Until > b.now+CatchUp {
 				t.Errorf("bounded by %v", d.Until-b.now)
 			}
 			b.step(Done{ID: d.ID, Err: errors.New("no")})
 			if tt.stopped {
-				undo := b.must("set min-replicas 0")
+				undo := b.must("resume writes")
 				if undo.Until == 0 {
 					t.Error("writes are let in without a bound")
 				}

@@ -19,7 +19,8 @@ func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 		Stopping: n.stopping, StoppingSince: n.stoppingSince, CannotSave: n.cannotSave(at), Paused: n.paused.On || n.conflict,
 		Handover: n.perform.request.asked, HandoverTo: n.perform.request.to,
 		HandoverFailures: n.perform.request.failures, HandoverAt: n.perform.request.triedAt,
-		Election: observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),
+		YieldUntil: n.perform.yieldUntil,
+		Election:   observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),
 		RemoteFenced: n.probe.fenced, VIPs: n.vips, Members: n.members,
 	}
 	o.Election.ClaimedAt = n.ballot.backoff(v)

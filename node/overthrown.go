@@ -15,6 +15,10 @@ type overthrown struct {
 	since  Time
 	due    Time
 	trying bool
+	// handedOver: it gave the lease back to this node, and fences by itself as soon as it hears it.
+	// What keeps writes out until then lasts for some seconds: this node looks after an agent that
+	// died in between.
+	handedOver bool
 }
 
 func (o *overthrown) next() Time {
@@ -33,8 +37,13 @@ func (b *ballot) succeed(v *election.View) {
 	case v.HolderTerm == was.term && v.Holder == was.holder:
 	case string(v.Holder) != n.self:
 		n.overthrown = overthrown{trying: n.overthrown.trying}
-	case was.holder != "" && string(was.holder) != n.self && !was.released && was.addr != "":
-		n.overthrown = overthrown{holder: was.holder, addr: was.addr, term: v.HolderTerm, since: n.at, due: n.at, trying: n.overthrown.trying}
+	case was.holder != "" && string(was.holder) != n.self && was.addr != "":
+		n.overthrown = overthrown{
+			holder: was.holder, addr: was.addr, term: v.HolderTerm, since: n.at, due: n.at, trying: n.overthrown.trying, handedOver: was.released,
+		}
+		if was.released {
+			n.overthrown.due += FenceHandedOver
+		}
 	}
 }
 
@@ -62,7 +71,8 @@ func (wa *watch) stepOverthrown() {
 	if _, leased := n.lease(); !leased {
 		return
 	}
-	if _, follows := n.ballot.e.AnsweredAt(o.holder); follows {
+	switch at, follows := n.ballot.e.AnsweredAt(o.holder); {
+	case follows && (!o.handedOver || at >= o.since+FenceHandedOver/2), o.handedOver && n.at > o.since+FenceLastFor:
 		*o = overthrown{}
 		return
 	}

@@ -17,12 +17,28 @@ type performer struct {
 	whole uint64
 	// releasedBy is the redis-server process that ran when the lease was given back; 0: none did.
 	releasedBy int
-	// unanswered is the redis-server process that may yet carry out a command that lets writes in,
-	// and since when.
-	unanswered   int
-	unansweredAt Time
-	// allowing is the one to which such a command is under way.
+	// letsIn is a command that lets writes in, holds one that has them wait, which was not answered.
+	letsIn, holds late
+	// allowing is the process to which a command that lets writes in is under way.
 	allowing int
+	// held is the one whose clients' writes may be waiting for the end of a handover, yieldUntil
+	// when that is at the latest, once the lease is handed over.
+	held       int
+	yieldUntil Time
+	yielding   string // the request for which it was
+}
+
+// late is a command that a process has not answered, and may carry out yet: since when.
+type late struct {
+	pid int
+	at  Time
+}
+
+// closed: the connections that the process had when this poll began are closed.
+func (l *late) closed(in RedisPolled) {
+	if in.PID == l.pid && in.Began >= l.at {
+		*l = late{}
+	}
 }
 
 // lane is what is under way in a lane, and what is left.
@@ -42,6 +58,16 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 		pf.kill(l, a.Why, then)
 	case reconcile.Promote, reconcile.SetMinReplicas:
 		pf.allowWrites(l, action, then)
+	case reconcile.ResumeWrites:
+		pf.resumeWrites(l, then)
+	case reconcile.CloseClients:
+		pf.yieldUntil = 0 // the fence comes first from now on, whatever becomes of this
+		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) {
+			if d.Err == nil {
+				pf.closed()
+			}
+			then(d.Err)
+		})
 	case reconcile.HoldVIP:
 		pf.holdVIP(l, a, then)
 	case reconcile.DropVIP:
@@ -63,8 +89,13 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 			}
 			then(d.Err)
 		})
-	default: // CloseClients, Follow, SetPriority
-		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) { then(d.Err) })
+	default: // Follow, SetPriority
+		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) {
+			if f, ok := action.(reconcile.Follow); ok && f.CloseClients && d.Err == nil {
+				pf.closed()
+			}
+			then(d.Err)
+		})
 	}
 }
 
@@ -72,8 +103,12 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 func (pf *performer) do(l Lane, d Do, then func(Done)) {
 	n := pf.n
 	pf.lanes[l].busy = true
-	if pf.handover != nil && l == Rounds {
+	switch {
+	case l != Rounds:
+	case pf.handover != nil:
 		d.Request = pf.handover.request
+	default:
+		d.Request = pf.yielding
 	}
 	n.call(l, d, func(in Input) {
 		pf.lanes[l].busy = false
@@ -101,7 +136,7 @@ func (pf *performer) tryFence(l Lane, why string, again bool, then func(error)) 
 		n.tell(Killed{Why: why, Err: err})
 		pf.kill(l, "could not be fenced: "+err.Error(), then)
 	}
-	if pf.unanswered == pid || l == Guard && pf.allowing == pid {
+	if pf.letsIn.pid == pid || l == Guard && pf.allowing == pid {
 		refused(errUnanswered)
 		return
 	}
@@ -150,7 +185,7 @@ func (pf *performer) allowWrites(l Lane, action reconcile.Action, then func(erro
 	pf.do(l, Do{Action: action, Until: min(until, n.at+ActTimeout)}, func(d Done) {
 		pf.allowing = 0
 		if d.Err != nil && !d.Answered && !d.NotBegun {
-			pf.unanswered, pf.unansweredAt = pid, n.at
+			pf.letsIn = late{pid, n.at}
 		}
 		if _, promoted := action.(reconcile.Promote); promoted && d.Err == nil {
 			n.sentinel.poke(n.at)
@@ -338,6 +373,7 @@ func (pf *performer) release(a reconcile.Release, then func(error)) {
 			next = append(next, election.NodeID(id))
 		}
 	}
+	pf.yield()
 	n.ballot.elect(false, func(e *election.Elector) []election.Envelope {
 		return e.HandOver(n.at, next, pf.drained.Offset, a.Why)
 	}, func(err error) {

@@ -25,7 +25,8 @@ func (pf *performer) starting(which Process) {
 	n := pf.n
 	n.procs[which].ended, n.procs[which].stopOf = 0, 0
 	if which == Redis {
-		n.redis.killed, pf.unanswered = 0, 0
+		n.redis.killed, pf.letsIn, pf.holds = 0, late{}, late{}
+		pf.closed()
 		return
 	}
 	n.sentinel.tunedPID = 0

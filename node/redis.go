@@ -91,10 +91,11 @@ func (wa *watch) pollRedis(l Lane, timeout Time, then func(Input)) uint64 {
 	return n.call(l, Do{Action: PollRedis{CloseStale: n.redis.stale || n.perform.mayComeLate()}, Until: n.at + timeout}, then)
 }
 
-// mayComeLate: redis-server has not answered a command that lets writes in, and may carry it out
-// yet, also after one that stops them.
+// mayComeLate: redis-server has not answered a command that lets writes in, or has them wait, and
+// may carry it out yet, also after one that does the opposite.
 func (pf *performer) mayComeLate() bool {
-	return pf.unanswered != 0 && pf.unanswered == pf.n.procs[Redis].pid
+	pid := pf.n.procs[Redis].pid
+	return pid != 0 && (pf.letsIn.pid == pid || pf.holds.pid == pid)
 }
 
 // freshPoll is pollRedis where there is a process to ask, bounded for a vote.
@@ -121,9 +122,8 @@ func (wa *watch) redisPolled(in RedisPolled) {
 	w := &n.redis
 	if in.StaleClosed {
 		w.stale = false
-		if in.PID == n.perform.unanswered && in.Began >= n.perform.unansweredAt {
-			n.perform.unanswered = 0
-		}
+		n.perform.letsIn.closed(in)
+		n.perform.holds.closed(in)
 	}
 	switch pid := n.procs[Redis].pid; {
 	case in.PID == 0 || in.PID != pid:
@@ -293,7 +293,7 @@ func (n *Node) observeRedis() reconcile.Redis {
 		Data: w.rec.held().data(),
 	}
 	r.Dying, r.Ended = r.Running && w.killed == p.pid, p.exitedAt > 0
-	r.Unsure = r.Running && w.unsure
+	r.Unsure, r.Held = r.Running && w.unsure, r.Running && n.perform.held == p.pid
 	if !r.Running || w.pid != 0 && w.pid != p.pid {
 		return r
 	}

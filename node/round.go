@@ -200,7 +200,7 @@ func (rs *rounds) end() {
 	switch {
 	case !r.finishing:
 		r.finishing = true
-		if !r.o.Election.Lease && !r.failed {
+		if !r.o.Election.Lease && !r.failed && n.perform.yieldUntil == 0 {
 			n.guard.over(r.o.At, r.o.FenceAfter) // what the end of the lease asks for is done
 		}
 		if r.acted && n.procs[Redis].pid != 0 {

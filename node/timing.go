@@ -79,6 +79,10 @@ const (
 	FenceLastEvery = 100 * time.Millisecond
 	FenceLastFor   = time.Minute
 	FenceLastSlow  = 500 * time.Millisecond
+	// FenceHandedOver is how long the agent of a holder that has handed over has to fence by
+	// itself, before the successor does: several times reconcile.YieldFor, and a fraction of
+	// HoldFor.
+	FenceHandedOver = time.Second
 	// HostStuck is how long a holder's host may take connections, while neither its agent nor its
 	// redis-server says anything, before it counts as gone: longer than reconcile.AgentGrace,
 	// within which the watchdog has ended the agent and the next one has fenced or killed
@@ -104,6 +108,10 @@ const (
 	// CatchUp is the longest write downtime for the successor to receive what is on its way to it.
 	// One that needs longer is not in sync.
 	CatchUp = 250 * time.Millisecond
+	// HoldFor is how long clients' writes wait at most in a handover whose agent has died: longer
+	// than the watchdog, the next agent and its first fence take, or the successor's fence from
+	// outside. It stands in for the fence meanwhile.
+	HoldFor = 10 * time.Second
 	// RecordedWithin is how long the successor's agent has to write down its dataset's version;
 	// writes go on meanwhile.
 	RecordedWithin = 150 * time.Millisecond

@@ -15,7 +15,8 @@ type (
 	// FenceRedis takes the right to write from the local redis-server, and kills it when it does
 	// not answer: afterwards no write is accepted.
 	FenceRedis struct{ Why string }
-	// CloseClients closes the clients' connections, so that they look for the primary.
+	// CloseClients closes the clients' connections, so that they look for the primary. In the same
+	// instant redis-server is fenced, and what waited, waits no more.
 	CloseClients struct{}
 	// DropVIP takes an address off this host, HoldVIP puts or keeps it there.
 	DropVIP struct{ Address, Why string }
@@ -32,6 +33,8 @@ type (
 	Promote struct{ MinReplicas int }
 	// SetMinReplicas lets a primary accept writes while this many replicas follow.
 	SetMinReplicas struct{ N int }
+	// ResumeWrites lets writes go on that wait since StopWrites.
+	ResumeWrites struct{}
 	// Follow makes it a fenced replica of Primary.
 	Follow struct {
 		Primary      string
@@ -72,8 +75,9 @@ type (
 		To    string
 	}
 
-	// The steps of a handover, in this order; CloseClients, DropVIP and Release follow them. Until
-	// Release each of them can fail, and then writes go on here.
+	// The steps of a handover, in this order; Release follows them. Until then each of them can
+	// fail, and then writes go on here. Once the successor is heard to serve, or after YieldFor,
+	// CloseClients and DropVIP end it.
 
 	// CheckInSync asks the successor's redis-server whether it follows this primary and is in sync;
 	// CheckRecorded its agent, whether that is on its disk.
@@ -81,7 +85,8 @@ type (
 	// CheckRecorded asks the successor's agent whether its disk says that its data is of this term:
 	// it would else be outvoted by nobody but this node, which may be gone then.
 	CheckRecorded struct{ To string }
-	// StopWrites fences the local redis-server and notes the offset at which writes stopped.
+	// StopWrites has clients' writes wait in the local redis-server, and notes the offset at which
+	// they stopped.
 	StopWrites struct{ To string }
 	// AwaitOffset waits until the successor has every byte up to that offset, which is known by
 	// then.
@@ -110,6 +115,7 @@ func (StopRedis) action()      {}
 func (KillRedis) action()      {}
 func (Promote) action()        {}
 func (SetMinReplicas) action() {}
+func (ResumeWrites) action()   {}
 func (Follow) action()         {}
 func (SetPriority) action()    {}
 func (StartSentinel) action()  {}
@@ -144,6 +150,7 @@ func (StopRedis) String() string        { return "stop redis-server" }
 func (a KillRedis) String() string      { return "kill redis-server: " + a.Why }
 func (a Promote) String() string        { return fmt.Sprintf("promote min-replicas=%d", a.MinReplicas) }
 func (a SetMinReplicas) String() string { return fmt.Sprintf("set min-replicas %d", a.N) }
+func (ResumeWrites) String() string     { return "resume writes" }
 func (a Follow) String() string {
 	if a.CloseClients {
 		return "follow " + a.Primary + ", close clients"

@@ -58,6 +58,9 @@ type Observed struct {
 	// when the last one ended.
 	HandoverFailures int
 	HandoverAt       Time
+	// YieldUntil: the lease was handed over, and the clients stay here until the successor is heard
+	// to serve, or this. Zero: they are not to.
+	YieldUntil Time
 
 	Election Election
 	Redis    Redis
@@ -149,7 +152,10 @@ type Redis struct {
 	LinkUp      bool
 	Syncing     bool
 	MinReplicas int // Unknown
-	Priority    int // Unknown
+	// Held: its clients' writes may be waiting, because this agent, or the one before it, had them
+	// stop for a handover.
+	Held     bool
+	Priority int // Unknown
 	Good        int // replicas that acknowledge in time
 	// Apart: what it has in memory is not on its disk: a full copy whose rewrite has not ended.
 	Apart bool

@@ -67,6 +67,10 @@ const (
 	// AwaitSync is how long a primary that is to stop serves on because no replica is in sync,
 	// though one could be: systemd is asked for more time meanwhile.
 	AwaitSync = time.Minute
+	// YieldFor is how long a node that has handed over keeps its clients, whose writes wait, and the
+	// VIP for its successor to be heard: longer than a claim, a promotion and a word take, also on
+	// a busy host, and shorter than anybody's patience.
+	YieldFor = 250 * time.Millisecond
 	// AwaitSuccessor is how long a node that stops stays, after it gave the lease back, for its
 	// successor to take it: its vote may be needed.
 	AwaitSuccessor = time.Second
@@ -100,7 +104,9 @@ func (p *plan) do(a ...Action) { p.actions = append(p.actions, a...) }
 // answer must not cost a promotion or a VIP.
 func Plan(o Observed, d Desired) []Action {
 	p := &plan{o: o, d: d}
-	p.stepDown()
+	if !p.yields() {
+		p.stepDown()
+	}
 	if len(p.actions) > 0 {
 		return p.actions // let go first; what comes next is seen in the next round
 	}
@@ -158,19 +164,23 @@ func (p *plan) primaryAddr() string {
 // the address, then the lease.
 func (p *plan) stepDown() {
 	o, r := p.o, p.o.Redis
-	fence := !o.leased() && o.At >= o.FenceAfter
+	fence, why := !o.leased() && o.At >= o.FenceAfter, "no lease"
+	if o.YieldUntil > 0 {
+		why = "the lease was handed over"
+	}
+	p.letGo()
 	hung := r.Running && r.SilentSince > 0 && o.At >= r.SilentSince+HangAfter
 	switch {
 	case hung && r.Stuck && !r.Dying && !o.Paused:
 		p.do(KillRedis{Why: hungFor(o.At - r.SilentSince)})
 	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && r.Unsure && hung):
-		p.do(FenceRedis{Why: "no lease"})
-		if r.Role == Primary && r.SilentSince == 0 {
+		p.do(FenceRedis{Why: why})
+		if r.Role == Primary && r.SilentSince == 0 && !planned[CloseClients](p) {
 			p.do(CloseClients{}) // the fence has killed one that does not answer
 		}
 	}
 	if fence {
-		p.dropVIPs("no lease")
+		p.dropVIPs(why)
 	}
 	if o.holds() {
 		p.giveBack()
@@ -336,9 +346,18 @@ func (p *plan) role() {
 		if o.mayTake() {
 			p.do(Promote{MinReplicas: want})
 		}
+	case r.Held:
+		p.resume()
 	case r.MinReplicas == want, fenced && !o.mayTake(), (fenced || want < r.MinReplicas) && !p.leasedSince(r.ChangedAt):
 	default:
 		p.do(SetMinReplicas{N: want})
+	}
+}
+
+// resume has writes go on that wait for a handover which did not come about.
+func (p *plan) resume() {
+	if p.o.Redis.Held && p.o.mayTake() {
+		p.do(ResumeWrites{})
 	}
 }
 

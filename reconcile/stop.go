@@ -26,13 +26,25 @@ func (p *plan) handOver() bool {
 }
 
 // handOverTo moves the primary to another node without losing a write: the successor is checked
-// while writes go on; then no write comes in any more, the successor has all that came in, and only
-// then is the lease given back.
+// while writes go on; then writes wait, the successor has all that came in, and only then is the
+// lease given back. The clients and the address stay until the successor is there; see letGo.
 func (p *plan) handOverTo(to string) {
-	p.do(CheckInSync{To: to}, CheckRecorded{To: to}, StopWrites{To: to}, AwaitOffset{To: to}, CloseClients{})
-	why := "handed over to " + to
-	p.dropVIPs(why)
-	p.do(Release{Why: why, To: to})
+	p.do(CheckInSync{To: to}, CheckRecorded{To: to}, StopWrites{To: to}, AwaitOffset{To: to}, Release{Why: "handed over to " + to, To: to})
+}
+
+// yields: the lease was handed over, and nobody is heard to serve yet. Writes wait here; a client
+// that were sent away now would find no primary, and no address, and come back a second later.
+func (p *plan) yields() bool {
+	o, r := p.o, p.o.Redis
+	return o.At < o.YieldUntil && r.Held && r.answers() && r.Role == Primary && !o.leased() && !o.holderHeard()
+}
+
+// letGo ends a handover: the clients are closed, at once with the fence, so that none of them is
+// refused a write, and the address goes. Whoever connects in between is refused or told.
+func (p *plan) letGo() {
+	if r := p.o.Redis; p.o.YieldUntil > 0 && r.Held && r.answers() && r.Role == Primary && !p.o.leased() {
+		p.do(CloseClients{})
+	}
 }
 
 // target is the node that the primary moves to: the one asked for, or the standing successor; after
@@ -63,11 +75,13 @@ func (p *plan) stop() {
 				p.handOverTo(to)
 				return
 			}
-			p.vips() // between two attempts the writes go on
+			p.resume() // between two attempts the writes go on
+			p.vips()
 			return
 		}
 		if AwaitsSync(o, p.d) {
-			p.vips() // writes go on
+			p.resume() // writes go on
+			p.vips()
 			return
 		}
 		// Nobody can take over: no write may come in any more.

@@ -45,6 +45,32 @@ func (s *Server) SetMinReplicas(ctx context.Context, n int) error {
 // client's writes.
 func (s *Server) SetFence(ctx context.Context) error { return s.SetMinReplicas(ctx, Fence) }
 
+// HoldWrites has all clients' writes wait, at most for d, and reports how far the history went: no
+// write follows. What only reads is answered. Clients are told nothing: see ResumeWrites and
+// CloseClients.
+//
+// A fence would refuse them; redis-server looks at min-replicas-to-write before it looks at the
+// pause, so a write that is to wait must not meet a fence.
+func (s *Server) HoldWrites(ctx context.Context, d time.Duration) (Info, error) {
+	if _, err := s.do(ctx, call("hold writes", "CLIENT", "PAUSE", strconv.FormatInt(d.Milliseconds(), 10), "WRITE")); err != nil {
+		return Info{}, err
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		return Info{}, fmt.Errorf("read the offset at which writes stopped: %w", err)
+	}
+	return info, nil
+}
+
+// unpause ends HoldWrites, and a client's own CLIENT PAUSE with it: redis-server has one pause.
+var unpause = call("resume writes", "CLIENT", "UNPAUSE")
+
+// ResumeWrites lets those writes go on that wait.
+func (s *Server) ResumeWrites(ctx context.Context) error {
+	_, err := s.do(ctx, unpause)
+	return err
+}
+
 // SetPriority sets replica-priority: what Sentinel chooses by, lowest first, never one with 0.
 func (s *Server) SetPriority(ctx context.Context, n int) error {
 	_, err := s.do(ctx, call("set "+dirPriority, "CONFIG", "SET", dirPriority, strconv.Itoa(n)))
@@ -113,22 +139,24 @@ func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClient
 	if closeClients {
 		var users []string
 		users, usersErr = s.clientUsers(ctx)
-		cmds = append(cmds, closeUsers(users)...)
+		cmds = append(append(cmds, closeUsers(users)...), unpause)
 	}
 	// Not knowing whose connections to close is no reason to stay a primary.
 	_, err := s.transaction(ctx, cmds...)
 	return errors.Join(usersErr, err)
 }
 
-// CloseClients closes the connections of all clients, subscribers included, and reports how many
-// there were. It spares those of redisd's own users: agents, replicas, and Sentinels, whose links
+// CloseClients fences the server, closes the connections of all clients, subscribers included, and
+// reports how many there were, in one transaction: no write that waits is carried out, and no client
+// is refused one. What waits of others goes on. It spares those of redisd's own users: agents, replicas, and Sentinels, whose links
 // CLIENT KILL TYPE normal would cut for up to half a second (docs/findings-sentinel.md).
 func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	users, err := s.clientUsers(ctx)
-	if err != nil || len(users) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	replies, err := s.pipe(ctx, closeUsers(users)...)
+	cmds := append([]command{setMinReplicas(Fence)}, closeUsers(users)...)
+	replies, err := s.transaction(ctx, append(cmds, unpause)...)
 	for _, reply := range replies {
 		if n, err := reply.Int(); err == nil {
 			closed += n

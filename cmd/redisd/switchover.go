@@ -27,10 +27,10 @@ func (a *app) switchoverCommand() *cobra.Command {
 		Long: `Move the primary to another node without losing a write.
 
 It is checked first whether somebody can take over; if not, nothing is done. Then the
-steps are shown as they pass, with the milliseconds since the request: writes are stopped,
-the successor gets every byte, the VIP is dropped, the lease moves, the successor
-accepts writes. The write downtime in between is some milliseconds. When a step fails
-before the lease is given back, all is undone and writes go on where they were.
+steps are shown as they pass, with the milliseconds since the request: writes wait, the
+successor gets every byte, the lease moves, the successor accepts writes, and the clients are
+sent there. The write downtime in between is some milliseconds. When a step fails before the
+lease is given back, all is undone and writes go on where they were: no client notices.
 
 At the end stand the write downtime at most (from the order that stopped writes to the
 moment in which the old primary's agent saw the new one accept them), and whether the

@@ -24,11 +24,11 @@ import (
 // have passed.
 var steps = []struct{ name, shown string }{
 	{"checked", "checked: "},
-	{"writes stopped", "writes stopped on "},
+	{"writes wait", "writes wait on "},
 	{"every byte there", " has every byte "},
-	{"VIP dropped", " dropped by "},
 	{"lease released", "lease released by "},
 	{"promoted", " promoted, "},
+	{"VIP dropped", " dropped by "},
 }
 
 // switchoverFault is something that goes wrong during a switchover from one node to another.

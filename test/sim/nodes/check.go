@@ -218,16 +218,25 @@ func (c *checker) fencing(by, h *host) {
 const settling = 600 * ms
 
 // tookVIP: S4. Whoever takes the address may find it only at a host whose agent is dead, hung, or
-// has just begun to run.
+// has just begun to run, or which has handed over and yields.
 func (c *checker) tookVIP(h *host) {
 	if h.mayNotKnow() {
 		return // it renews what it had, and announces nothing
 	}
 	for _, o := range c.w.hosts {
-		if o != h && o.power && o.holds(0) && o.alive() && !o.mayNotKnow() && c.w.now > o.thawedAt+settling {
+		if o != h && o.power && o.holds(0) && o.alive() && !o.mayNotKnow() && c.w.now > o.unsettled()+settling {
 			c.failf("%s has the VIP, and so has %s, whose agent lives", h.id, o.id)
 		}
 	}
+}
+
+// unsettled is until when it may not know better: since its agent runs, or until it has let go of
+// what it handed over.
+func (h *host) unsettled() time.Duration {
+	if h.handedAt == 0 {
+		return h.thawedAt
+	}
+	return max(h.thawedAt, h.handedAt+reconcile.YieldFor)
 }
 
 // saving is called when a node has decided something and is about to put it on disk: that it gives
@@ -262,6 +271,7 @@ func (c *checker) released(a *agent, term uint64, act reconcile.Release) {
 	c.handed = false
 	switch {
 	case act.To != "":
+		h.handedAt = c.w.now
 		h.keeps = kept{term: term, data: dataset{true, r.hist, a.drained + r.shift}, drained: true}
 		// A successor whose agent has not seen the link yet cannot show what it has.
 		if t := c.w.host(act.To); t.agent != nil {

@@ -30,6 +30,7 @@ type host struct {
 
 	slowUntil time.Duration // its disk is slow
 	cutAt     time.Duration // when one of its links changed last
+	handedAt  time.Duration // when it last handed the lease over
 	thawedAt  time.Duration // when its agent last began to run, or to run again
 	// doubt: after a power loss the record may say more than the dataset has.
 	doubt bool

@@ -88,7 +88,9 @@ func (a *agent) onRedis(d node.Do) {
 	case node.Fence:
 		a.fence(d, act)
 	case reconcile.CloseClients:
-		a.command(d, h, func(*server) bool { return true })
+		a.command(d, h, func(*server) bool { h.closeClients(); return true })
+	case reconcile.ResumeWrites:
+		a.allowWrites(d, func() { h.resumeWrites(d.Term) })
 	case reconcile.SetMinReplicas:
 		a.allowWrites(d, func() { h.setMin(act.N, d.Term) })
 	case reconcile.Promote:
@@ -102,6 +104,9 @@ func (a *agent) onRedis(d node.Do) {
 				return false
 			}
 			h.follow(of.i, act.Primary)
+			if act.CloseClients {
+				h.closeClients()
+			}
 			return true
 		})
 	case reconcile.FenceRemote:
@@ -413,12 +418,12 @@ func (a *agent) checkRecorded(d node.Do, to *host, asked bool) {
 	}
 }
 
-// stopWrites fences, and reads how far the history went.
+// stopWrites has writes wait, and reads how far the history went.
 func (a *agent) stopWrites(d node.Do) {
 	h, w := a.h, a.h.w
 	w.check.spoilt = w.res.PowerLosses + w.res.Ends
 	failed := node.Done{ID: d.ID, Err: errFailed}
-	a.call(h, a.left(d.Until), func(*server) bool { h.setMin(reconcile.Fence, 0); return true }, func(ok, _ bool) {
+	a.call(h, a.left(d.Until), func(*server) bool { h.pauseWrites(node.HoldFor); return true }, func(ok, _ bool) {
 		if !a.trip() {
 			return
 		}

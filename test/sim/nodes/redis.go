@@ -108,7 +108,7 @@ func grown(rate int64, from, to time.Duration) int64 {
 
 // accepts: it would acknowledge a write, if there are replicas enough.
 func (r *server) accepts() bool {
-	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence && r.pausedUntil == 0
+	return r.up && !r.hung && !r.dying && !r.loading && r.primary && r.min != reconcile.Fence && r.pausedUntil == 0 && r.writesPaused == 0
 }
 
 // replID is the replication id, 0 for one that nobody else has: that of a process which was started
@@ -174,7 +174,7 @@ func (w *world) changed() {
 		case !r.responds(w.now) || !r.primary || r.loading:
 		case h.readOnly:
 			rate = noiseRate
-		case w.now < r.writesPaused: // nor does it ping its replicas
+		case r.writesPaused > 0: // nor does it ping its replicas
 		case r.accepts() && (r.min == 0 || w.good(h) >= r.min):
 			rate = writeRate
 		default:
@@ -387,6 +387,26 @@ func (h *host) promote(min int, term uint64) {
 	r.min, r.term, r.exempt = min, term, r.late
 	w.logf("%s promoted in term %d, min %d, at %d", h.id, term, min, r.pos)
 	w.changed()
+}
+
+// resumeWrites is CLIENT UNPAUSE.
+func (h *host) resumeWrites(term uint64) {
+	w, r := h.w, &h.redis
+	w.flow()
+	r.writesPaused = 0
+	if r.primary && r.min != reconcile.Fence {
+		w.check.allowWrites(h, term)
+		r.term = term
+	}
+	r.exempt = r.late
+	w.logf("%s resumes writes", h.id)
+	w.changed()
+}
+
+// closeClients fences, closes the clients, and ends the pause.
+func (h *host) closeClients() {
+	h.setMin(reconcile.Fence, 0)
+	h.resumeWrites(0)
 }
 
 // setMin is CONFIG SET min-replicas-to-write.

@@ -159,7 +159,7 @@ func (h *host) sentinelJudges(period time.Duration) {
 	p := w.hosts[s.monitors]
 	r := &p.redis
 	g := &s.seen[s.monitors]
-	bad := !w.reaches(h, p) || !r.responds(w.now) || r.loading || w.now < r.writesPaused // its own PUBLISH waits, and PING behind it
+	bad := !w.reaches(h, p) || !r.responds(w.now) || r.loading || r.writesPaused > 0 // its own PUBLISH waits, and PING behind it
 	wait := s.downAfter
 	if !bad && g.at > 0 && !g.primary {
 		bad, wait = true, s.downAfter+2*period

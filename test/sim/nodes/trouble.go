@@ -120,7 +120,7 @@ func (w *world) trouble(c Class) {
 	case PauseAll:
 		h.pauseClients(d)
 	case PauseWrite:
-		h.pauseWrites(d)
+		h.pauseWrites(w.ends(d))
 	case Scripts:
 		h.script(w.side.between(time.Second, 30*time.Second))
 	case HungWriter:
@@ -288,15 +288,21 @@ func (h *host) pauseClients(d time.Duration) {
 	})
 }
 
-// pauseWrites is CLIENT PAUSE WRITE by a client.
+// pauseWrites is CLIENT PAUSE WRITE, by a client or an agent.
 func (h *host) pauseWrites(d time.Duration) {
 	w, r := h.w, &h.redis
-	d = w.ends(d)
 	w.flow()
 	w.logf("%s redis-server pauses writes for %v", h.id, d)
-	r.writesPaused = w.now + d
+	r.writesPaused = max(r.writesPaused, w.now+d)
+	run := r.run
 	w.changed()
-	w.after(d, func() { w.flow(); w.changed() })
+	w.after(d, func() {
+		if r.run == run && r.writesPaused > 0 && w.now >= r.writesPaused {
+			w.flow()
+			r.writesPaused = 0
+			w.changed()
+		}
+	})
 }
 
 // busyAnswer is busy-reply-threshold, and scriptBytes what a script writes.
