@@ -386,8 +386,11 @@ func TestYieldIsGuarded(t *testing.T) {
 // primary go on, whoever has handed over is fenced at once.
 func TestYieldOfTheDead(t *testing.T) {
 	b := leads(t)
+	if !slices.ContainsFunc(b.told, func(e Event) bool { p, ok := e.(ActionPlanned); return ok && p.Action == reconcile.ResumeWrites{} }) {
+		t.Error("writes that may be waiting are left waiting")
+	}
 	if b.n.perform.held != 0 {
-		t.Error("the writes of a primary wait, and it was taken over long ago")
+		t.Error("they are resumed again and again")
 	}
 	st := holding()
 	st.Election.Released = true
@@ -397,6 +400,23 @@ func TestYieldOfTheDead(t *testing.T) {
 		n.answerPolls(primary(1000))
 	}
 	n.must("fence")
+}
+
+// A command that has writes wait and is not answered may be carried out after they were resumed: so
+// they are resumed again, until its connection is closed.
+func TestLateHold(t *testing.T) {
+	b := leads(t)
+	b.run(200*ms, true)
+	d := b.handOver("stop writes")
+	b.step(Done{ID: d.ID, Err: errors.New("timeout")})
+	b.step(Done{ID: b.must("resume writes").ID})
+	if b.n.perform.held == 0 {
+		t.Error("they count as resumed for good")
+	}
+	b.run(300*ms, true)
+	if b.n.perform.held != 0 || b.n.perform.mayComeLate() {
+		t.Error("the connection is closed, and they count as waiting")
+	}
 }
 
 // Whatever fails before the release lets the writes go on here.
