@@ -106,6 +106,17 @@ func readHost() (host, error) {
 	return h, nil
 }
 
+// hardware returns the hardware address of each interface that has one, by index.
+func (h host) hardware() map[int]hardware {
+	own := map[int]hardware{}
+	for _, p := range h {
+		if p.hasNeighbours() {
+			own[p.index] = p.hw
+		}
+	}
+	return own
+}
+
 // find returns the interface that cfg names, or the one its prefix belongs to.
 func (h host) find(cfg Config) (link, error) {
 	if cfg.Interface != "" {

@@ -323,6 +323,8 @@ type answer struct {
 	Took  time.Duration
 }
 
+var nothingLogged = slog.New(slog.DiscardHandler)
+
 // agentUser are the credentials of the service: a user with the two capabilities.
 var agentUser = &syscall.SysProcAttr{
 	Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
@@ -395,9 +397,8 @@ func runAgent() int {
 	if err := json.Unmarshal([]byte(os.Getenv(envAgent)), &cfg); err != nil {
 		panic(err)
 	}
-	log := slog.New(slog.DiscardHandler)
 	out := json.NewEncoder(os.Stdout)
-	a, err := New(cfg, log)
+	a, err := New(cfg, nothingLogged)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		if err != nil {
 			_ = out.Encode(answer{Err: err.Error()})

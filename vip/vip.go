@@ -70,8 +70,10 @@ type Address struct {
 	log      *slog.Logger
 
 	announcer *announcer
+	heard     *hearsay
 	changed   chan struct{}
 	stop      context.CancelFunc
+	ended     <-chan struct{} // closed by stop
 	tasks     errgroup.Group
 
 	// sending is held while frames go out. Drop passes through it last, so that no announcement of
@@ -83,7 +85,8 @@ type Address struct {
 	mu      sync.Mutex // guards what follows, and the order of kernel calls
 	kernel  *netlink.Handle
 	link    link
-	running bool // the link is up and has a carrier
+	own     map[int]hardware // of every interface of this host, by index
+	running bool             // the link is up and has a carrier
 	closed  bool
 	holding bool      // Hold succeeded and no Drop came since
 	lost    bool      // while holding, the address was found gone
@@ -114,8 +117,10 @@ func New(cfg Config, log *slog.Logger) (*Address, error) {
 		addr:     cfg.Prefix.Addr(),
 		lifetime: cfg.Lifetime,
 		log:      log.With("vip", cfg.Prefix.Addr().String()),
+		heard:    newHearsay(),
 		changed:  make(chan struct{}, 1),
 		link:     l,
+		own:      host.hardware(),
 	}
 	a.announcer = newAnnouncer(a.announceOnce)
 	if err := a.open(); err != nil {
@@ -136,6 +141,17 @@ func (a *Address) open() (err error) {
 			_ = a.tasks.Wait()
 		}
 	}()
+	var e ear
+	if a.link.hasNeighbours() {
+		if e, err = newEar(a.link, a.addr); err != nil {
+			return fmt.Errorf("open a socket to hear announcements: %w", err)
+		}
+		defer func() {
+			if err != nil {
+				e.Close()
+			}
+		}()
+	}
 	if a.kernel, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink: %w", err)
 	}
@@ -148,7 +164,10 @@ func (a *Address) open() (err error) {
 	}
 	a.running = a.linkRunning()
 	ctx, stop := context.WithCancel(context.Background())
-	a.stop = stop
+	a.stop, a.ended = stop, ctx.Done()
+	if e != nil {
+		a.tasks.Go(func() error { a.listen(ctx, e); return nil })
+	}
 	a.tasks.Go(func() error { a.announcer.run(ctx); a.voice.discard(&a.tasks); return nil })
 	a.tasks.Go(func() error { a.watch(ctx, events); return nil })
 	return nil

@@ -39,7 +39,7 @@ func newAddress(t testing.TB, cfg Config) *Address {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	if _, ok := t.(*testing.B); ok {
-		log = slog.New(slog.DiscardHandler)
+		log = nothingLogged
 	}
 	a, err := New(cfg, log)
 	must(t, err)
@@ -249,7 +249,7 @@ func TestForeignCopy(t *testing.T) {
 	if diff := cmp.Diff(before, me.addresses()); diff != "" {
 		t.Errorf("addresses (-before +now):\n%s", diff)
 	}
-	if _, err := New(Config{Prefix: vip}, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrForeign) {
+	if _, err := New(Config{Prefix: vip}, nothingLogged); !errors.Is(err, ErrForeign) {
 		t.Errorf("New: got %v, want %v", err, ErrForeign)
 	}
 	me.del("10.0.0.100/24")
@@ -260,7 +260,7 @@ func TestForeignCopy(t *testing.T) {
 
 func TestNewRefusesTheHostsOwnAddress(t *testing.T) {
 	newLAN(t).home(own4)
-	_, err := New(Config{Prefix: prefix(own4), Interface: "eth0"}, slog.New(slog.DiscardHandler))
+	_, err := New(Config{Prefix: prefix(own4), Interface: "eth0"}, nothingLogged)
 	if !errors.Is(err, ErrForeign) {
 		t.Errorf("got %v, want %v", err, ErrForeign)
 	}

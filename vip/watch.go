@@ -79,7 +79,9 @@ func (a *Address) handle(m syscall.NetlinkMessage) {
 		}
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		if l, running, ok := parseLinkEvent(m.Data); ok {
-			a.linkChanged(l, running && m.Header.Type == unix.RTM_NEWLINK)
+			there := m.Header.Type == unix.RTM_NEWLINK
+			a.learnHardware(l, there)
+			a.linkChanged(l, running && there)
 		}
 	}
 }
@@ -126,10 +128,26 @@ func (a *Address) linkChanged(l link, running bool) {
 	}
 }
 
-// resync looks at what lost events would have said.
-func (a *Address) resync() {
+// learnHardware keeps the list of this host's own hardware addresses.
+func (a *Address) learnHardware(l link, there bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	switch {
+	case !there:
+		delete(a.own, l.index)
+	case l.hasNeighbours(): // not every event has it
+		a.own[l.index] = l.hw
+	}
+}
+
+// resync looks at what lost events would have said.
+func (a *Address) resync() {
+	host, err := readHost() // not under the lock: it may take long
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		a.own = host.hardware()
+	}
 	if held, err := present(a.kernel, a.addr); a.holding && err == nil && !held {
 		a.lost = true
 	}
