@@ -31,6 +31,10 @@ const (
 	// repairs whatever a false announcement did meanwhile.
 	refresh = 30 * time.Second
 
+	// localWithin bounds the wait until the kernel takes the address for its own: 0.1 to 7 ms in
+	// IPv6. Longer than that, and an announcement that is early is better than none.
+	localWithin = 50 * time.Millisecond
+
 	// sendTimeout bounds the wait for room in a socket's buffer, and so what an announcement on its
 	// way can add to Drop.
 	sendTimeout = 20 * time.Millisecond
@@ -89,6 +93,7 @@ func (n *announcer) run(ctx context.Context) {
 // whether to go on. A failure does not end the schedule: the link may be down for a moment, and the
 // next announcement comes anyway.
 func (a *Address) announceOnce() bool {
+	a.awaitLocal()
 	l, ours := a.announceable()
 	if !ours {
 		return false
@@ -115,6 +120,17 @@ func (a *Address) announceable() (l link, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.link, a.holding && !a.lost && !a.closed && time.Since(a.renewed) < a.lifetime
+}
+
+// awaitLocal waits until the kernel accepts what is sent to the address. In IPv6 it adds the route
+// for that in the background, after the address: a client that heard of the address before would
+// lose its first packet, and a second until it sends the next.
+func (a *Address) awaitLocal() {
+	for begin := time.Now(); a.addr.Is6() && time.Since(begin) < localWithin; time.Sleep(200 * time.Microsecond) {
+		if _, ours := a.announceable(); !ours || isLocal(a.addr) {
+			return
+		}
+	}
 }
 
 // speak sends the announcement from the socket at hand, or from a new one if the interface is

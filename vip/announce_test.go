@@ -140,3 +140,23 @@ func TestFinishSendingWaitsForTheFrame(t *testing.T) {
 	}
 	must(t, <-done)
 }
+
+// In IPv6 the kernel accepts packets to the address some time after it has it: who heard of it
+// before would lose one.
+func TestAnnouncedOnceTheKernelTakesIt(t *testing.T) {
+	newPair(t)
+	for _, tt := range families {
+		a := newAddress(t, Config{Prefix: tt.vip})
+		for range 100 {
+			hold(t, a)
+			a.awaitLocal()
+			if !isLocal(tt.vip.Addr()) {
+				t.Fatalf("%s would be announced before the kernel takes it", tt.vip.Addr())
+			}
+			drop(t, a)
+		}
+		if isLocal(tt.vip.Addr()) {
+			t.Errorf("%s is local after Drop", tt.vip.Addr())
+		}
+	}
+}

@@ -120,6 +120,12 @@ func present(h *netlink.Handle, addr netip.Addr) (bool, error) {
 	return false, nil
 }
 
+// isLocal reports whether the host takes packets to the address for its own.
+func isLocal(addr netip.Addr) bool {
+	routes, err := (&netlink.Handle{}).RouteGet(addr.AsSlice())
+	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+}
+
 // addresses lists the host's addresses of a family.
 func addresses(h *netlink.Handle, family int) ([]netlink.Addr, error) {
 	return settled(func() ([]netlink.Addr, error) { return h.AddrList(nil, family) })
