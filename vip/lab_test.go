@@ -319,6 +319,7 @@ type agent struct {
 type answer struct {
 	Err   string
 	Held  bool
+	N     int
 	Owner string
 	Took  time.Duration
 }
@@ -384,6 +385,14 @@ func (a *agent) signal(s syscall.Signal) {
 	must(a.t, a.cmd.Process.Signal(s))
 }
 
+// freeze stops the process, and returns when all of it stands still.
+func (a *agent) freeze() {
+	a.t.Helper()
+	a.signal(unix.SIGSTOP)
+	_, err := unix.Wait4(a.cmd.Process.Pid, nil, unix.WUNTRACED, nil)
+	must(a.t, err)
+}
+
 func (a *agent) kill() {
 	if a.cmd.ProcessState == nil {
 		_ = a.cmd.Process.Kill()
@@ -420,6 +429,12 @@ func (a *Address) obey(command string) (r answer) {
 		err = a.Drop(ctx)
 	case "held":
 		r.Held, err = a.Held()
+	case "park":
+		err = a.Park(ctx, testPort)
+	case "parked":
+		r.N = a.parked()
+	case "parking":
+		r.Held = a.isParking()
 	case "probe":
 		var owner net.HardwareAddr
 		owner, err = a.Probe(ctx, 100*time.Millisecond)

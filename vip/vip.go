@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mdlayher/socket"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -88,9 +89,12 @@ type Address struct {
 	own     map[int]hardware // of every interface of this host, by index
 	running bool             // the link is up and has a carrier
 	closed  bool
-	holding bool      // Hold succeeded and no Drop came since
-	lost    bool      // while holding, the address was found gone
-	renewed time.Time // just before the last successful Hold asked the kernel
+	holding bool         // Hold succeeded and no Drop came since
+	lost    bool         // while holding, the address was found gone
+	renewed time.Time    // just before the last successful Hold asked the kernel
+	taken   time.Time    // the same of the first Hold since the last Drop
+	trap    *socket.Conn // what Park will catch SYNs with
+	parking *parking     // the Park under way
 }
 
 // New finds the interface, starts watching it and returns the Address, not holding anything: an
@@ -152,6 +156,14 @@ func (a *Address) open() (err error) {
 			}
 		}()
 	}
+	if a.trap, err = newTrap(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			a.trap.Close()
+		}
+	}()
 	if a.kernel, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink: %w", err)
 	}
@@ -239,6 +251,10 @@ func (a *Address) hold(ctx context.Context) (first, again bool, iface string, er
 	first = !a.holding
 	again = !first && (a.lost || asked.Sub(a.renewed) >= a.lifetime)
 	a.holding, a.lost, a.renewed = true, false, asked
+	a.stopParking()
+	if first {
+		a.taken = asked
+	}
 	if first || again {
 		a.announcer.start()
 	}
@@ -326,6 +342,11 @@ func (a *Address) Close() error {
 		// The handle's calls keep working without its sockets (each opens its own), so Held and
 		// Drop remain usable.
 		a.kernel.Close()
+		a.stopParking()
+		if a.trap != nil {
+			a.tasks.Go(a.trap.Close)
+			a.trap = nil
+		}
 	}
 	a.mu.Unlock()
 	a.stop()
