@@ -429,6 +429,12 @@ func (a *Address) obey(command string) (r answer) {
 		err = a.Drop(ctx)
 	case "held":
 		r.Held, err = a.Held()
+	case "destroy":
+		r.N, err = Destroy(a.addr, testPort)
+	case "connections":
+		var peers []netip.AddrPort
+		peers, err = Connections(a.addr, testPort)
+		r.N = len(peers)
 	case "park":
 		err = a.Park(ctx, testPort)
 	case "parked":
