@@ -86,12 +86,7 @@ func (a *actor) fence(ctx context.Context, act node.Fence, done *node.Done) {
 func (a *actor) tellRedis(ctx context.Context, do node.Do) error {
 	switch act := do.Action.(type) {
 	case reconcile.CloseClients:
-		n, err := a.server.CloseClients(ctx)
-		a.journal.say(func(log *slog.Logger) { log.Info("clients closed", "clients", n) })
-		if err == nil {
-			a.requests.step(do.Request, "clients_closed", "clients closed by %s", a.name())
-		}
-		return err
+		return a.closeClients(ctx, do)
 	case reconcile.SetMinReplicas:
 		if err := a.server.SetMinReplicas(ctx, act.N); err != nil {
 			return err
@@ -155,11 +150,7 @@ func (a *actor) endProcess(ctx context.Context, action fmt.Stringer) error {
 func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
 	switch act := do.Action.(type) {
 	case reconcile.DropVIP:
-		if err := a.vips.drop(ctx, act.Address); err != nil {
-			return err
-		}
-		a.journal.say(func(log *slog.Logger) { log.Info("vip dropped", "vip", act.Address, "why", act.Why) })
-		a.requests.step(do.Request, "vip_dropped", "VIP %s dropped by %s", act.Address, a.name())
+		return a.dropVIP(ctx, do, act)
 	case reconcile.HoldVIP:
 		first, err := a.vips.hold(ctx, act.Address)
 		if err == nil && first {
@@ -172,10 +163,14 @@ func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
 	return nil
 }
 
-// checkOwner looks, beside everything else, whether somebody else answers for an address that was
-// just taken: taking it must not wait, but an operator must know.
+// checkOwner looks, beside everything else, whether somebody else still answers for an address that
+// was taken: taking it must not wait, but an operator must know.
 func (a *actor) checkOwner(ctx context.Context, address string) {
 	a.talk.beside(func() {
+		time.Sleep(ownerProbedAfter)
+		if f := a.vips.byAddress(address); f == nil || !a.vips.isHeld(f) {
+			return
+		}
 		other, err := a.vips.probe(ctx, address)
 		if err != nil || other == nil {
 			return

@@ -21,6 +21,8 @@ const (
 	// settleWithin bounds the wait for what follows when writes are accepted already: the VIP, and
 	// the old primary's link to the new one.
 	settleWithin = 5 * time.Second
+	// linkWithin is how long a target may need for its link to the primary.
+	linkWithin = time.Second
 	// pollAcceptingEvery is how often the new primary is asked, and so how much later than it came
 	// about the end of the write downtime is seen.
 	pollAcceptingEvery = time.Millisecond
@@ -94,7 +96,7 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	if err != nil {
 		return err
 	}
-	behind, err := c.behind(ctx, target)
+	behind, err := c.behind(ctx, target, req.Timeout)
 	if err != nil {
 		return err
 	}
@@ -109,8 +111,22 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 }
 
 // behind asks the target how many bytes it lacks, and refuses one that lacks too many to have them
-// in the time for which writes may wait.
-func (c *coordinator) behind(parent context.Context, m reconcile.Member) (int64, error) {
+// in the time for which writes may wait. One whose link is being made, as after another switchover,
+// has a moment.
+func (c *coordinator) behind(ctx context.Context, m reconcile.Member, timeout time.Duration) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, linkWithin))
+	defer cancel()
+	until(ctx, func() bool {
+		n, err = c.lacks(ctx, m)
+		return !errors.Is(err, errNotLinked)
+	})
+	return n, err
+}
+
+// errNotLinked: a replica has no link to this primary.
+var errNotLinked = errors.New("does not replicate from the primary")
+
+func (c *coordinator) lacks(parent context.Context, m reconcile.Member) (int64, error) {
 	ctx, cancel := context.WithTimeout(parent, node.ActTimeout)
 	defer cancel()
 	own, err := c.server.Info(ctx)
@@ -127,7 +143,7 @@ func (c *coordinator) behind(parent context.Context, m reconcile.Member) (int64,
 	case err != nil:
 		return 0, fmt.Errorf("ask how far %s is behind: %w", m.Name, err)
 	case info.Role != redis.Replica || info.PrimaryAddr != c.redisAddr || !info.LinkUp:
-		return 0, fmt.Errorf("%s does not replicate from the primary: see `redisd status` and `journalctl -u redisd` on %s", m.Name, m.Name)
+		return 0, fmt.Errorf("%s %w: see `redisd status` and `journalctl -u redisd` on %s", m.Name, errNotLinked, m.Name)
 	}
 	behind := max(0, own.Offset-info.Offset)
 	return behind, node.CheckBehind(m.Name, behind)

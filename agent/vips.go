@@ -199,22 +199,6 @@ func (s *vipSet) foreign() []string {
 	return out
 }
 
-func (s *vipSet) drop(ctx context.Context, address string) error {
-	f := s.byAddress(address)
-	if f == nil {
-		return nil
-	}
-	err := f.addr.Drop(ctx)
-	if err != nil && !errors.Is(err, vip.ErrForeign) {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f.held = false
-	f.foreign = err // a copy that is not redisd's must not keep a round from going on
-	return nil
-}
-
 // ofPrimary are the addresses that go with the primary.
 func (s *vipSet) ofPrimary() []string {
 	var out []string

@@ -165,6 +165,13 @@ func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	return closed, err
 }
 
+// Listen has the server listen on these addresses, at its port, and on no others. Connections that
+// were accepted stay.
+func (s *Server) Listen(ctx context.Context, addrs []string) error {
+	_, err := s.do(ctx, call("set bind", "CONFIG", "SET", "bind", strings.Join(addrs, " ")))
+	return err
+}
+
 // CloseOthers closes every other connection of the user of this one. A command that was sent on one
 // of them and not carried out yet never will be.
 func (s *Server) CloseOthers(ctx context.Context) error {

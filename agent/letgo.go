@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/redisd/redisd/confgen"
+	"github.com/redisd/redisd/node"
+	"github.com/redisd/redisd/reconcile"
+	"github.com/redisd/redisd/vip"
+)
+
+// ownerProbedAfter is when it is looked whether another host still answers for an address that was
+// taken: one that has handed over keeps it for as long as reconcile.YieldFor.
+const ownerProbedAfter = 2 * reconcile.YieldFor
+
+// closeClients closes the clients of redis-server. Where it has an address of the primary, it takes
+// no connection at it any more until the address has gone: a client that came back in between would
+// be taken in by a host that nothing it says can leave, and hang for as long as it is patient.
+func (a *actor) closeClients(ctx context.Context, do node.Do) error {
+	if held := a.vips.heldByPrimary(); len(held) > 0 {
+		if addrs, err := addressesBut(held); err == nil {
+			a.listen(ctx, addrs)
+		}
+	}
+	n, err := a.server.CloseClients(ctx)
+	a.journal.say(func(log *slog.Logger) { log.Info("clients closed", "clients", n) })
+	if err == nil {
+		a.requests.step(do.Request, "clients_closed", "clients closed by %s", a.name())
+	}
+	return err
+}
+
+// listen has redis-server listen on these addresses. It is a courtesy to clients, and may fail.
+func (a *actor) listen(ctx context.Context, addrs []string) {
+	a.narrowed.Store(int64(now()))
+	if err := a.server.Listen(ctx, addrs); err != nil {
+		a.log.Debug("redis-server listens where it did", "error", err)
+	}
+}
+
+// dropVIP takes an address off this host. Whoever is connected there is told while that is
+// possible, and who connects now is sent on to the next holder.
+func (a *actor) dropVIP(ctx context.Context, do node.Do, act reconcile.DropVIP) error {
+	if err := a.vips.drop(ctx, act.Address, a.redisAddr.Port(), a.log); err != nil {
+		return err
+	}
+	a.journal.say(func(log *slog.Logger) { log.Info("vip dropped", "vip", act.Address, "why", act.Why) })
+	a.requests.step(do.Request, "vip_dropped", "VIP %s dropped by %s", act.Address, a.name())
+	if a.narrowed.Load() != 0 && len(a.vips.heldByPrimary()) == 0 && a.procs[node.Redis].pid() != 0 {
+		ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
+		defer cancel()
+		a.listen(ctx, confgen.Bind(a.cfg.Load().Node.Address))
+	}
+	return nil
+}
+
+// drop takes an address off this host; see actor.dropVIP. Letting go waits for nothing that may
+// fail before it.
+func (s *vipSet) drop(ctx context.Context, address string, port uint16, log *slog.Logger) error {
+	f := s.byAddress(address)
+	if f == nil {
+		return nil
+	}
+	if s.isHeld(f) {
+		if _, err := vip.Destroy(f.cfg.Address.Addr(), port); err != nil {
+			log.Debug("connections to the VIP are not ended", "vip", address, "error", err)
+		}
+		if err := f.addr.Park(context.WithoutCancel(ctx), port); err != nil {
+			log.Debug("connections under way are not sent on", "vip", address, "error", err)
+		}
+	}
+	err := f.addr.Drop(ctx)
+	if err != nil && !errors.Is(err, vip.ErrForeign) {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.held = false
+	f.foreign = err // a copy that is not redisd's must not keep a round from going on
+	return nil
+}
+
+func (s *vipSet) isHeld(f *floating) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.held
+}
+
+// heldByPrimary are the addresses on this host that go with the primary.
+func (s *vipSet) heldByPrimary() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []netip.Addr
+	for _, f := range s.list {
+		if f.held && f.cfg.Role != "replica" {
+			out = append(out, f.cfg.Address.Addr())
+		}
+	}
+	return out
+}
+
+// addressesBut are the addresses of this host but those, as redis-server's bind takes them: one that
+// is gone in the meantime is no error.
+func addressesBut(but []netip.Addr) ([]string, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, each := range list {
+		p, err := netip.ParsePrefix(each.String())
+		if err != nil || p.Addr().IsLinkLocalUnicast() || slices.Contains(but, p.Addr()) {
+			continue
+		}
+		out = append(out, "-"+p.Addr().String())
+	}
+	return out, nil
+}
+
+// listensElsewhere: redis-server was told a moment ago where to listen, and will soon be told
+// otherwise.
+func (s *site) listensElsewhere() bool {
+	at := time.Duration(s.narrowed.Load())
+	return at != 0 && now() < at+2*keepEvery
+}
