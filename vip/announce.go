@@ -31,9 +31,10 @@ const (
 	// repairs whatever a false announcement did meanwhile.
 	refresh = 30 * time.Second
 
-	// localWithin bounds the wait until the kernel takes the address for its own: 0.1 to 7 ms in
-	// IPv6. Longer than that, and an announcement that is early is better than none.
-	localWithin = 50 * time.Millisecond
+	// localWithin bounds the wait until the kernel takes the address for its own: 0.02 to 7 ms in
+	// IPv6, once more than 20. Longer than this, and an announcement that is early is better than
+	// none.
+	localWithin = 200 * time.Millisecond
 
 	// sendTimeout bounds the wait for room in a socket's buffer, and so what an announcement on its
 	// way can add to Drop.

@@ -421,6 +421,7 @@ func runAgent() int {
 func (a *Address) obey(command string) (r answer) {
 	var err error
 	ctx, begin := context.Background(), time.Now()
+	command, argument, _ := strings.Cut(command, " ")
 	switch command {
 	case "ready":
 	case "hold":
@@ -429,6 +430,14 @@ func (a *Address) obey(command string) (r answer) {
 		err = a.Drop(ctx)
 	case "held":
 		r.Held, err = a.Held()
+	case "elsewhere":
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		var owner net.HardwareAddr
+		owner, err = a.AwaitElsewhere(ctx, time.Time{})
+		r.Owner = owner.String()
+	case "tickle":
+		r.N, err = a.Tickle(ctx, testPort, []netip.AddrPort{netip.MustParseAddrPort(argument)})
 	case "destroy":
 		r.N, err = Destroy(a.addr, testPort)
 	case "connections":

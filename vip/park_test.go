@@ -244,6 +244,17 @@ func TestConnectionThatIsNotParkedWaits(t *testing.T) {
 	}
 }
 
+// parked is a first host that has dropped the VIP, and parks one SYN, and the SYNs that reach the
+// second.
+func parked(t *testing.T, vip netip.Prefix) (x *handover, reached <-chan []byte) {
+	x = newHandover(t, vip)
+	x.first.do("park")
+	x.first.do("drop")
+	x.dialling(t)
+	await(t, "it is parked", time.Second, func() bool { return x.first.do("parked").N == 1 })
+	return x, x.two.synsTo(netip.AddrPortFrom(x.vip, testPort))
+}
+
 // nothingSentOn fails the test if the first host has sent a SYN on, or does so within 100 ms.
 func (x *handover) nothingSentOn(t *testing.T, reached <-chan []byte) {
 	t.Helper()
@@ -259,34 +270,19 @@ func (x *handover) nothingSentOn(t *testing.T, reached <-chan []byte) {
 func TestParkingEnds(t *testing.T) {
 	for _, tt := range families {
 		t.Run(tt.name+" after 1 s", func(t *testing.T) {
-			x := newHandover(t, tt.vip)
-			x.first.do("park")
-			x.first.do("drop")
-			x.dialling(t)
-			await(t, "it is parked", time.Second, func() bool { return x.first.do("parked").N == 1 })
-			reached := x.two.synsTo(netip.AddrPortFrom(x.vip, testPort))
+			x, reached := parked(t, tt.vip)
 			await(t, "the parking is over", 3*time.Second, func() bool { return !x.first.do("parking").Held })
 			x.two.announce(hardware(x.two.hw()), x.vip)
 			x.nothingSentOn(t, reached)
 		})
 		t.Run(tt.name+" with Hold", func(t *testing.T) {
-			x := newHandover(t, tt.vip)
-			x.first.do("park")
-			x.first.do("drop")
-			x.dialling(t)
-			await(t, "it is parked", time.Second, func() bool { return x.first.do("parked").N == 1 })
-			reached := x.two.synsTo(netip.AddrPortFrom(x.vip, testPort))
+			x, reached := parked(t, tt.vip)
 			x.first.do("hold")
 			x.two.announce(hardware(x.two.hw()), x.vip)
 			x.nothingSentOn(t, reached)
 		})
 		t.Run(tt.name+" while the process is frozen", func(t *testing.T) {
-			x := newHandover(t, tt.vip)
-			x.first.do("park")
-			x.first.do("drop")
-			x.dialling(t)
-			await(t, "it is parked", time.Second, func() bool { return x.first.do("parked").N == 1 })
-			reached := x.two.synsTo(netip.AddrPortFrom(x.vip, testPort))
+			x, reached := parked(t, tt.vip)
 			x.first.freeze()
 			x.two.announce(hardware(x.two.hw()), x.vip)
 			time.Sleep(1100 * time.Millisecond)

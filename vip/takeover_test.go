@@ -2,6 +2,8 @@ package vip
 
 import (
 	"context"
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -81,6 +83,50 @@ func TestTakeover(t *testing.T) {
 				t.Errorf("the client saw no echo for %s", gap)
 			} else {
 				t.Logf("the client saw no echo for %s", gap)
+			}
+		})
+	}
+}
+
+// A planned change: the old holder keeps the address, and its clients, until it hears the new one.
+// A client is told at once, and connects again at once.
+func TestHandoverWithoutAVoid(t *testing.T) {
+	for _, tt := range families {
+		t.Run(tt.name, func(t *testing.T) {
+			x := newHandover(t, tt.vip)
+			back := make(chan error, 1)
+			var void time.Duration
+			var told error
+			go func() {
+				_, told = x.conn.Read(make([]byte, 1))
+				begin := time.Now()
+				c, err := x.client.dial(x.vip)
+				void = time.Since(begin)
+				if err == nil {
+					t.Cleanup(func() { c.Close() })
+				}
+				back <- err
+			}()
+			x.next.do("hold")
+			r := x.first.do("elsewhere")
+			if r.Owner != x.two.hw().String() {
+				t.Errorf("heard %s, want %s", r.Owner, x.two.hw())
+			}
+			x.first.do("park")
+			if n := x.first.do("destroy").N; n != 1 {
+				t.Errorf("%d connections were ended, want 1", n)
+			}
+			x.first.do("drop")
+			must(t, <-back)
+			t.Logf("the client was told %v, and connected again within %s", told, void)
+			if !errors.Is(told, syscall.ECONNRESET) {
+				t.Errorf("the client was told %v, want %v", told, syscall.ECONNRESET)
+			}
+			if void > 500*time.Millisecond {
+				t.Errorf("the client connected again after %s", void)
+			}
+			if n := len(x.new); n != 1 {
+				t.Errorf("the new holder has %d connections, want 1", n)
 			}
 		})
 	}

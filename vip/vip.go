@@ -8,10 +8,14 @@
 // never touches another address of the host, and never announces an address that this host may have
 // lost. It keeps no state on disk: what the kernel says is the truth.
 //
+// It also has the tools with which clients follow the address to another host at once:
+// [Address.AwaitElsewhere], [Address.Park], [Connections], [Destroy], [Address.Tickle]. When they
+// are used is the caller's to say.
+//
 // It is called by package agent (one Address for each VIP), by `redisd check` ([FindInterface]) and
 // by ExecStopPost= ([Release]). It is the only code of redisd that needs CAP_NET_ADMIN (the
-// address) and CAP_NET_RAW (ARP and neighbour discovery). DESIGN.md, beside this file, says why
-// each choice was made.
+// address, the ends of connections) and CAP_NET_RAW (ARP and neighbour discovery, parked
+// connections, tickles). DESIGN.md, beside this file, says why each choice was made.
 package vip
 
 import (
