@@ -5,23 +5,25 @@ package election
 // is left). All else holds as ever: no lease of anybody else may run, and nobody may reach the
 // holder's redis-server.
 //
-// Leaving voters out is the one act that the arguments of DESIGN.md do not cover: should those that
-// were left out be alive somewhere, and be a majority of the roster before, they can elect a holder
-// of their own.
+// Should voters that are left out be alive somewhere, and be a majority of the roster before, they
+// can elect a holder of their own as long as nobody reaches them who knows the new roster. So that
+// begins an epoch: once they are reached, it is theirs to let go.
 func (e *Elector) Force(now Time, local Local, voters []Voter) []Envelope {
 	if _, leased := e.LeaseUntil(now); leased || e.st.ClusterID == "" || e.claim != nil {
 		return nil
 	}
+	term := max(e.st.Term, e.highest) + 1
 	next := NewRoster(e.st.Roster.Version, voters)
 	next.Term = e.st.Roster.Term
 	if difference(e.st.Roster, next) > 0 {
-		next.Version++
+		term = max(e.st.Term, e.highest).nextEpoch(e.self)
+		next.Version, next.Term = next.Version+1, term
 	}
 	if !next.Has(e.self) {
 		return nil
 	}
 	return e.start(now, local, Claim{
-		ClusterID: e.st.ClusterID, Term: max(e.st.Term, e.highest) + 1, Candidate: e.self, Sent: now,
+		ClusterID: e.st.ClusterID, Term: term, Candidate: e.self, Sent: now,
 		Roster: next, Data: local.Data, HolderTerm: e.st.HolderTerm, Released: e.st.Released, Forced: true,
 	})
 }

@@ -28,11 +28,16 @@ func (e *Elector) PreVote(now Time, local Local) []Envelope {
 func (e *Elector) onPreVote(now Time, m PreVote, local Local) []Envelope {
 	denied := e.refuse(now, Claim(m), local)
 	reply := PreVoteReply{From: e.self, Term: m.Term, Granted: denied == "", Sent: m.Sent, Denied: denied, Highest: e.st.Term}
+	if denied != DeniedForeign {
+		e.overrule(&m.Roster)
+		reply.Roster = e.newer(m.Roster)
+	}
 	return []Envelope{{To: m.Candidate, Message: reply}}
 }
 
 func (e *Elector) onPreVoteReply(now Time, m PreVoteReply) {
 	if m.Denied != DeniedForeign {
+		e.overrule(m.Roster)
 		e.highest = max(e.highest, m.Highest)
 	}
 	q := e.asked

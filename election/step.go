@@ -60,6 +60,7 @@ func (e *Elector) onRenew(now Time, m Renew, local Local) []Envelope {
 	}
 	reply.Bootstrapping = e.st.Bootstrapping
 	reply.Highest, reply.RosterTerm, reply.RosterVersion = e.st.Term, e.st.Roster.Term, e.st.Roster.Version
+	reply.Roster = e.newer(m.Roster)
 	return []Envelope{{To: m.Holder, Message: reply}}
 }
 
@@ -132,6 +133,7 @@ func (e *Elector) learnHolder(now Time, m ClaimReply) {
 }
 
 func (e *Elector) onRenewReply(now Time, m RenewReply) {
+	e.overrule(m.Roster)
 	e.highest = max(e.highest, m.Highest)
 	e.ahead = max(e.ahead, m.Highest)
 	if !e.holding() || m.Term != e.st.HolderTerm || !m.Granted || m.Sent > now {
@@ -176,6 +178,9 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 			// The release itself may have been lost, and its sender with it.
 			e.onRelease(now, Release{ClusterID: m.ClusterID, Term: m.HolderTerm, Holder: e.st.Holder, Successors: e.successors})
 		}
+		if m.ClusterID == e.st.ClusterID && !m.Forced { // what is forced holds once it is voted for
+			e.overrule(&m.Roster)
+		}
 		reply.Denied = e.refuse(now, m, local)
 	}
 	reply.Granted = reply.Denied == ""
@@ -192,6 +197,8 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	case reply.Denied == DeniedRoster:
 		r := e.st.Roster
 		reply.Roster = &r
+	case reply.Denied == DeniedTerm:
+		reply.Roster = e.newer(m.Roster)
 	case reply.Denied == DeniedData:
 		// To claim itself it may have to learn first that it is a voter.
 		e.learn(m.Roster)
@@ -329,6 +336,7 @@ func (e *Elector) mayWrite(m Claim) bool {
 
 func (e *Elector) onClaimReply(now Time, m ClaimReply) []Envelope {
 	if m.Denied != DeniedForeign {
+		e.overrule(m.Roster)
 		e.highest = max(e.highest, m.Highest)
 		e.learnHolder(now, m)
 	}

@@ -41,7 +41,7 @@ const (
 // Readings of different hosts are never compared.
 type Time = time.Duration
 
-// Term numbers the holders: each has a term of its own, later ones higher.
+// Term numbers the holders: each has a term of its own, later ones higher. See epoch.go for its parts.
 type Term uint64
 
 // NodeID names a node for as long as its disk lives.
@@ -158,6 +158,8 @@ type RenewReply struct {
 	Highest       Term   `json:"highest"`
 	RosterTerm    Term   `json:"roster_term"`
 	RosterVersion uint64 `json:"roster_version"`
+	// Roster is sent when the holder's is of an earlier epoch.
+	Roster *Roster `json:"roster,omitempty"`
 }
 
 // Claim asks for a vote.
@@ -199,7 +201,7 @@ type ClaimReply struct {
 	Released   bool   `json:"released,omitempty"`
 	// Born: the voter was told that every bootstrap voter has the cluster on disk.
 	Born bool `json:"born,omitempty"`
-	// Roster is sent when the candidate's is older.
+	// Roster is sent when the candidate's is older and that is why, or is of an earlier epoch.
 	Roster *Roster `json:"roster,omitempty"`
 }
 

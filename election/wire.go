@@ -68,16 +68,17 @@ type wireRenew struct {
 }
 
 type wireRenewReply struct {
-	Tag           string `json:"t"`
-	From          NodeID `json:"f"`
-	Term          Term   `json:"e"`
-	Granted       bool   `json:"g,omitempty"`
-	Sent          Time   `json:"s"`
-	Highest       Term   `json:"x"`
-	RosterTerm    Term   `json:"k"`
-	RosterVersion uint64 `json:"v"`
-	Unreachable   bool   `json:"u,omitempty"`
-	Bootstrapping bool   `json:"b,omitempty"`
+	Tag           string      `json:"t"`
+	From          NodeID      `json:"f"`
+	Term          Term        `json:"e"`
+	Granted       bool        `json:"g,omitempty"`
+	Sent          Time        `json:"s"`
+	Highest       Term        `json:"x"`
+	RosterTerm    Term        `json:"k"`
+	RosterVersion uint64      `json:"v"`
+	Unreachable   bool        `json:"u,omitempty"`
+	Bootstrapping bool        `json:"b,omitempty"`
+	Roster        *wireRoster `json:"ro,omitempty"`
 }
 
 type wireClaim struct {
@@ -190,6 +191,7 @@ func encode(m Message) ([]byte, error) {
 		return json.Marshal(wireRenewReply{
 			Tag: string(tagRenewReply), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
 			Highest: m.Highest, RosterTerm: m.RosterTerm, RosterVersion: m.RosterVersion, Unreachable: m.Unreachable, Bootstrapping: m.Bootstrapping,
+			Roster: toWireOf(m.Roster),
 		})
 	case Claim:
 		return json.Marshal(claimToWire(tagClaim, m))
@@ -231,28 +233,19 @@ func (w wireClaim) claim() (Claim, error) {
 }
 
 func replyToWire(tag byte, m ClaimReply) wireClaimReply {
-	w := wireClaimReply{
+	return wireClaimReply{
 		Tag: string(tag), From: m.From, Term: m.Term, Granted: m.Granted, Sent: m.Sent,
 		Denied: m.Denied, Highest: m.Highest, Holder: m.Holder, Last: m.HolderTerm, Done: m.Released, Born: m.Born,
+		Roster: toWireOf(m.Roster),
 	}
-	if m.Roster != nil {
-		r := toWire(*m.Roster)
-		w.Roster = &r
-	}
-	return w
 }
 
 func (w wireClaimReply) reply() (ClaimReply, error) {
-	m := ClaimReply{
+	r, err := w.Roster.rosterOf()
+	return ClaimReply{
 		From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent, Denied: w.Denied, Highest: w.Highest,
-		Holder: w.Holder, HolderTerm: w.Last, Released: w.Done, Born: w.Born,
-	}
-	if w.Roster == nil {
-		return m, nil
-	}
-	r, err := w.Roster.roster()
-	m.Roster = &r
-	return m, err
+		Holder: w.Holder, HolderTerm: w.Last, Released: w.Done, Born: w.Born, Roster: r,
+	}, err
 }
 
 // errUnknownKind is what is to be said of a message of a later build; nothing follows from it.
@@ -287,10 +280,14 @@ func decode(tag byte, b []byte) (Message, error) {
 		return w.message()
 	case tagRenewReply:
 		var w wireRenewReply
-		err := json.Unmarshal(b, &w)
+		if err := json.Unmarshal(b, &w); err != nil {
+			return nil, err
+		}
+		r, err := w.Roster.rosterOf()
 		return RenewReply{
 			From: w.From, Term: w.Term, Granted: w.Granted, Sent: w.Sent,
 			Highest: w.Highest, RosterTerm: w.RosterTerm, RosterVersion: w.RosterVersion, Unreachable: w.Unreachable, Bootstrapping: w.Bootstrapping,
+			Roster: r,
 		}, err
 	case tagClaim, tagPreVote:
 		var w wireClaim
@@ -332,6 +329,23 @@ func toWire(r Roster) wireRoster {
 		w.Voters[i] = []string{string(v.ID), v.Addr}
 	}
 	return w
+}
+
+// toWireOf is toWire of a roster that need not be there.
+func toWireOf(r *Roster) *wireRoster {
+	if r == nil {
+		return nil
+	}
+	w := toWire(*r)
+	return &w
+}
+
+func (w *wireRoster) rosterOf() (*Roster, error) {
+	if w == nil {
+		return nil, nil
+	}
+	r, err := w.roster()
+	return &r, err
 }
 
 func (w wireRoster) roster() (Roster, error) {
@@ -387,7 +401,7 @@ func check(m Message) error {
 			checkTime(m.Sent), checkRoster(m.Roster), checkIDs(m.Successors), checkText(m.Primary))
 	case RenewReply:
 		return errors.Join(checkTerm(m.Term), checkID("sender", string(m.From)), checkTime(m.Sent),
-			checkTerm(max(m.Highest, 1)), checkTerm(max(m.RosterTerm, 1)))
+			checkTerm(max(m.Highest, 1)), checkTerm(max(m.RosterTerm, 1)), checkRosterOf(m.Roster))
 	case Claim:
 		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("candidate", string(m.Candidate)),
 			checkTime(m.Sent), checkRoster(m.Roster), checkTerm(max(m.Fenced, 1)), checkTerm(max(m.Data.Term, 1)),
@@ -406,10 +420,7 @@ func check(m Message) error {
 		if m.Granted == (m.Denied != "") {
 			err = errors.Join(err, errors.New("granted and denied at once, or neither"))
 		}
-		if m.Roster != nil {
-			err = errors.Join(err, checkRoster(*m.Roster))
-		}
-		return err
+		return errors.Join(err, checkRosterOf(m.Roster))
 	case Release:
 		return errors.Join(checkTerm(m.Term), checkID("cluster", m.ClusterID), checkID("holder", string(m.Holder)),
 			checkIDs(m.Successors), checkText(m.Why))
@@ -455,6 +466,13 @@ func checkText(s string) error {
 		return fmt.Errorf("no text: %q", s)
 	}
 	return nil
+}
+
+func checkRosterOf(r *Roster) error {
+	if r == nil {
+		return nil
+	}
+	return checkRoster(*r)
 }
 
 func checkRoster(r Roster) error {

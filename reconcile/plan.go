@@ -85,8 +85,10 @@ const (
 	PriorityPrimary   = 1
 	PrioritySuccessor = 10
 	PriorityReplica   = 100
-	// PriorityAside and the term is a replica's that Sentinel is not to choose now.
+	// PriorityAside and the term is a replica's that Sentinel is not to choose now: of the term its
+	// lower bits, which go on when a forced failover begins higher ones. redis-server takes 31.
 	PriorityAside = 1000
+	asideTerms    = 1 << 30
 	PriorityNever = 0
 )
 
@@ -432,7 +434,7 @@ func (p *plan) priority() {
 	case !o.holderHeard() || o.Election.Primary != r.PrimaryAddr:
 		// The primary is not known to be alive: leave what it was.
 	case !r.LinkUp || r.Syncing || s.Running && s.Known && s.Monitors != "" && s.Monitors != o.Election.Primary:
-		want = PriorityAside + int(o.Election.Term)
+		want = PriorityAside + int(o.Election.Term%asideTerms)
 	case len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self:
 		want = PrioritySuccessor
 	default:
