@@ -11,8 +11,8 @@ const (
 	tagBits   = 13
 )
 
-// epoch is the epoch that the term is of.
-func (t Term) epoch() Term { return t >> countBits }
+// Epoch is the epoch that the term is of.
+func (t Term) Epoch() Term { return t >> countBits }
 
 // nextEpoch is the term after t, in an epoch that this node begins. There are 1023 in the life of a
 // cluster; after those a term is just the next.
@@ -31,7 +31,7 @@ func (t Term) nextEpoch(by NodeID) Term {
 // later epoch is shown its roster with the same message: else it could claim a term of it by an
 // older one.
 func (e *Elector) newer(r Roster) *Roster {
-	if own := e.st.Roster; r.Term.epoch() < own.Term.epoch() {
+	if own := e.st.Roster; r.Term.Epoch() < own.Term.Epoch() {
 		return &own
 	}
 	return nil
@@ -40,7 +40,7 @@ func (e *Elector) newer(r Roster) *Roster {
 // overrule takes over a roster of a later epoch from whomever it comes, also in the midst of a
 // claim, which is void: who votes is decided anew.
 func (e *Elector) overrule(r *Roster) {
-	if r == nil || e.st.ClusterID == "" || r.Term.epoch() <= e.st.Roster.Term.epoch() {
+	if r == nil || e.st.ClusterID == "" || r.Term.Epoch() <= e.st.Roster.Term.Epoch() {
 		return
 	}
 	e.claim, e.asked = nil, nil

@@ -197,8 +197,6 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	case reply.Denied == DeniedRoster:
 		r := e.st.Roster
 		reply.Roster = &r
-	case reply.Denied == DeniedTerm:
-		reply.Roster = e.newer(m.Roster)
 	case reply.Denied == DeniedData:
 		// To claim itself it may have to learn first that it is a voter.
 		e.learn(m.Roster)
@@ -208,6 +206,9 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 	}
 	if reply.Denied == DeniedForeign {
 		return reply // terms and holders of another cluster mean nothing there
+	}
+	if reply.Roster == nil {
+		reply.Roster = e.newer(m.Roster)
 	}
 	reply.Highest = e.st.Term
 	reply.Holder, reply.HolderTerm, reply.Released = e.st.Holder, e.st.HolderTerm, e.st.Released

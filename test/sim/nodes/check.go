@@ -29,6 +29,8 @@ type checker struct {
 	// votes is whom each voted for last: to be asked again changes nothing.
 	votes    [most]vote
 	forcedAt time.Duration // when an operator forced a claim last
+	// epoch is the latest that somebody was let in in.
+	epoch election.Term
 }
 
 // history is what was acknowledged in a segment.
@@ -136,6 +138,14 @@ func (c *checker) writers() {
 // been able to: no election can help there.
 func (c *checker) exempt(h *host) {
 	w, r := c.w, &h.redis
+	if c.leftOut(h) {
+		if !r.exempt && r.accepts() {
+			w.logf("%s has been left out, and takes writes", h.id)
+			w.res.LeftOut++
+		}
+		r.exempt = true
+		return
+	}
 	if h.alive() && w.now > h.thawedAt+settling && !h.agent.raw {
 		r.exempt = false // its agent has looked, and let go if it had to
 		return
@@ -174,6 +184,7 @@ func (c *checker) watch() {
 		}
 		c.believe(h)
 	}
+	c.inTouch()
 	c.writers()
 }
 
@@ -208,6 +219,9 @@ func (c *checker) killing(h *host) {
 // fencing is called before a node fences another one's redis-server: not where an agent has the
 // lease, and has had it for so long that a majority hears it.
 func (c *checker) fencing(by, h *host) {
+	if c.leftOut(by) || c.leftOut(h) {
+		return
+	}
 	if h.alive() && !h.stands && c.w.now > h.thawedAt+election.FencedLapse && h.agent.n.View(h.local()).Lease {
 		c.failf("%s fences %s, whose agent has the lease", by.id, h.id)
 	}
@@ -224,7 +238,7 @@ func (c *checker) tookVIP(h *host) {
 		return // it renews what it had, and announces nothing
 	}
 	for _, o := range c.w.hosts {
-		if o != h && o.power && o.holds(0) && o.alive() && !o.mayNotKnow() && c.w.now > o.unsettled()+settling {
+		if o != h && o.power && o.holds(0) && o.alive() && !o.mayNotKnow() && c.w.now > o.unsettled()+settling && !c.leftOut(h) && !c.leftOut(o) {
 			c.failf("%s has the VIP, and so has %s, whose agent lives", h.id, o.id)
 		}
 	}
@@ -254,6 +268,9 @@ func (c *checker) saving(a *agent, st *node.State, events []node.Event) {
 	}
 	if t := c.w.host(string(e.Vote)); t != nil && t != a.h && e.Term > e.HolderTerm {
 		if m := a.claims[t.i]; m.Term == e.Term {
+			if m.Roster.Term.Epoch() < a.h.knows() {
+				c.failf("%s votes for %s by a roster of an epoch that it knows to be over", a.h.id, t.id)
+			}
 			c.voted(a, t, m)
 		}
 	}

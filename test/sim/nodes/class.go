@@ -59,6 +59,9 @@ const (
 	ReadOnly
 	// Deaf: the agents' port is filtered on one host, both ways, and redis-server's is not.
 	Deaf
+	// Parted: the network parts the hosts, an operator leaves out the others on one side or on both,
+	// and they meet again.
+	Parted
 
 	classEnd
 	// Plain is none of them.
@@ -67,7 +70,7 @@ const (
 
 var classNames = [...]string{
 	"everysec", "blackout", "disk counts", "stale AOF", "RDB only", "flush", "long loading", "login refused", "clients full", "pause all",
-	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf",
+	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf", "parted",
 }
 
 // Known are the classes in which the product has a known defect: see testdata/open.txt.
@@ -142,7 +145,7 @@ func (w *world) choose(only Class) {
 	}
 	for c := Class(1); c < classEnd; c <<= 1 {
 		often := 0.05
-		if c&(Blackout|Forced|LeaveOut|Scripts|LongLoad) != 0 {
+		if c&(Blackout|Forced|LeaveOut|Parted|Scripts|LongLoad) != 0 {
 			often = 0.015 // these take long
 		}
 		if w.side.one(often) {

@@ -59,6 +59,7 @@ func newAgent(h *host) *agent {
 		o.SentinelPID = h.sentinel.run
 	}
 	a.n = node.New(o)
+	h.told, h.toldAt = 0, 0
 	a.meta = a.n.Meta()
 	a.later(w.upTo(2*ms), func() {
 		if h.d.Redis {
@@ -107,6 +108,7 @@ func (a *agent) handle(e event) {
 		if c, ok := e.msg.(election.Claim); ok {
 			a.claims[a.h.w.host(string(c.Candidate)).i] = c
 		}
+		a.h.hears(e.epoch)
 		a.step(node.Received{Message: e.msg, Features: feature.Own, TCP: e.tcp})
 	}
 }

@@ -4,6 +4,11 @@ package nodes
 // not in this dataset is lost. By a handover nothing may be.
 func (c *checker) allowWrites(h *host, term uint64) {
 	w, r := c.w, &h.redis
+	if r.term = term; c.leftOut(h) {
+		w.logf("%s is let in in an epoch that is over, and does not know", h.id)
+		return
+	}
+	c.epoch = max(c.epoch, epochOf(term))
 	if r.late {
 		w.res.Late++
 		if term <= c.allowedTerm {
@@ -15,9 +20,6 @@ func (c *checker) allowWrites(h *host, term uint64) {
 		c.handed = false // it was not handed over after all
 		c.forget(r)
 		return
-	}
-	if c.forced() {
-		c.maxTerm = min(c.maxTerm, term) // those that know a later one are left out
 	}
 	c.allowedTerm = term
 	if s := c.last(r); s != nil && term > s.term {

@@ -30,7 +30,7 @@ func (w *world) prepare() {
 		{LongLoad, 4 * time.Second}, {LoginRefused, 3 * time.Second}, {ClientsFull, 3 * time.Second}, {PauseAll, 3 * time.Second},
 		{PauseWrite, 4 * time.Second}, {Scripts, 30 * time.Second}, {HungWriter, 5 * time.Second}, {PausedGuest, 8 * time.Second}, {FastClocks, 3 * time.Second},
 		{Joins, 4 * time.Second}, {Moves, 4 * time.Second}, {Forced, 25 * time.Second}, {LeaveOut, 25 * time.Second},
-		{ReadOnly, 15 * time.Second}, {Deaf, 45 * time.Second},
+		{ReadOnly, 15 * time.Second}, {Deaf, 45 * time.Second}, {Parted, 25 * time.Second},
 	} {
 		if w.has(x.class) && x.lasts > 0 {
 			w.after(p.begin+w.side.upTo(p.span), func() { w.trouble(x.class) })
@@ -90,6 +90,9 @@ func (w *world) trouble(c Class) {
 		return
 	case Forced, LeaveOut:
 		w.person()
+		return
+	case Parted:
+		w.part()
 		return
 	case StaleAOF, RDBOnly:
 		w.killAfterCopy()

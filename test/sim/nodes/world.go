@@ -51,8 +51,10 @@ type event struct {
 	kind kind
 	host uint8
 	tcp  bool
-	do   func()
-	msg  election.Message
+	// epoch is what its receiver learns from it.
+	epoch election.Term
+	do    func()
+	msg   election.Message
 }
 
 type kind uint8
@@ -187,9 +189,9 @@ func (w *world) send(from *host, s node.Send) {
 		if w.one(w.p.lateness) {
 			d += w.upTo(800 * ms)
 		}
-		w.post(to, s.Message, d, false)
+		w.post(from, to, s.Message, d, false)
 		if w.one(w.p.double) {
-			w.post(to, s.Message, d+w.upTo(300*ms), false)
+			w.post(from, to, s.Message, d+w.upTo(300*ms), false)
 		}
 	}
 	if s.Reliable && w.linked(from, to) {
@@ -197,12 +199,12 @@ func (w *world) send(from *host, s node.Send) {
 		if w.one(w.p.loss) {
 			d += 200 * ms // the kernel sends it again
 		}
-		w.post(to, s.Message, d, true)
+		w.post(from, to, s.Message, d, true)
 	}
 }
 
-func (w *world) post(to *host, m election.Message, d time.Duration, tcp bool) {
-	w.queue.push(event{at: w.now + d, kind: evMessage, host: uint8(to.i), msg: m, tcp: tcp})
+func (w *world) post(from, to *host, m election.Message, d time.Duration, tcp bool) {
+	w.queue.push(event{at: w.now + d, kind: evMessage, host: uint8(to.i), msg: m, tcp: tcp, epoch: from.shows(m)})
 }
 
 // host is the host of an ID or an address, both of which begin with its letter, but for a bracket.
