@@ -52,21 +52,25 @@ type FailoverResult struct {
 func (c *commands) PlanFailover() FailoverPlan {
 	o := c.driver.observe()
 	p := FailoverPlan{Candidates: []Candidate{}, Away: []string{}, Primary: c.driver.primaryAddr()}
-	here := 0
+	isVoter, here := map[string]bool{}, 0
 	for _, v := range o.Election.Voters {
-		i := slices.IndexFunc(o.Members, func(m reconcile.Member) bool { return m.ID == v.ID })
-		if i < 0 || !o.Members[i].Alive {
+		isVoter[v.ID] = true
+		if slices.ContainsFunc(o.Members, func(m reconcile.Member) bool { return m.ID == v.ID && m.Alive }) {
+			here++
+		} else {
 			p.Away = append(p.Away, cmp.Or(c.nameOf(v.ID), v.ID)+" ("+v.Addr+")")
+		}
+	}
+	for _, m := range o.Members {
+		// When no voter is here, those that a forced failover had left out are.
+		if !m.Alive || m.Redis == "" || here > 0 && !isVoter[m.ID] {
 			continue
 		}
-		here++
-		if m := o.Members[i]; m.Redis != "" {
-			d := m.Data
-			if m.ID == o.Self {
-				d = o.Redis.Data
-			}
-			p.Candidates = append(p.Candidates, Candidate{Name: m.Name, Term: d.Term, Offset: d.Offset, Keys: d.Keys})
+		d := m.Data
+		if m.ID == o.Self {
+			d = o.Redis.Data
 		}
+		p.Candidates = append(p.Candidates, Candidate{Name: m.Name, Term: d.Term, Offset: d.Offset, Keys: d.Keys})
 	}
 	slices.SortStableFunc(p.Candidates, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.Term, a.Term), cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.Keys, a.Keys))

@@ -167,7 +167,7 @@ func (e *Elector) LeaseUntil(now Time) (until Time, ok bool) {
 	if sent < e.doubtedAt {
 		until = min(until, e.doubtedAt+DoubtFor)
 	}
-	return until, until > now && !e.overruled()
+	return until, until > now
 }
 
 // doubt: a voter asks for votes against this holder, though its lease runs. It hears nothing of
@@ -215,7 +215,7 @@ func (e *Elector) Tick(now Time, learners []NodeID) []Envelope {
 		e.resentAt = now
 		out = append(out, e.toVoters(e.releaseMessage("said again"))...)
 	}
-	if e.holding() && !e.overruled() && e.st.Term == e.st.HolderTerm && now >= e.renewedAt+renewDue {
+	if e.holding() && e.st.Term == e.st.HolderTerm && now >= e.renewedAt+renewDue {
 		e.renewedAt = now
 		out = append(out, e.renewals(now, learners)...)
 	}

@@ -38,7 +38,8 @@ func (e *Elector) newer(r Roster) *Roster {
 }
 
 // overrule takes over a roster of a later epoch from whomever it comes, also in the midst of a
-// claim, which is void: who votes is decided anew.
+// claim, which is void. A lease goes by its roster, so that of an earlier epoch is over: a majority
+// of the new one has voted for another, and answers no lower term.
 func (e *Elector) overrule(r *Roster) {
 	if r == nil || e.st.ClusterID == "" || r.Term.Epoch() <= e.st.Roster.Term.Epoch() {
 		return
@@ -46,7 +47,3 @@ func (e *Elector) overrule(r *Roster) {
 	e.claim, e.asked = nil, nil
 	e.learn(*r)
 }
-
-// overruled: this node won the newest term that it knows a holder of, and its roster is of a later
-// one. It has been left out: whoever won that did not need its leave.
-func (e *Elector) overruled() bool { return e.holding() && e.st.Roster.Term > e.st.HolderTerm }

@@ -20,6 +20,7 @@ func messages() []election.Message {
 		election.Renew{ClusterID: "c", Term: 7, Holder: "a", Sent: 5, Roster: r, Successors: []election.NodeID{"b", "learner"}},
 		election.RenewReply{From: "b", Term: 7, Granted: true, Sent: 5, Highest: 7, RosterTerm: 7, RosterVersion: 3},
 		election.RenewReply{From: "b", Term: 7, Sent: 5, Highest: 9},
+		election.RenewReply{From: "b", Term: 7, Sent: 5, Highest: 9, Roster: &r},
 		election.RenewReply{From: "b", Term: 1, Granted: true, Sent: 5, Bootstrapping: true, Highest: 1, RosterTerm: 1, RosterVersion: 1},
 		election.Claim{ClusterID: "c", Term: 8, Candidate: "b", Sent: 1, Roster: r, Data: election.Data{Term: 7, Offset: -1}, HolderTerm: 7, Released: true, Holding: true, Fenced: 7},
 		election.Claim{ClusterID: "c", Term: 1, Candidate: "b", Roster: r, Bootstrapping: true},

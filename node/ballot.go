@@ -1,7 +1,10 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
 )
 
 // ballot keeps the election's promise: what an answer depends on is on disk before the answer is
@@ -328,17 +331,23 @@ func (b *ballot) stepForce() bool {
 	return true
 }
 
-// votersLeft are the voters, without those that are away if they are left out.
+// votersLeft are the voters, without those that are away if they are left out. Then this node is one
+// also if it has been left out itself: an operator makes it the primary.
 func (b *ballot) votersLeft(leaveOut bool) []election.Voter {
 	n := b.n
+	roster := n.current().Roster
+	if !leaveOut {
+		return roster.Voters
+	}
 	var left []election.Voter
-	for _, v := range n.current().Roster.Voters {
-		here := !leaveOut
-		for _, m := range n.members {
-			here = here || m.Alive && m.ID == string(v.ID)
-		}
-		if here {
+	for _, v := range roster.Voters {
+		if slices.ContainsFunc(n.members, func(m reconcile.Member) bool { return m.Alive && m.ID == string(v.ID) }) {
 			left = append(left, v)
+		}
+	}
+	for _, m := range n.members {
+		if m.ID == n.self && !roster.Has(election.NodeID(n.self)) {
+			left = append(left, election.Voter{ID: election.NodeID(n.self), Addr: m.Gossip})
 		}
 	}
 	return left

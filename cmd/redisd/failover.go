@@ -23,7 +23,8 @@ func (a *app) failoverCommand() *cobra.Command {
 A failover that loses nothing needs no command. This one says what would be lost and
 asks. When a majority of the voters is gone for good, it takes them out of the
 cluster, which is safe only if they are really off: two halves of a cluster that
-both live would each have a primary.`,
+both live would each have a primary until they can reach one another. Then those
+that were taken out follow, and lose what they have written.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !allow {
 				return usageError{errors.New("failover needs --allow-data-loss: it makes a node primary that may lack acknowledged writes (`redisd switchover` loses none)")}
@@ -73,6 +74,7 @@ func (a *app) describeLoss(p agent.FailoverPlan, to string) {
 	}
 	if !p.Majority {
 		fmt.Fprintln(a.out, "They are a majority. They would no longer count: make sure that they are really off.")
+		fmt.Fprintln(a.out, "Should they run where they cannot be reached from here, they can have a primary, too, whose writes are lost when they can.")
 	}
 }
 

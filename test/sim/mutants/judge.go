@@ -37,6 +37,9 @@ var judges = []judge{
 
 // about is j with what is asked about m: schedules begin with the seed that is known.
 func (j judge) about(m Mutant) judge {
+	if m.Class != "" && j.name == "nodes" {
+		j.args = append(slices.Clone(j.args), "-sim.only="+m.Class)
+	}
 	switch {
 	case m.From != "" && j.name == "nodes":
 		j.args = append(slices.Clone(j.args), "-sim.from="+m.From)
@@ -84,7 +87,7 @@ func scenarioOf(why string) string {
 }
 
 func (j judge) judges(m Mutant) bool {
-	if j.of == nil {
+	if j.of == nil || j.name == "nodes" && m.Class != "" {
 		return true
 	}
 	for _, dir := range j.of {

@@ -17,6 +17,8 @@ type Mutant struct {
 	Why string
 	// From is the first seed of walks, or of the simulation of nodes, where many go before.
 	From string
+	// Class is what the simulation of nodes plays, which is asked about this mutant wherever it is.
+	Class string
 	// Said is what judges said last, by their names.
 	Said map[string]string
 }
@@ -52,6 +54,8 @@ func Read(path string) (Mutant, error) {
 			m.Why = value
 		case key == "from":
 			m.From = value
+		case key == "class":
+			m.Class = value
 		default:
 			m.Said[key] = value
 		}
@@ -71,6 +75,9 @@ func (m Mutant) String() string {
 	}
 	if m.From != "" {
 		fmt.Fprintf(&b, "from: %s\n", m.From)
+	}
+	if m.Class != "" {
+		fmt.Fprintf(&b, "class: %s\n", m.Class)
 	}
 	for _, j := range judges {
 		if said := m.Said[j.name]; said != "" {

@@ -66,7 +66,7 @@
 // (-sim.only=plain, which the mutants play) whatever classes there are. A schedule draws few of
 // Default; -sim.only= plays given ones. Those of Known show defects of the product that are not
 // cured yet: testdata/open.txt lists a schedule or two of each, and TestOpenDefects sees that they
-// still fail.
+// still fail. At present there is none.
 //
 //   - On disk: redis-server syncs by its own clock (everysec); some have no append-only file
 //     (RDB only); after a full copy the disk has the old dataset (stale AOF); a full copy
@@ -80,8 +80,8 @@
 //   - Hosts: one joins, one returns with other addresses, one is paused with its clock,
 //     clocks are up to 5 % off, an agent hangs while a script runs.
 //   - Persons: a forced failover, with and without voters that are left out. These stay
-//     down until the faults are over, and return one by one: were they a majority
-//     somewhere, they could elect a primary of their own.
+//     down until the faults are over, and return one by one; or they live on the other
+//     side of a cut (parted), where they may have a primary, or be forced to one, too.
 //
 // # What is not modelled
 //
@@ -114,6 +114,9 @@
 //   - A dataset after a power loss ("all hosts lose power": the last second or two), until its
 //     record was written anew and synced; and see the classes of blackout.
 //   - A host that stood still and goes on: 150 ms.
+//   - "Voters that a forced failover left out, and that live": they may take writes until
+//     their agent was shown the later epoch, and has fenced, and never for 3 s in touch
+//     with who takes writes in that.
 //   - With max_lag_on_failover nobody may be left to become primary by himself; an operator
 //     decides (Result.Waits), as where a bootstrap node gave the lease back before it was ever
 //     primary (Result.Barren). How much a failover loses under a limit is not checked.
