@@ -41,7 +41,7 @@ const (
 // Readings of different hosts are never compared.
 type Time = time.Duration
 
-// Term numbers the holders: each has a term of its own, later ones higher. See epoch.go for its parts.
+// Term numbers the holders: each has a term of its own, later ones higher. epoch.go has its parts.
 type Term uint64
 
 // NodeID names a node for as long as its disk lives.

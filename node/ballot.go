@@ -331,8 +331,8 @@ func (b *ballot) stepForce() bool {
 	return true
 }
 
-// votersLeft are the voters, without those that are away if they are left out. Then this node is one
-// also if it has been left out itself: an operator makes it the primary.
+// votersLeft are the voters, without those that are away if they are left out. Then this node is
+// one also if it has been left out itself: an operator makes it the primary.
 func (b *ballot) votersLeft(leaveOut bool) []election.Voter {
 	n := b.n
 	roster := n.current().Roster

@@ -59,8 +59,8 @@ const (
 	ReadOnly
 	// Deaf: the agents' port is filtered on one host, both ways, and redis-server's is not.
 	Deaf
-	// Parted: the network parts the hosts, an operator leaves out the others on one side or on both,
-	// and they meet again.
+	// Parted: the network parts the hosts, an operator leaves out the others on one side or on
+	// both, and they meet again.
 	Parted
 
 	classEnd

@@ -115,7 +115,7 @@
 //     record was written anew and synced; and see the classes of blackout.
 //   - A host that stood still and goes on: 150 ms.
 //   - "Voters that a forced failover left out, and that live": they may take writes until
-//     their agent was shown the later epoch, and has fenced, and never for 3 s in touch
+//     their agent was shown the later epoch, and has fenced, and never for 2 s in touch
 //     with who takes writes in that.
 //   - With max_lag_on_failover nobody may be left to become primary by himself; an operator
 //     decides (Result.Waits), as where a bootstrap node gave the lease back before it was ever

@@ -43,8 +43,8 @@ type host struct {
 	readOnly               bool // nothing can be written to its disk
 	deaf                   bool // the agents' port is filtered
 	away                   bool // an operator has left it out: it is down until the faults are over
-	// told is the latest epoch that its agent was shown, at toldAt; touchAt: since then it is in touch
-	// with who accepts writes in a later epoch, and does so itself, or it is not.
+	// told is the latest epoch that its agent was shown, at toldAt. touchAt is when it was last not
+	// in touch with who accepts writes in a later epoch, or did not do so itself.
 	told            election.Term
 	toldAt, touchAt time.Duration
 	// keeps is the data that it had when it gave a lease back whole, or as a primary that crashed:

@@ -59,7 +59,7 @@ const letsGo = election.Lease + election.Lease/election.Drift + node.GuardMargin
 
 // meets is how long two that accept writes may be in touch until one of them has shown the other
 // the later epoch: packets are lost, and the kernel sends again.
-const meets = 3 * time.Second
+const meets = 2 * time.Second
 
 func epochOf(term uint64) election.Term { return election.Term(term).Epoch() }
 

@@ -33,8 +33,8 @@ type Result struct {
 	Barren bool
 	// Classes were played.
 	Classes Class
-	// LeftOut counts the redis-servers that took writes in an earlier epoch than another one did and
-	// did not know, Touch is the longest time in which the two could talk.
+	// LeftOut counts the redis-servers that took writes in an earlier epoch than another one did
+	// and did not know, Touch is the longest time in which the two could talk.
 	LeftOut int
 	Touch   time.Duration
 	// Waits: with a limit on what may be lost, an operator decides.
