@@ -146,6 +146,35 @@ func TestLeftOutCandidate(t *testing.T) {
 	}
 }
 
+// TestVoidClaim: a claim is void also where who denies it has voted for what was forced, and does not
+// know yet who won; and so is a question.
+func TestVoidClaim(t *testing.T) {
+	at := forcedAt
+	_, out := forces("v", member(), "v", "y")
+	y := election.New("y", member(), 0)
+	if r := sends(t, y, out[0].Message).(election.ClaimReply); !r.Granted {
+		t.Fatalf("%+v", r)
+	}
+	x := election.New("x", member(), 0)
+	claim := x.Claim(at, election.Local{Data: data(5, 9)}, 0)[0].Message.(election.Claim)
+	x.Step(at, sends(t, y, claim), election.Local{})
+	for _, id := range []election.NodeID{"h", "v"} {
+		x.Step(at, election.ClaimReply{From: id, Term: claim.Term, Granted: true, Sent: at, Highest: claim.Term}, election.Local{})
+	}
+	if v := x.View(at); v.Claiming || v.Holder != "h" || v.Roster.Term.Epoch() == 0 {
+		t.Errorf("%+v", v)
+	}
+	x = election.New("x", member(), 0)
+	asked := x.PreVote(at, election.Local{Data: data(5, 9)})[0].Message
+	x.Step(at, sends(t, y, asked), election.Local{})
+	for _, id := range []election.NodeID{"h", "v"} {
+		x.Step(at, election.PreVoteReply{From: id, Term: claim.Term, Granted: true, Sent: at, Highest: 5}, election.Local{})
+	}
+	if v := x.View(at); v.BackedAt != 0 {
+		t.Errorf("it was backed at %v", v.BackedAt)
+	}
+}
+
 // TestForcedByAVote: what an operator forces holds for who votes for it. Who denies it has heard of
 // no more than an attempt: the holder that he reaches goes on.
 func TestForcedByAVote(t *testing.T) {

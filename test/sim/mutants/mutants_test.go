@@ -160,7 +160,7 @@ func markdown(list []Mutant) string {
 		"Each line is the shipped code with one rule taken away (`mutants/testdata`), and how soon each judge failed: the tests and\n" +
 		"scripts beside the code; the search of all states, up to 20 000 of each small scenario and 1000 of the others; 100 or 1000 random\n" +
 		"walks in each of the others, and what a fair schedule makes of where they end; 300 schedules of electors; schedules of nodes for\n" +
-		"15 s; either from a later seed where many go before (`from:`). A dash: not within that. A seed is the one that failed. In italics:\n" +
+		"15 s; either from a later seed where many go before (`from:`), and without any class but the one that is named (`class:`). A dash: not within that. A seed is the one that failed. In italics:\n" +
 		"why only the tests beside the code notice. `go test ./test/sim/mutants` asks the quickest judge about every mutant, only for what\n" +
 		"it found.\n")
 	for from := 0; from < len(list); {
@@ -186,7 +186,7 @@ func section(b *strings.Builder, dir string, list []Mutant) {
 		}
 	}
 	for _, j := range judges {
-		if !j.judges(list[0]) {
+		if !slices.ContainsFunc(list, j.judges) {
 			continue
 		}
 		n := 0
@@ -214,8 +214,9 @@ func section(b *strings.Builder, dir string, list []Mutant) {
 		for _, j := range asked {
 			cell, _, _ := strings.Cut(strings.TrimPrefix(m.Said[j.name], "caught in "), ":")
 			switch {
-			case m.Said[j.name] == "":
+			case m.Said[j.name] == "" && j.judges(m):
 				cell = "?"
+			case m.Said[j.name] == "":
 			case !caught(m.Said[j.name]):
 				cell = "–"
 			}
