@@ -245,8 +245,11 @@ func (e *Elector) renewals(now Time, learners []NodeID) []Envelope {
 func (e *Elector) toVoters(m Message) []Envelope {
 	var out []Envelope
 	voters := e.st.Roster.Voters
-	if c, ok := m.(Claim); ok {
-		voters = c.Roster.Voters
+	switch m := m.(type) {
+	case Claim:
+		voters = m.Roster.Voters
+	case PreVote:
+		voters = m.Roster.Voters
 	}
 	for _, v := range voters {
 		if v.ID != e.self {

@@ -7,7 +7,9 @@ package election
 //
 // Should voters that are left out be alive somewhere, and be a majority of the roster before, they
 // can elect a holder of their own as long as nobody reaches them who knows the new roster. So that
-// begins an epoch: once they are reached, it is theirs to let go.
+// begins an epoch: once they are reached, it is theirs to let go. As that holds also for who has a
+// lease, a majority of those that are left must have said that they would vote for it: what cannot
+// be done has no effect.
 func (e *Elector) Force(now Time, local Local, voters []Voter) []Envelope {
 	if _, leased := e.LeaseUntil(now); leased || e.st.ClusterID == "" || e.claim != nil {
 		return nil
@@ -22,8 +24,12 @@ func (e *Elector) Force(now Time, local Local, voters []Voter) []Envelope {
 	if !next.Has(e.self) {
 		return nil
 	}
-	return e.start(now, local, Claim{
+	m := Claim{
 		ClusterID: e.st.ClusterID, Term: term, Candidate: e.self, Sent: now,
 		Roster: next, Data: local.Data, HolderTerm: e.st.HolderTerm, Released: e.st.Released, Forced: true,
-	})
+	}
+	if next.Term == term {
+		return e.ask(now, local, m)
+	}
+	return e.start(now, local, m)
 }

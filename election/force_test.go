@@ -11,10 +11,19 @@ import (
 
 const forcedAt = 2 * time.Second
 
-// forces has a node of member's cluster claim by force with the voters that are left.
+// forces has a node of member's cluster claim by force with the voters that are left, who would all
+// vote for it.
 func forces(id election.NodeID, st election.State, left ...election.NodeID) (*election.Elector, []election.Envelope) {
 	e := election.New(id, st, 0)
 	out := e.Force(forcedAt, election.Local{Data: data(5, 1)}, roster(0, 0, left...).Voters)
+	for _, env := range out {
+		if asked, ok := env.Message.(election.PreVote); ok {
+			reply := election.PreVoteReply{From: env.To, Term: asked.Term, Granted: true, Sent: asked.Sent, Highest: 5}
+			if claim := e.Step(forcedAt, reply, election.Local{}); claim != nil {
+				out = claim
+			}
+		}
+	}
 	e.Saved()
 	return e, out
 }
@@ -197,6 +206,33 @@ func TestForcedByAVote(t *testing.T) {
 		if d := cmp.Diff(want, x.View(forcedAt).Roster); reply.Granted != tt.want || d != "" {
 			t.Errorf("%s: %+v, roster (-want +got):\n%s", tt.name, reply, d)
 		}
+	}
+}
+
+// TestForceAsksFirst: nothing comes of what most of those that are left would not vote for, and the
+// operator is told why.
+func TestForceAsksFirst(t *testing.T) {
+	v := election.New("v", member(), 0)
+	out := v.Force(forcedAt, election.Local{Data: data(5, 1)}, roster(0, 0, "v", "x").Voters)
+	x := election.New("x", member(), 0)
+	if len(out) != 1 || out[0].To != "x" {
+		t.Fatalf("asks %+v", out)
+	}
+	reply := x.Step(forcedAt, out[0].Message, election.Local{Reachable: true})[0].Message
+	if out := v.Step(forcedAt, reply, election.Local{}); out != nil {
+		t.Errorf("claims: %+v", out)
+	}
+	for name, e := range map[string]*election.Elector{"v": v, "x": x} {
+		if _, unsaved := e.Unsaved(); unsaved {
+			t.Errorf("%s remembers it: %+v", name, e.View(forcedAt))
+		}
+	}
+	if d := cmp.Diff(map[election.NodeID]election.Denied{"x": election.DeniedReachable}, v.View(forcedAt).Denials); d != "" {
+		t.Errorf("denials (-want +got):\n%s", d)
+	}
+	v.Force(forcedAt, election.Local{Reachable: true}, roster(0, 0, "v", "x").Voters)
+	if d := cmp.Diff(map[election.NodeID]election.Denied{"v": election.DeniedReachable}, v.View(forcedAt).Denials); d != "" {
+		t.Errorf("its own denial (-want +got):\n%s", d)
 	}
 }
 

@@ -33,7 +33,7 @@ func (e *Elector) Step(now Time, m Message, local Local) []Envelope {
 			return e.onPreVote(now, m, local)
 		}
 	case PreVoteReply:
-		e.onPreVoteReply(now, m)
+		return e.onPreVoteReply(now, m)
 	case StandDown:
 		e.onStandDown(now, m)
 	}
