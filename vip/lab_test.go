@@ -117,6 +117,8 @@ type node struct {
 	ns   netns.NsHandle
 	nl   *netlink.Handle
 	port string
+
+	server net.Listener // of listen
 }
 
 func newLAN(t testing.TB) *lan {

@@ -52,6 +52,7 @@ func (n *node) listen(addr netip.Addr) <-chan net.Conn {
 		l, err = lc.Listen(context.Background(), network, fmt.Sprintf("[%s]:%d", all, testPort))
 		return err
 	}))
+	n.server = l
 	accepted, done := make(chan net.Conn, 1000), make(chan struct{})
 	go func() {
 		defer close(done)

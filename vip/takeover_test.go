@@ -101,6 +101,9 @@ func TestHandoverWithoutAVoid(t *testing.T) {
 				_, told = x.conn.Read(make([]byte, 1))
 				begin := time.Now()
 				c, err := x.client.dial(x.vip)
+				for errors.Is(err, syscall.ECONNREFUSED) && time.Since(begin) < time.Second {
+					c, err = x.client.dial(x.vip) // by the old holder, which takes no more
+				}
 				void = time.Since(begin)
 				if err == nil {
 					t.Cleanup(func() { c.Close() })
@@ -112,6 +115,7 @@ func TestHandoverWithoutAVoid(t *testing.T) {
 			if r.Owner != x.two.hw().String() {
 				t.Errorf("heard %s, want %s", r.Owner, x.two.hw())
 			}
+			must(t, x.one.server.Close()) // as CONFIG SET bind without the VIP does
 			x.first.do("park")
 			if n := x.first.do("destroy").N; n != 1 {
 				t.Errorf("%d connections were ended, want 1", n)
