@@ -24,10 +24,11 @@ ONLY         ?=
 PLAY         ?=
 NODES        ?=
 CHAOS_TABLE  ?=
+CHAOS_RECORD ?=
 TEST_TIMEOUT ?= 90m
 FUZZTIME     ?= 30s
 LARGE        ?= 3
-export SEED ROUNDS ONLY PLAY NODES CHAOS_TABLE
+export SEED ROUNDS ONLY PLAY NODES CHAOS_TABLE CHAOS_RECORD
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions vm fuzz deps-redis deps-race deps-strace deps-lab clean FORCE

@@ -70,7 +70,7 @@ func (r *running) write(ctx context.Context, prefix string) (*writer.Writer, err
 
 // directLane says whether a lost write was one of those sent to a node itself, which no application
 // does.
-func directLane(l writer.Lost, prefix string) bool {
+func directLane(l writer.Write, prefix string) bool {
 	return strings.HasPrefix(l.Key, prefix+"direct:")
 }
 

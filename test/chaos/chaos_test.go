@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,10 +24,11 @@ const (
 
 // TestChaos runs the schedule of SEED, ROUNDS rounds of it ("20", or "7-9"); with ROUNDS alone that
 // of a seed at random, and with neither a short fixed one. ROUNDS=each is the catalogue, each*3
-// three times that, and ROUNDS=found what earlier runs have found (testdata/found.txt). PLAY= is
-// rounds in the words in which a run tells them. NODES= is how many nodes there are, 3 to 9. ONLY=
-// leaves the rounds that a pattern matches; CHAOS_TABLE= is a file to write the table to
-// (docs/FAULTS.md).
+// three times that, each:21-40 a part of it, and ROUNDS=found what earlier runs have found
+// (testdata/found.txt). PLAY= is rounds in the words in which a run tells them. NODES= is how many
+// nodes there are, 3 to 9. ONLY= leaves the rounds that a pattern matches; CHAOS_TABLE= is a file
+// to write the table to (docs/FAULTS.md), and CHAOS_RECORD= one that keeps the rounds of several
+// runs for it.
 func TestChaos(t *testing.T) {
 	lab.Require(t)
 	s, err := wanted(os.Getenv)
@@ -37,13 +39,26 @@ func TestChaos(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%s: %d rounds, %d nodes", replay(s, s.Rounds[len(s.Rounds)-1]), len(s.Rounds), s.Nodes)
+	record := Record(os.Getenv("CHAOS_RECORD"))
+	earlier, err := record.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var table Table
+	for _, r := range earlier {
+		table.Add(r)
+	}
 	lives := max(lives, len(s.Rounds)/roundsALife)
 	for life, next := 1, 0; next < len(s.Rounds) && life <= lives; life++ {
 		t.Run(fmt.Sprintf("cluster%d", life), func(t *testing.T) {
 			w := newWorld(t, s.Nodes, volumeSize)
 			for whole := true; whole && next < len(s.Rounds) && t.Context().Err() == nil; next++ {
-				whole = play(t, w, s, s.Rounds[next], &table)
+				var result Result
+				result, whole = play(t, w, s, s.Rounds[next])
+				table.Add(result)
+				if err := record.Add(result); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 		if life == lives && next < len(s.Rounds) {
@@ -58,9 +73,9 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// play plays one round and says whether the cluster can be used for another one. Of a round that
-// went wrong, and of one that was asked for alone, it leaves the story.
-func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
+// play plays one round and says what came of it, and whether the cluster can be used for another
+// one. Of a round that went wrong, and of one that was asked for alone, it leaves the story.
+func play(t *testing.T, w *world, s Schedule, r Round) (_ Result, whole bool) {
 	t.Logf("round %d: %s", r.Number, r)
 	began := time.Now()
 	seen, err := w.round(t.Context(), r)
@@ -68,20 +83,16 @@ func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 	if err != nil {
 		violations = append(violations, err.Error())
 	}
-	table.Add(r, seen, len(violations))
+	result := s.result(r, seen, violations)
 	t.Logf("round %d: write downtime %s, %d lost of %d, primary %s -> %s, healthy after %s; took %s", r.Number,
 		readable(seen.Downtime), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth), readable(time.Since(began)))
 	if len(violations) == 0 && len(s.Rounds) > 1 {
-		return true
+		return result, seen.intact()
 	}
 	for _, v := range violations {
 		t.Errorf("round %d: %s", r.Number, v)
 	}
-	name := s.Name
-	if name == "" {
-		name = fmt.Sprintf("seed %d", s.Seed)
-	}
-	title := fmt.Sprintf("chaos %s round %d: %s", name, r.Number, r)
+	title := fmt.Sprintf("chaos %s round %d: %s", s.title(), r.Number, r)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	path, failed := w.story.file(ctx, w.c, artifacts(), title, violations)
@@ -89,12 +100,16 @@ func play(t *testing.T, w *world, s Schedule, r Round, table *Table) bool {
 		t.Errorf("write down what happened: %v", failed)
 	}
 	t.Logf("what happened is in %s; once more: %s", path, replay(s, r))
-	return err == nil && seen.Healthy && len(seen.Differ) == 0 // one that differs would go on doing so
+	return result, err == nil && seen.Healthy && seen.intact()
 }
 
 // wanted is the schedule that the environment asks for.
 func wanted(env func(string) string) (Schedule, error) {
-	s, err := asked(env("SEED"), env("ROUNDS"), env("PLAY"))
+	rounds, part, isPart := strings.Cut(env("ROUNDS"), ":")
+	s, err := asked(env("SEED"), rounds, env("PLAY"))
+	if err == nil && isPart {
+		s, err = s.part(part)
+	}
 	if err != nil || env("NODES") == "" {
 		return s, err
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/redisd/redisd/test/lab/writer"
 )
 
 // Fault is a step as it was done.
@@ -63,6 +65,9 @@ type Seen struct {
 	Dual          time.Duration
 	DualNodes     []string
 	Lost          []LostWrite
+	// Strays are writes that a replica took which was open for them as long as it may be. Nothing
+	// else here counts them.
+	Strays []writer.Write
 	// Usurped are writes that a host acknowledged while another one was the primary.
 	Usurped []Usurped
 	// Killed are redis-servers that their own agents have ended.
@@ -80,6 +85,9 @@ type Seen struct {
 	// VIP is what is wrong with it at the end.
 	VIP string
 }
+
+// intact: all nodes hold the same, and so they may be compared after another round.
+func (s Seen) intact() bool { return len(s.Differ)+len(s.Strays) == 0 }
 
 // Check returns what must not be.
 func Check(s Seen) []string {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -228,12 +230,13 @@ no stamp
 
 func TestTable(t *testing.T) {
 	var table Table
+	add := func(r Round, s Seen, violations ...string) { table.Add(Schedule{}.result(r, s, violations)) }
 	one := Round{Number: 1, Steps: []Step{{Kind: "power loss", On: Primary}}}
 	for _, still := range []time.Duration{700 * ms, 900 * ms, 2 * sec} {
-		table.Add(one, Seen{Before: "a", After: "b", Downtime: still, Healthy: true, TimeToHealth: sec, Acked: 10, Lost: make([]LostWrite, 2)}, 0)
+		add(one, Seen{Before: "a", After: "b", Downtime: still, Healthy: true, TimeToHealth: sec, Acked: 10, Lost: make([]LostWrite, 2)})
 	}
-	table.Add(Round{Steps: []Step{{Kind: "agent killed"}, {Kind: "agent killed"}}}, Seen{Before: "a", After: "a"}, 1)
-	table.Add(Round{Name: "full and lost", Steps: make([]Step, 2)}, Seen{Before: "a", After: "a", Downtime: 100 * ms, Acked: 1, Healthy: true, TimeToHealth: sec}, 0)
+	add(Round{Steps: []Step{{Kind: "agent killed"}, {Kind: "agent killed"}}}, Seen{Before: "a", After: "a"}, "x")
+	add(Round{Name: "full and lost", Steps: make([]Step, 2)}, Seen{Before: "a", After: "a", Downtime: 100 * ms, Acked: 1, Healthy: true, TimeToHealth: sec})
 	for _, want := range []string{
 		"| power loss (primary) | 3 | 900 ms | 2.0 s | 6 | 30 | 0 ms | 3 | 1.0 s | 1.0 s | 0 |",
 		"| full and lost | 1 | 100 ms | 100 ms | 0 | 1 | 0 ms | 0 | 1.0 s | 1.0 s | 0 |",
@@ -247,12 +250,13 @@ func TestTable(t *testing.T) {
 
 func TestTableWrite(t *testing.T) {
 	var table Table
-	table.Add(Round{Steps: []Step{{Kind: "switchover", On: Primary}}}, Seen{}, 0)
-	table.Add(Round{Steps: []Step{{Kind: "agent killed", On: Primary}}}, Seen{}, 0)
+	for _, kind := range []string{"switchover", "agent killed"} {
+		table.Add(Result{Row: rowName(Round{Steps: []Step{{Kind: kind, On: Primary}}})})
+	}
 	if text := table.String(); strings.Index(text, "agent killed") > strings.Index(text, "switchover") {
 		t.Errorf("not in the order of the catalogue:\n%s", text)
 	}
-	table.Add(Round{Name: "both", Steps: make([]Step, 2)}, Seen{}, 0)
+	table.Add(Result{Row: "both"})
 	marked := func(alone, together string) string {
 		return "<!-- one at a time -->\n" + alone + "<!-- end of one at a time -->\n" +
 			"<!-- two at once -->\n" + together + "<!-- end of two at once -->\n"
@@ -274,5 +278,25 @@ func TestTableWrite(t *testing.T) {
 		if got, _ := os.ReadFile(path); string(got) != c.want {
 			t.Errorf("%q became\n%s\nwant\n%s", c.old, got, c.want)
 		}
+	}
+}
+
+func TestRecord(t *testing.T) {
+	record := Record(filepath.Join(t.TempDir(), "rounds"))
+	if all, err := record.Results(); len(all) > 0 || err != nil {
+		t.Fatalf("%v, %v", all, err)
+	}
+	want := []Result{
+		{Schedule: "seed 1", Nodes: 3, Row: "switchover (primary)", Downtime: 20 * ms, Healthy: true, Moved: true},
+		{Schedule: "catalogue", Nodes: 5, Row: "blackout", Violations: []string{"not whole again: \"x\"\ny"}},
+	}
+	for _, r := range want {
+		if err := record.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := record.Results()
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v\n%s", err, d)
 	}
 }

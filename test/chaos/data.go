@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/test/cluster"
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/lab/writer"
 )
 
 // digestScript has redis-server itself say what each key holds: "" for one that is about to expire,
@@ -61,13 +65,15 @@ func digest(ctx context.Context, c *goredis.Client) (map[string]string, error) {
 
 // same compares the whole datasets of all nodes. It waits a moment for them to agree: what a client
 // that is long gone had sent may still arrive, so all are asked each time.
-func (w *world) same(ctx context.Context, after agent.Status) (differ []string, keys int, err error) {
+//
+// Strays may be on one of them alone.
+func (w *world) same(ctx context.Context, after agent.Status, strays []writer.Write) (differ []string, keys int, err error) {
 	names := append([]string{cluster.Primary(after)}, w.c.Others(cluster.Primary(after))...)
 	ctx, cancel := context.WithTimeout(ctx, agreeLimit)
 	defer cancel()
 	waited := lab.Await(ctx, 200*time.Millisecond, func() error {
 		var all []map[string]string
-		if all, err = w.digests(context.WithoutCancel(ctx), names); err != nil {
+		if all, err = w.digests(context.WithoutCancel(ctx), names, strays); err != nil {
 			return err
 		}
 		differ, keys = nil, len(all[0])
@@ -89,18 +95,39 @@ func (w *world) same(ctx context.Context, after agent.Status) (differ []string, 
 }
 
 // digests are those of several nodes, all at once.
-func (w *world) digests(ctx context.Context, names []string) ([]map[string]string, error) {
+func (w *world) digests(ctx context.Context, names []string, strays []writer.Write) ([]map[string]string, error) {
 	all, errs := make([]map[string]string, len(names)), make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
 		wg.Go(func() {
 			c := dial(w.c, w.c.Host(name).Addr().String())
 			defer c.Close()
-			all[i], errs[i] = digest(ctx, c)
+			if all[i], errs[i] = digest(ctx, c); errs[i] == nil {
+				errs[i] = without(ctx, c, all[i], strays)
+			}
 		})
 	}
 	wg.Wait()
 	return all, errors.Join(errs...)
+}
+
+// without has a digest say of the lists that strays went to what they hold beside these.
+func without(ctx context.Context, c *goredis.Client, digest map[string]string, strays []writer.Write) error {
+	beside := map[string][]string{}
+	for _, s := range strays {
+		beside[s.Key] = append(beside[s.Key], strconv.FormatUint(uint64(s.Seq), 10))
+	}
+	for key, seqs := range beside {
+		list, err := c.LRange(ctx, key, 0, -1).Result()
+		if err != nil {
+			return err
+		}
+		list = slices.DeleteFunc(list, func(seq string) bool { return slices.Contains(seqs, seq) })
+		if digest[key] = strings.Join(list, ","); len(list) == 0 {
+			delete(digest, key)
+		}
+	}
+	return nil
 }
 
 // difference names a key that is not the same in both.

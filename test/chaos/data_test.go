@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/lab/writer"
 )
 
 // startRedis is a redis-server of this machine that ends with the test.
@@ -98,6 +100,33 @@ func TestDigest(t *testing.T) {
 		}
 		if err := c.on.Do(ctx, c.undo...).Err(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestStraysAreNoDifference(t *testing.T) {
+	ctx, c := t.Context(), startRedis(t)
+	if err := c.RPush(ctx, "list", "1", "2", "3", "4").Err(); err != nil {
+		t.Fatal(err)
+	}
+	stray := func(seqs ...uint32) (all []writer.Write) {
+		for _, seq := range seqs {
+			all = append(all, writer.Write{Key: "list", Ack: writer.Ack{Seq: seq}})
+		}
+		return all
+	}
+	for _, test := range []struct {
+		strays []writer.Write
+		want   map[string]string
+	}{
+		{stray(2, 4), map[string]string{"list": "1,3", "other": "x"}},
+		{stray(1, 2, 3, 4), map[string]string{"other": "x"}},
+		{stray(9), map[string]string{"list": "1,2,3,4", "other": "x"}},
+		{nil, map[string]string{"list": "sum", "other": "x"}},
+	} {
+		got := map[string]string{"list": "sum", "other": "x"}
+		if err := without(ctx, c, got, test.strays); err != nil || !maps.Equal(got, test.want) {
+			t.Errorf("without %v: %v (%v), want %v", test.strays, got, err, test.want)
 		}
 	}
 }

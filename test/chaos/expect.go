@@ -15,6 +15,9 @@ type may struct {
 	// isolates: a primary that clients still reach may go on until its lease lapses. lingers: it
 	// may also do so at any time while the fault lasts, not only at its beginning.
 	isolates, lingers bool
+	// opened is for how long after it was done redis-server may take writes as a replica. They are
+	// judged no further: not that they are lost, nor that it goes on having them.
+	opened time.Duration
 	// end: redis-server may be another process afterwards. kill: its own agent may have ended it.
 	end, kill bool
 	// move: another node may be the primary afterwards, when this one was.
@@ -90,6 +93,9 @@ const (
 	// redis-server does not know that time has passed, and somebody must first run to tell it, the
 	// agent or, when the watchdog has killed that, what runs after it.
 	wakes = 150 * time.Millisecond
+	// closed is how soon a replica that a client has opened for writes takes none any more.
+	// docs/GUARANTEES.md has it under what is not covered: 0.1 s or two.
+	closed = 200 * time.Millisecond
 	// late is for acknowledgements that were on their way when the fault was injected.
 	late = 100 * time.Millisecond
 )

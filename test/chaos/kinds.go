@@ -88,7 +88,7 @@ var kinds = []kind{
 	// What redisd owns, set by a client: it is as it was soon after, and nobody has noticed.
 	{name: "fence lifted", on: replicas, least: 3 * sec, most: 3 * sec, touches: theSettings},
 	{name: "fence set", on: primary, least: 3 * sec, most: 3 * sec, touches: theSettings, may: may{down: noise}},
-	{name: "replica writable", on: replicas, least: 3 * sec, most: 3 * sec, touches: theSettings},
+	{name: "replica writable", on: replicas, least: 3 * sec, most: 3 * sec, touches: theSettings, may: may{opened: closed}},
 	{name: "masterauth changed", on: replicas, least: 3 * sec, most: 3 * sec, touches: theSettings},
 	{name: "append-only file off", on: thePair, least: 3 * sec, most: 3 * sec, touches: theSettings},
 	{name: "password changed", on: thePair, least: 3 * sec, most: 3 * sec, touches: theSettings, may: may{blocks: true}},

@@ -56,7 +56,8 @@ func TestLargeDataset(t *testing.T) {
 	}
 	var table Table
 	for _, r := range s.Rounds {
-		if !play(t, w, s, r, &table) {
+		result, whole := play(t, w, s, r)
+		if table.Add(result); !whole {
 			break
 		}
 	}

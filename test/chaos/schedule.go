@@ -83,6 +83,29 @@ type Schedule struct {
 	Rounds []Round
 }
 
+func (s Schedule) title() string {
+	if s.Name == "" {
+		return fmt.Sprintf("seed %d", s.Seed)
+	}
+	return s.Name
+}
+
+// part leaves the rounds that a text like "21-40" asks for.
+func (s Schedule) part(text string) (Schedule, error) {
+	from, to, err := Part(text)
+	if err == nil && from > len(s.Rounds) {
+		err = fmt.Errorf("ROUNDS=…:%s: there are %d", text, len(s.Rounds))
+	}
+	if err != nil {
+		return s, err
+	}
+	s.Rounds = s.Rounds[from-1 : min(to, len(s.Rounds))]
+	if s.Again != "" {
+		s.Again += ":" + text
+	}
+	return s, nil
+}
+
 const (
 	pairEvery  = 0.4                     // of all rounds have two faults, or more
 	threeEvery = 0.25                    // of these have three

@@ -183,11 +183,15 @@ func TestAsked(t *testing.T) {
 	if err != nil || s.Nodes != 7 || len(s.Rounds) != 3 || replay(s, s.Rounds[2]) != "make chaos SEED=3 ROUNDS=2-4 NODES=7" {
 		t.Errorf("%+v, %v", s, err)
 	}
+	s, err = wanted(env(map[string]string{"ROUNDS": "each:21-40", "NODES": "5"}))
+	if err != nil || len(s.Rounds) != 20 || s.Rounds[0].Number != 21 || replay(s, s.Rounds[0]) != "make chaos ROUNDS=each:21-40 NODES=5" {
+		t.Errorf("%+v, %v", s, err)
+	}
 	s, err = wanted(env(map[string]string{"PLAY": "agent killed on the primary\npower loss on the replica for 3s"}))
 	if err != nil || len(s.Rounds) != 2 || s.Rounds[1].Number != 2 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	for _, bad := range []map[string]string{{"NODES": "2"}, {"NODES": "x"}, {"PLAY": "rain"}, {"SEED": "x"}} {
+	for _, bad := range []map[string]string{{"NODES": "2"}, {"NODES": "x"}, {"PLAY": "rain"}, {"SEED": "x"}, {"ROUNDS": "each:9-7"}, {"ROUNDS": "found:999-1000"}} {
 		if s, err := wanted(env(bad)); err == nil {
 			t.Errorf("%v is %+v", bad, s)
 		}

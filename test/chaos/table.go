@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,29 @@ import (
 	"strings"
 	"time"
 )
+
+// Result is what a round came to, as it is kept.
+type Result struct {
+	Schedule   string
+	Nodes      int
+	Row, Round string
+	Downtime   time.Duration // of writes
+	Healthy    bool
+	Health     time.Duration // after which it was healthy again
+	Lost       int
+	Acked      int
+	Dual       time.Duration
+	Moved      bool
+	Violations []string
+}
+
+func (s Schedule) result(r Round, seen Seen, violations []string) Result {
+	return Result{
+		Schedule: s.title(), Nodes: s.Nodes, Row: rowName(r), Round: r.String(), Downtime: seen.Downtime, Healthy: seen.Healthy,
+		Health: seen.TimeToHealth, Lost: len(seen.Lost), Acked: seen.Acked, Dual: seen.Dual, Moved: seen.Before != seen.After,
+		Violations: violations,
+	}
+}
 
 // row is what a kind of fault came to.
 type row struct {
@@ -26,29 +50,67 @@ type Table struct {
 }
 
 // Add adds a round.
-func (t *Table) Add(r Round, s Seen, violations int) {
-	name := rowName(r)
+func (t *Table) Add(r Result) {
 	if t.rows == nil {
 		t.rows = map[string]*row{}
 	}
-	if t.rows[name] == nil {
-		t.rows[name] = &row{}
-		t.order = append(t.order, name)
+	if t.rows[r.Row] == nil {
+		t.rows[r.Row] = &row{}
+		t.order = append(t.order, r.Row)
 	}
-	w := t.rows[name]
-	w.downtime = append(w.downtime, s.Downtime)
-	if s.Healthy {
-		w.health = append(w.health, s.TimeToHealth)
+	w := t.rows[r.Row]
+	w.downtime = append(w.downtime, r.Downtime)
+	if r.Healthy {
+		w.health = append(w.health, r.Health)
 	}
-	w.lost += len(s.Lost)
-	w.acked += s.Acked
-	w.dual = max(w.dual, s.Dual)
-	if s.Before != s.After {
+	w.lost += r.Lost
+	w.acked += r.Acked
+	w.dual = max(w.dual, r.Dual)
+	if r.Moved {
 		w.moved++
 	}
-	if violations > 0 {
+	if len(r.Violations) > 0 {
 		w.violated++
 	}
+}
+
+// Record is a file that gets a line for each round of several runs, of which one table is made.
+type Record string
+
+// Results are those that it has; a file that is not there has none.
+func (f Record) Results() (all []Result, err error) {
+	text, err := os.ReadFile(string(f))
+	if f == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the record: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var r Result
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			return nil, fmt.Errorf("read the record: %w", err)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// Add adds one.
+func (f Record) Add(r Result) error {
+	if f == "" {
+		return nil
+	}
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("record a round: %w", err)
+	}
+	file, err := os.OpenFile(string(f), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("record a round: %w", err)
+	}
+	_, err = file.Write(append(line, '\n'))
+	return errors.Join(err, file.Close())
 }
 
 const others = "two of these at once"

@@ -112,6 +112,7 @@ func (w *world) round(ctx context.Context, r Round) (Seen, error) {
 	w.story.add(time.Now(), "", "healthy: %v %s", s.Healthy, s.Health)
 	pause(ctx, coolDown)
 	report := client.Stop()
+	s.Strays = w.strays(report, s.Faults)
 	w.take(&s, report)
 	s.After, s.Then = cluster.Primary(after), nodes(after)
 	err = w.read(ctx, &s, report)
@@ -346,6 +347,17 @@ func (w *world) take(s *Seen, r *writer.Report) {
 	}
 }
 
+// strays takes out of the record what replicas took that a fault had opened for writes.
+func (w *world) strays(r *writer.Report, faults []Fault) (all []writer.Write) {
+	for _, f := range faults {
+		if open := f.may().opened; open > 0 {
+			address := w.c.Host(f.Host).Addr().String() + ":6379"
+			all = append(all, r.TakeOut(address, f.Begin.Sub(r.Started), f.Done.Add(open).Sub(r.Started))...)
+		}
+	}
+	return all
+}
+
 // hostOf is the host of a redis-server as the report names it; "" if it is not known.
 func (w *world) hostOf(node string) string {
 	_, addr, _ := strings.Cut(node, "@")
@@ -366,6 +378,9 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 	}
 	spans := r.Spans()
 	for _, l := range v.Lost {
+		if slices.Contains(s.Strays, l) {
+			continue
+		}
 		s.Lost = append(s.Lost, w.lostWrite(r, spans, l))
 	}
 	for _, p := range w.older {
@@ -392,7 +407,7 @@ func (w *world) verify(ctx context.Context, s *Seen, round int, client *writer.W
 		return err
 	}
 	var keys int
-	if s.Differ, keys, err = w.same(ctx, after); err != nil {
+	if s.Differ, keys, err = w.same(ctx, after, s.Strays); err != nil {
 		return err
 	}
 	if keys < w.minKeys {
@@ -436,7 +451,7 @@ func (w *world) vipProblem(ctx context.Context, after agent.Status) string {
 }
 
 // lostWrite says of a lost write who had acknowledged it, and when.
-func (w *world) lostWrite(r *writer.Report, spans []writer.Span, l writer.Lost) LostWrite {
+func (w *world) lostWrite(r *writer.Report, spans []writer.Span, l writer.Write) LostWrite {
 	lost := LostWrite{At: r.Started.Add(l.Acked), Until: r.Started.Add(l.Acked)}
 	if l.Node == 0 {
 		return lost

@@ -166,6 +166,25 @@ func (r *Report) Known() []Ack {
 	return all
 }
 
+// TakeOut removes from the record what the direct writer of an address had acknowledged in a time,
+// and returns it.
+func (r *Report) TakeOut(address string, from, to time.Duration) (taken []Write) {
+	for i := range r.lanes {
+		l := &r.lanes[i]
+		if l.kind != directLane || !strings.HasSuffix(l.key, directPrefix+address) {
+			continue
+		}
+		l.acks = slices.DeleteFunc(l.acks, func(a Ack) bool {
+			in := a.Acked >= from && a.Acked <= to
+			if in {
+				taken = append(taken, Write{Key: l.key, Ack: a})
+			}
+			return in
+		})
+	}
+	return taken
+}
+
 // Dual is a time in which two nodes, or more, took writes at once.
 type Dual struct {
 	Gap

@@ -22,6 +22,18 @@ func record(ended time.Duration, workers, probes, direct []Ack) *Report {
 	}
 }
 
+func TestTakeOut(t *testing.T) {
+	r := record(50*ms, []Ack{at(10, 1), at(20, 2)}, nil, []Ack{at(10, 2), at(20, 2), at(30, 2), at(31, 2)})
+	r.lanes[2].key = "x:direct:10.0.0.2:6379"
+	if taken := r.TakeOut("10.0.0.1:6379", 0, 50*ms); len(taken) > 0 || r.Acked() != 6 {
+		t.Errorf("of another node: %v", taken)
+	}
+	want := []Write{{Key: "x:direct:10.0.0.2:6379", Ack: at(20, 2)}, {Key: "x:direct:10.0.0.2:6379", Ack: at(30, 2)}}
+	if diff := cmp.Diff(want, r.TakeOut("10.0.0.2:6379", 20*ms, 30*ms)); diff != "" || r.Acked() != 4 {
+		t.Errorf("%d are left (-want +got):\n%s", r.Acked(), diff)
+	}
+}
+
 func TestGaps(t *testing.T) {
 	workers := []Ack{at(10, 1), at(11, 1), at(300, 2), at(301, 2)}
 	for _, c := range []struct {

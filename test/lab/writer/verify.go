@@ -10,12 +10,12 @@ import (
 // Verdict is what became of the writes of a run.
 type Verdict struct {
 	Acked   int
-	Lost    []Lost // acknowledged, and not there
-	Unacked int    // there, though the client was told of an error or of nothing: no fault
+	Lost    []Write // acknowledged, and not there
+	Unacked int     // there, though the client was told of an error or of nothing: no fault
 }
 
-// Lost is a write that was acknowledged and is not there.
-type Lost struct {
+// Write is an acknowledged write, and where it went.
+type Write struct {
 	Key string
 	Ack
 }
@@ -51,7 +51,7 @@ func (w *Writer) Verify(ctx context.Context, address string) (Verdict, error) {
 			if there[a.Seq] {
 				v.Unacked--
 			} else {
-				v.Lost = append(v.Lost, Lost{Key: l.key, Ack: a})
+				v.Lost = append(v.Lost, Write{Key: l.key, Ack: a})
 			}
 		}
 	}

@@ -111,6 +111,8 @@ const (
 	directLane
 )
 
+const directPrefix = "direct:" // of the address, in a lane's name
+
 // Start begins to write; it returns at once. The caller must call Stop.
 func Start(ctx context.Context, o Options) (*Writer, error) {
 	o = o.withDefaults()
@@ -130,7 +132,7 @@ func Start(ctx context.Context, o Options) (*Writer, error) {
 		}
 	}
 	for _, address := range o.Direct {
-		l := w.addLane("direct:"+address, directLane, address)
+		l := w.addLane(directPrefix+address, directLane, address)
 		w.done.Go(func() { w.work(ctx, l, []string{address}, 0) })
 	}
 	w.done.Go(func() { w.watchOwnStalls(ctx) })
