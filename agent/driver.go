@@ -287,6 +287,13 @@ func (d *driver) primaryAddr() string {
 	return d.node.PrimaryAddr(now())
 }
 
+// holderSince is when this node learnt of the term of the last holder.
+func (d *driver) holderSince() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.node.HolderSince()
+}
+
 func (d *driver) needsOperator(o reconcile.Observed) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

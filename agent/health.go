@@ -27,7 +27,7 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 		if n.Voter && !n.away() {
 			voting++
 		}
-		if n.inSync() {
+		if n.inSync() || n.relinks() {
 			synced++
 		}
 		if n.Sentinel.State == "running" || n.Sentinel.State == "stopped" {
@@ -62,7 +62,7 @@ func (s *Status) judgeNode(n NodeStatus, sentinels int) {
 		s.problem("%s (%s) is %s", n.Name, n.Address, n.State)
 	case n.State != "running":
 		s.problem("redis-server on %s is %s%s", n.Name, n.State, suffix(n.LastExit))
-	case n.Role == "replica" && !n.inSync():
+	case n.Role == "replica" && !n.inSync() && !n.relinks():
 		s.problem("%s does not replicate: its link to the primary is down", n.Name)
 	case n.Role == "replica" && time.Duration(n.Replication.LagSeconds)*time.Second > reconcile.MaxLag:
 		s.problem("%s lags: the primary has not heard from it for %d s", n.Name, n.Replication.LagSeconds)
@@ -93,6 +93,11 @@ func (n NodeStatus) away() bool { return n.State == "unreachable" || n.State == 
 // inSync: it is a replica that could take over.
 func (n NodeStatus) inSync() bool {
 	return n.State == "running" && n.Role == "replica" && n.Replication != nil && n.Replication.Link == "up"
+}
+
+// relinks: it is about to be in sync with a primary that has only just become that.
+func (n NodeStatus) relinks() bool {
+	return n.State == "running" && n.Role == "replica" && n.Replication != nil && n.Replication.Changing
 }
 
 func suffix(text string) string {

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/redisd/redisd/reconcile"
 )
 
 // healthyStatus is three nodes, all well.
@@ -36,6 +39,18 @@ func TestJudge(t *testing.T) {
 		{"replica away", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "c (10.0.0.3) is unreachable"},
 		{"just the majority", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "one more loss stops all writes"},
 		{"link down", func(s *Status) { s.Nodes[1].Replication.Link = "down" }, "degraded", "b does not replicate"},
+		{"links being made anew", func(s *Status) {
+			for i := range s.Nodes[1:] {
+				s.Nodes[1+i].Replication = &Replication{Link: "down", Changing: true}
+			}
+		}, "healthy", ""},
+		{"one being made anew, the other down", func(s *Status) {
+			s.Nodes[1].Replication = &Replication{Link: "down", Changing: true}
+			s.Nodes[2].Replication.Link = "down"
+		}, "degraded", "c does not replicate"},
+		{"a full copy after a change", func(s *Status) {
+			s.Nodes[1].State, s.Nodes[1].Replication = "syncing", &Replication{Link: "down", Changing: true}
+		}, "degraded", "b is syncing"},
 		{"lags", func(s *Status) { s.Nodes[1].Replication.LagSeconds = 5 }, "degraded", "b lags: the primary has not heard from it for 5 s"},
 		{"nobody in sync", func(s *Status) {
 			s.Nodes[1].Replication.Link, s.Nodes[2].Replication.Link = "down", "down"
@@ -63,6 +78,34 @@ func TestJudge(t *testing.T) {
 				t.Errorf("problems %q, want %q", s.Problems, test.says)
 			}
 		})
+	}
+}
+
+func TestRelinks(t *testing.T) {
+	const since = time.Hour
+	down := reconcile.Redis{Role: reconcile.Replica}
+	with := func(change func(*reconcile.Redis)) reconcile.Redis {
+		r := down
+		change(&r)
+		return r
+	}
+	for _, c := range []struct {
+		name       string
+		redis      reconcile.Redis
+		since, now time.Duration
+		want       bool
+	}{
+		{"just now", down, since, since + time.Second, true},
+		{"longer ago", down, since, since + reconcile.Relink, false},
+		{"the same primary since this agent began", down, 0, time.Second, false},
+		{"up", with(func(r *reconcile.Redis) { r.LinkUp = true }), since, since, false},
+		{"copies", with(func(r *reconcile.Redis) { r.Syncing = true }), since, since, false},
+		{"loads", with(func(r *reconcile.Redis) { r.Loading = true }), since, since, false},
+		{"a primary", with(func(r *reconcile.Redis) { r.Role = reconcile.Primary }), since, since, false},
+	} {
+		if got := relinks(c.redis, c.since, c.now); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 

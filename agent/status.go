@@ -92,7 +92,10 @@ type NodeStatus struct {
 type Replication struct {
 	Primary string `json:"primary,omitempty"` // whom it follows
 	Link    string `json:"link,omitempty"`    // "up" or "down"
-	Offset  int64  `json:"offset"`
+	// Changing: the link is down because the primary has just become another one, and is being made
+	// anew.
+	Changing bool  `json:"changing,omitempty"`
+	Offset   int64 `json:"offset"`
 	// LagBytes is how far it is behind the primary; LagSeconds the age of its last acknowledgement,
 	// one a second. Both are -1 when not known.
 	LagBytes   int64 `json:"lag_bytes"`
@@ -215,11 +218,18 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 		if r.LinkUp {
 			rep.Link = "up"
 		}
+		rep.Changing = relinks(r, c.driver.holderSince(), now())
 	}
 	for _, l := range r.Replicas {
 		rep.Replicas = append(rep.Replicas, ReplicaLag{Address: l.Addr, Offset: l.Offset, LagSeconds: int64(l.Lag / time.Second)})
 	}
 	n.Replication = rep
+}
+
+// relinks: the link to the primary is down because the primary became another one just now, since
+// when this node knows it. A full copy, which takes longer, is none of that.
+func relinks(r reconcile.Redis, since, now time.Duration) bool {
+	return r.Role == reconcile.Replica && !r.LinkUp && !r.Syncing && !r.Loading && since > 0 && now < since+reconcile.Relink
 }
 
 // Status asks every member and puts their answers together.

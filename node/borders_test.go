@@ -112,6 +112,61 @@ func TestFenceNotBegun(t *testing.T) {
 	b.must("kill redis-server")
 }
 
+// Nor was one whose end this agent did not see in time.
+func TestFenceWhileTheAgentStandsStill(t *testing.T) {
+	for _, c := range []struct {
+		late     Time
+		answered bool
+		again    bool
+	}{{FenceTimeout + 5*ms, false, false}, {2 * FenceTimeout, false, true}, {time.Second, false, true}, {time.Second, true, false}} {
+		b := leads(t)
+		b.n.perform.fence(Guard, "test", func(error) {})
+		first := b.n.out.Do[len(b.n.out.Do)-1]
+		b.now += c.late
+		b.step(Done{ID: first.ID, Err: errors.New("late"), Answered: c.answered})
+		if c.again {
+			again := b.must("fence redis-server")
+			b.now += time.Second
+			b.step(Done{ID: again.ID, Err: errors.New("late")})
+		}
+		b.must("kill redis-server")
+	}
+}
+
+// What redis-server has confirmed in one lane need not be confirmed in the other, unless something
+// has let writes in since, or it is long ago.
+func TestFenceConfirmedInTheOtherLane(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		since func(b *bench)
+		kills bool
+	}{
+		{"just now", func(*bench) {}, false},
+		{"long ago", func(b *bench) { b.n.perform.fenced.at -= FenceTimeout + ms }, true},
+		{"writes let in since", func(b *bench) { b.n.perform.allowed++ }, true},
+		{"another process", func(b *bench) { b.n.perform.fenced.pid++ }, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := leads(t)
+			var failed error
+			ended := false
+			b.n.perform.fence(Guard, "test", func(error) {})
+			guards := b.n.out.Do[len(b.n.out.Do)-1]
+			b.n.perform.fence(Rounds, "test", func(err error) { failed, ended = err, true })
+			rounds := b.n.out.Do[len(b.n.out.Do)-1]
+			b.step(Done{ID: guards.ID})
+			c.since(b)
+			b.do = nil
+			b.step(Done{ID: rounds.ID, Err: errors.New("no answer")})
+			if c.kills {
+				b.must("kill redis-server")
+			} else if !ended || failed != nil {
+				t.Errorf("ended: %v, %v", ended, failed)
+			}
+		})
+	}
+}
+
 // What the node knows of an address is newer than what the driver read before a reload.
 func TestVIPsAfterReload(t *testing.T) {
 	b := leads(t)

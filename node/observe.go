@@ -61,6 +61,10 @@ func (n *Node) Desired() reconcile.Desired { return n.desired }
 // Plan is what this node would do now. Nothing is done.
 func (n *Node) Plan(at Time) []reconcile.Action { return reconcile.Plan(n.Observe(at), n.desired) }
 
+// HolderSince is when this node learnt of the term of the last holder; 0: it knew it from the
+// beginning.
+func (n *Node) HolderSince() Time { return n.ballot.last.since }
+
 // NeedsOperator says why this node, which could become primary now, leaves that to an operator;
 // empty: it does not.
 func (n *Node) NeedsOperator(o reconcile.Observed) string {

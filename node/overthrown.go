@@ -32,7 +32,10 @@ func (o *overthrown) next() Time {
 func (b *ballot) succeed(v *election.View) {
 	n := b.n
 	was := b.last
-	b.last = lastHolder{v.Holder, v.HolderTerm, v.Released, n.holderAddr(v)}
+	b.last = lastHolder{v.Holder, v.HolderTerm, v.Released, n.holderAddr(v), was.since}
+	if was.term != 0 && v.HolderTerm != was.term {
+		b.last.since = n.at
+	}
 	switch {
 	case v.HolderTerm == was.term && v.Holder == was.holder:
 	case string(v.Holder) != n.self:
@@ -53,6 +56,7 @@ type lastHolder struct {
 	term     election.Term
 	released bool
 	addr     string
+	since    Time // when this node learnt of its term; 0: it knew it when it began
 }
 
 // stepOverthrown tries to fence the last holder's redis-server, until that has worked or its agent

@@ -37,6 +37,22 @@ func TestFenceLast(t *testing.T) {
 	}
 }
 
+func TestHolderSince(t *testing.T) {
+	n := newNode(t, Options{})
+	for _, step := range []struct {
+		at     Time
+		holder election.NodeID
+		term   election.Term
+		want   Time
+	}{{time.Hour, "b", 4, 0}, {2 * time.Hour, "b", 4, 0}, {3 * time.Hour, "c", 5, 3 * time.Hour}, {4 * time.Hour, "c", 5, 3 * time.Hour}} {
+		n.at = step.at
+		n.ballot.succeed(&election.View{Holder: step.holder, HolderTerm: step.term})
+		if got := n.HolderSince(); got != step.want {
+			t.Errorf("%v: %s in term %d since %v, want %v", step.at, step.holder, step.term, got, step.want)
+		}
+	}
+}
+
 // TestLetInOnlyUnderARenewedLease: a fence that another node has set, or the loss of the replicas,
 // may be a sign that this host has stood still: what may write is let write more easily only once
 // the lease has been renewed since.

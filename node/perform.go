@@ -19,8 +19,10 @@ type performer struct {
 	releasedBy int
 	// letsIn is a command that lets writes in, holds one that has them wait, which was not answered.
 	letsIn, holds late
-	// allowing is the process to which a command that lets writes in is under way.
-	allowing int
+	// allowing is the process to which a command that lets writes in is under way; allowed counts
+	// these commands.
+	allowing, allowed int
+	fenced            fenced
 	// held is the one whose clients' writes may be waiting for the end of a handover, yieldUntil
 	// when that is at the latest, once the lease is handed over.
 	held       int
@@ -39,6 +41,14 @@ func (l *late) closed(in RedisPolled) {
 	if in.PID == l.pid && in.Began >= l.at {
 		*l = late{}
 	}
+}
+
+// fenced is a redis-server that has confirmed its fence, when, and after how many commands that let
+// writes in.
+type fenced struct {
+	pid     int
+	at      Time
+	allowed int
 }
 
 // lane is what is under way in a lane, and what is left.
@@ -118,19 +128,21 @@ func (pf *performer) do(l Lane, d Do, then func(Done)) {
 }
 
 // fence takes the right to write from redis-server, for certain: one that does not answer the
-// command is killed, and so is one that may yet carry out a command that lets writes in.
+// command is killed, and so is one that may yet carry out a command that lets writes in. It is not
+// for what befell this agent: one that stood still meanwhile asks once more, and what redis-server
+// has just confirmed in the other lane needs no second answer.
 func (pf *performer) fence(l Lane, why string, then func(error)) { pf.tryFence(l, why, false, then) }
 
 func (pf *performer) tryFence(l Lane, why string, again bool, then func(error)) {
 	n := pf.n
-	pid := n.procs[Redis].pid
+	pid, began, allowed := n.procs[Redis].pid, n.at, pf.allowed
 	if pid == 0 {
 		then(nil)
 		return
 	}
 	refused := func(err error) {
-		if n.procs[Redis].pid != pid {
-			then(nil) // it has ended
+		if f := pf.fenced; n.procs[Redis].pid != pid || f.pid == pid && f.allowed == pf.allowed && f.at+FenceTimeout >= began {
+			then(nil) // it has ended, or is fenced
 			return
 		}
 		n.tell(Killed{Why: why, Err: err})
@@ -144,11 +156,15 @@ func (pf *performer) tryFence(l Lane, why string, again bool, then func(error)) 
 		if d.StaleClosed {
 			n.redis.stale = false
 		}
+		stoodStill := d.NotBegun || !d.Answered && n.at >= began+2*FenceTimeout
 		switch {
 		case d.Err == nil:
+			if pf.allowed == allowed {
+				pf.fenced = fenced{pid, n.at, allowed}
+			}
 			then(nil)
-		case d.NotBegun && !again:
-			pf.tryFence(l, why, true, then) // this agent stood still: redis-server was not asked
+		case stoodStill && !again:
+			pf.tryFence(l, why, true, then)
 		default:
 			refused(d.Err)
 		}
@@ -182,6 +198,7 @@ func (pf *performer) allowWrites(l Lane, action reconcile.Action, then func(erro
 	n.redis.allowing(n.at)
 	pid := n.procs[Redis].pid
 	pf.allowing = pid
+	pf.allowed++
 	pf.do(l, Do{Action: action, Until: min(until, n.at+ActTimeout)}, func(d Done) {
 		pf.allowing = 0
 		if d.Err != nil && !d.Answered && !d.NotBegun {

@@ -56,6 +56,9 @@ const (
 	// Remonitor is set up anew.
 	PublishAgain = 1500 * time.Millisecond
 	Remonitor    = 20 * time.Second
+	// Relink is how long after a change of the primary a replica's link to it may be down, and
+	// nothing is wrong: one that was refused tries again after a second.
+	Relink = 1500 * time.Millisecond
 	// RemonitorStuck is sooner: a publication takes one or two seconds, and a Sentinel that is in a
 	// failover for longer waits for what will not come (replicas that a later primary has taken, or
 	// a promotion that it may not carry out).

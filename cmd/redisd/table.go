@@ -156,6 +156,9 @@ func replication(n agent.NodeStatus) (link, lag string) {
 	if r.LagSeconds >= lagShown {
 		lag += ", " + (time.Duration(r.LagSeconds) * time.Second).String()
 	}
+	if r.Changing {
+		return "being made", lag // anew: it is no fault, and so not down
+	}
 	return r.Link, lag
 }
 

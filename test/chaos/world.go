@@ -272,6 +272,8 @@ func (w *world) healthy(ctx context.Context, limit time.Duration) (agent.Status,
 				return err
 			case s.Health != "healthy" || len(s.Nodes) < len(w.c.Names()) || s.Primary == nil:
 				return fmt.Errorf("%s says: %s, %d nodes: %s", name, s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
+			case cluster.Linked(s) != nil:
+				return cluster.Linked(s)
 			case i > 0 && outline(s) != said:
 				return fmt.Errorf("%s says %s, others say %s", name, outline(s), said)
 			}

@@ -317,12 +317,26 @@ func (c *Cluster) Healthy(ctx context.Context) agent.Status {
 			last = fmt.Sprintf("%s with %d nodes: %s", s.Health, len(s.Nodes), strings.Join(s.Problems, "; "))
 			return errors.New(last)
 		}
+		if err := Linked(s); err != nil {
+			last = err.Error()
+			return err
+		}
 		return nil
 	})
 	if took := time.Since(began); took > slow {
 		c.T.Logf("healthy only after %v; the last that was missing: %s", took.Round(time.Millisecond), last)
 	}
 	return s
+}
+
+// Linked: all replicas replicate. Right after a change of the primary a cluster is healthy before.
+func Linked(s agent.Status) error {
+	for _, n := range s.Nodes {
+		if n.Replication != nil && n.Replication.Changing {
+			return fmt.Errorf("the link of %s is being made anew", n.Name)
+		}
+	}
+	return nil
 }
 
 // Primary is the name of the primary in a status.
