@@ -72,6 +72,8 @@ type Seen struct {
 	Usurped []Usurped
 	// Killed are redis-servers that their own agents have ended.
 	Killed []Kill
+	// Crashed are agents that ended by themselves, or were ended by their watchdogs.
+	Crashed []Crash
 	// Waited are writes of which WAIT said that a replica has them, and that are gone.
 	Waited int
 	// Older is what of earlier rounds is missing now, and was not after them.
@@ -301,10 +303,15 @@ func (s Seen) excused(host string, at time.Time) bool {
 }
 
 // checkProcesses: redis-server lives on where nothing befell it, its agent's death included; and no
-// agent ends one that is well.
+// agent ends one that is well, nor itself.
 func checkProcesses(s Seen, violated func(string, ...any)) {
 	allowed := func(host string, which func(may) bool) bool {
 		return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hits(host) && which(k.may()) })
+	}
+	for _, c := range s.Crashed {
+		if !c.Watchdog || !allowed(c.Host, func(m may) bool { return m.mute || m.frozen }) {
+			violated("the agent of %s ended: %s", c.Host, c.Why)
+		}
 	}
 	for _, k := range s.Killed {
 		if !allowed(k.Host, func(m may) bool { return m.kill }) && !s.cannotBeFenced(k.Host) {

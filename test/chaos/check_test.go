@@ -158,6 +158,10 @@ func TestCheck(t *testing.T) {
 		{"killed since it hangs", []Fault{faultAt("redis-server hangs", Primary, "a", 3*sec)}, func(s *Seen) { s.Killed = []Kill{{"a", at(sec), "x"}} }, ""},
 		{"another one is killed", []Fault{faultAt("redis-server hangs", Primary, "a", 3*sec)}, func(s *Seen) { s.Killed = []Kill{{"b", at(sec), "x"}} }, "S5"},
 
+		{"an agent crashes", []Fault{hang}, func(s *Seen) { s.Crashed = []Crash{{Host: "a", Why: "code=exited"}} }, "the agent of a"},
+		{"an agent hangs by itself", []Fault{crash}, func(s *Seen) { s.Crashed = []Crash{{Host: "a", Watchdog: true}} }, "the agent of a"},
+		{"another one hangs", []Fault{hang}, func(s *Seen) { s.Crashed = []Crash{{Host: "b", Watchdog: true}} }, "the agent of b"},
+		{"an agent hangs", []Fault{hang}, func(s *Seen) { s.Crashed = []Crash{{Host: "a", Watchdog: true}} }, ""},
 		{"killed since it cannot be fenced", []Fault{split, script}, func(s *Seen) { s.Killed = []Kill{{"a", at(sec), "x"}} }, ""},
 		{"killed though it could be fenced", []Fault{agent, script}, func(s *Seen) { s.Killed = []Kill{{"a", at(sec), "x"}} }, "S5"},
 		{"what a replica had", []Fault{crash}, func(s *Seen) { s.Waited = 1 }, "S3"},
@@ -220,9 +224,16 @@ func TestChronicle(t *testing.T) {
 	const journal = `2026-11-21T21:04:50.123456+0000 redisd[71]: level=INFO msg="lease held: this node is the primary" term=7
 2026-11-21T21:04:51.000000+0000 redisd[71]: level=WARN msg="redis-server is killed" why="no answer for 500ms"
 2026-11-21T21:04:52.000000+0000 redisd[71]: level=WARN msg="lease lost" term=7 released=true
+2026-11-21T21:04:53.000000+0000 systemd[1]: redisd.service: Main process exited, code=killed, status=9/KILL
+2026-11-21T21:04:54.000000+0000 systemd[1]: redisd.service: Main process exited, code=exited, status=2/INVALIDARGUMENT
+2026-11-21T21:04:55.000000+0000 systemd[1]: redisd.service: Watchdog timeout (limit 2s)!
+2026-11-21T21:04:56.000000+0000 systemd[1]: redisd.service: Main process exited, code=killed, status=11/SEGV
 no stamp
 `
-	reigns, kills := chronicle("a", journal)
+	reigns, kills, crashes := chronicle("a", journal)
+	if len(crashes) != 3 || crashes[0].Watchdog || !crashes[1].Watchdog || crashes[2].Watchdog {
+		t.Errorf("%+v", crashes)
+	}
 	if len(reigns) != 1 || reigns[0].Term != 7 || reigns[0].At.Nanosecond() != 123456000 || len(kills) != 1 || kills[0].Why != "no answer for 500ms" {
 		t.Errorf("%v %v", reigns, kills)
 	}

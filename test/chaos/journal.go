@@ -28,6 +28,14 @@ type Kill struct {
 	Why  string
 }
 
+// Crash is an agent that ended by itself, or that its watchdog has ended.
+type Crash struct {
+	Host     string
+	At       time.Time
+	Watchdog bool
+	Why      string
+}
+
 // Usurped are writes that a host acknowledged after another one had become the primary.
 type Usurped struct {
 	Host, Primary string
@@ -39,11 +47,14 @@ type Usurped struct {
 
 var (
 	heldLine = regexp.MustCompile(`lease held: this node is the primary.*\bterm=(\d+)`)
-	killLine = regexp.MustCompile(`redis-server is killed.*\bwhy="?([^"]*)`)
+	// What systemd says of the agent: SIGTERM and SIGKILL are others' doing.
+	crashLine = regexp.MustCompile(`systemd\[\d+\]: redisd\.service: (Main process exited, code=(?:exited|dumped|killed), status=\S+|Watchdog timeout.*)`)
+	othersEnd = regexp.MustCompile(`status=(?:0/SUCCESS|9/KILL|15/TERM)`)
+	killLine  = regexp.MustCompile(`redis-server is killed.*\bwhy="?([^"]*)`)
 )
 
 // chronicle is what a host's journal says, line by line.
-func chronicle(host, text string) (reigns []Reign, kills []Kill) {
+func chronicle(host, text string) (reigns []Reign, kills []Kill, crashes []Crash) {
 	for l := range strings.Lines(text) {
 		stamp, rest, _ := strings.Cut(l, " ")
 		at, err := time.Parse(stampForm, stamp)
@@ -54,17 +65,20 @@ func chronicle(host, text string) (reigns []Reign, kills []Kill) {
 			term, _ := strconv.ParseUint(m[1], 10, 64)
 			reigns = append(reigns, Reign{host, term, at})
 		}
+		if m := crashLine.FindStringSubmatch(rest); m != nil && !othersEnd.MatchString(m[1]) {
+			crashes = append(crashes, Crash{host, at, strings.HasPrefix(m[1], "Watchdog"), m[1]})
+		}
 		if m := killLine.FindStringSubmatch(rest); m != nil {
 			kills = append(kills, Kill{host, at, strings.TrimSpace(m[1])})
 		}
 	}
-	return reigns, kills
+	return reigns, kills, crashes
 }
 
-// agentJournal is what the agent of a host has said since.
+// agentJournal is what the agent of a host has said since, and systemd.
 func agentJournal(ctx context.Context, h *lab.Host, since time.Time) (string, error) {
 	return h.Run(ctx, "journalctl", "--no-pager", "--quiet", "--output=short-iso-precise", "--no-hostname", "--utc",
-		"--identifier=redisd", "--since="+since.UTC().Format("2006-01-02 15:04:05 UTC"))
+		"--identifier=redisd", "--identifier=systemd", "--since="+since.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
 // read has the journals say who was the primary when, and whom the agents have killed. Those of the
@@ -76,8 +90,9 @@ func (w *world) read(ctx context.Context, s *Seen, r *writer.Report) error {
 		if err != nil {
 			return err
 		}
-		reigns, kills := chronicle(name, text)
+		reigns, kills, crashes := chronicle(name, text)
 		fresh = append(fresh, reigns...)
+		s.Crashed = append(s.Crashed, slices.DeleteFunc(crashes, func(c Crash) bool { return c.At.Before(w.story.began) })...)
 		s.Killed = append(s.Killed, slices.DeleteFunc(kills, func(k Kill) bool { return k.At.Before(w.story.began) })...)
 	}
 	for _, reign := range fresh {
