@@ -146,6 +146,7 @@ var relevel = []struct {
 	{"Conflicting address for ", slog.LevelDebug},
 	{"ignoring alive message for ", slog.LevelDebug},
 	{"Failed push/pull merge: ", slog.LevelDebug},
+	{"failed to receive and remove the stream label header: " + errNoWord.Error(), slog.LevelDebug},
 	{"Marking ", slog.LevelDebug},
 	{"Push/Pull with ", slog.LevelDebug},
 	{"Refuting an alive message ", slog.LevelDebug}, // a node is back after a restart

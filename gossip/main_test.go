@@ -137,8 +137,14 @@ func start(t testing.TB, cfg Config) *Gossip {
 
 func startLogged(t testing.TB, cfg Config) (*Gossip, *lines) {
 	t.Helper()
+	return startAt(t, cfg, slog.LevelInfo)
+}
+
+// startAt starts one that logs from a level on.
+func startAt(t testing.TB, cfg Config, level slog.Level) (*Gossip, *lines) {
+	t.Helper()
 	l := &lines{}
-	h := slog.NewTextHandler(io.MultiWriter(l, t.Output()), &slog.HandlerOptions{Level: slog.LevelInfo})
+	h := slog.NewTextHandler(io.MultiWriter(l, t.Output()), &slog.HandlerOptions{Level: level})
 	g, err := Start(cfg, slog.New(h).With("node", cfg.ID))
 	if err != nil {
 		t.Fatal(err)

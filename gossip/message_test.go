@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -163,6 +164,25 @@ func TestGarbage(t *testing.T) {
 	}
 	if n := log.count("\n"); n > 20 {
 		t.Errorf("%d lines logged", n)
+	}
+}
+
+// Other agents look at the port to see whether the host is up: nobody is to be told of that.
+func TestLookedAt(t *testing.T) {
+	t.Parallel()
+	g, log := startAt(t, testConfig("n1"), slog.LevelDebug)
+	for range 3 {
+		c, err := net.Dial("tcp", g.cfg.Advertise.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	if !eventually(func() bool { return log.count(errNoWord.Error()) == 3 }) {
+		t.Error("it was not noticed")
+	}
+	if n := log.count("level=WARN"); n > 0 {
+		t.Errorf("%d warnings", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -203,14 +204,20 @@ type stream struct {
 	once     sync.Once
 }
 
-var errStreamTooLong = errors.New("more came than a state or message may hold")
+var (
+	errStreamTooLong = errors.New("more came than a state or message may hold")
+	// errNoWord is what other agents' looks at this port come to: whether the host is up.
+	errNoWord = errors.New("closed before anything came")
+)
 
 func (s *stream) Read(p []byte) (int, error) {
 	if s.budget <= 0 {
 		return 0, errStreamTooLong
 	}
 	n, err := s.Conn.Read(p[:min(len(p), s.budget)])
-	s.budget -= n
+	if s.budget -= n; err == io.EOF && s.budget == maxStreamBytes {
+		err = errNoWord // memberlist takes the end for another cluster's label
+	}
 	return n, err
 }
 
