@@ -88,6 +88,9 @@ func play(t *testing.T, w *world, s Schedule, r Round) (_ Result, whole bool) {
 	result := s.result(r, seen, violations)
 	t.Logf("round %d: write downtime %s, %d lost of %d, primary %s -> %s, healthy after %s; took %s", r.Number,
 		readable(seen.Downtime), len(seen.Lost), seen.Acked, seen.Before, seen.After, readable(seen.TimeToHealth), readable(time.Since(began)))
+	if n := len(seen.Strays); n > 0 {
+		t.Logf("round %d: a replica that was open took %d writes, within %s", r.Number, n, readable(seen.Strays[n-1].Acked-seen.Strays[0].Invoked))
+	}
 	if len(violations) == 0 && len(s.Rounds) > 1 {
 		return result, seen.intact()
 	}
