@@ -105,8 +105,8 @@ func (s *vipSet) heldByPrimary() []netip.Addr {
 	return out
 }
 
-// addressesBut are the addresses of this host but those, as redis-server's bind takes them: one that
-// is gone in the meantime is no error.
+// addressesBut are the addresses of this host but those, as redis-server's bind takes them: one
+// that is gone in the meantime is no error.
 func addressesBut(but []netip.Addr) ([]string, error) {
 	list, err := net.InterfaceAddrs()
 	if err != nil {

@@ -155,8 +155,8 @@ func TestLeftOutCandidate(t *testing.T) {
 	}
 }
 
-// TestVoidClaim: a claim is void also where who denies it has voted for what was forced, and does not
-// know yet who won; and so is a question.
+// TestVoidClaim: a claim is void also where who denies it has voted for what was forced, and does
+// not know yet who won; and so is a question.
 func TestVoidClaim(t *testing.T) {
 	at := forcedAt
 	_, out := forces("v", member(), "v", "y")

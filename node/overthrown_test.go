@@ -9,8 +9,8 @@ import (
 )
 
 // TestFenceLast: whoever took the place of a holder that did not give its lease back fences that
-// one's redis-server as soon as it is there again, unless its agent follows before; one that gave it
-// back fences by itself, and is looked after later.
+// one's redis-server as soon as it is there again, unless its agent follows before; one that gave
+// it back fences by itself, and is looked after later.
 func TestFenceLast(t *testing.T) {
 	n := newNode(t, Options{})
 	b := &n.ballot

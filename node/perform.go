@@ -17,7 +17,8 @@ type performer struct {
 	whole uint64
 	// releasedBy is the redis-server process that ran when the lease was given back; 0: none did.
 	releasedBy int
-	// letsIn is a command that lets writes in, holds one that has them wait, which was not answered.
+	// letsIn is a command that lets writes in, holds one that has them wait, which was not
+	// answered.
 	letsIn, holds late
 	// allowing is the process to which a command that lets writes in is under way; allowed counts
 	// these commands.

@@ -70,9 +70,9 @@ const (
 	// AwaitSync is how long a primary that is to stop serves on because no replica is in sync,
 	// though one could be: systemd is asked for more time meanwhile.
 	AwaitSync = time.Minute
-	// YieldFor is how long a node that has handed over keeps its clients, whose writes wait, and the
-	// VIP for its successor to be heard: longer than a claim, a promotion and a word take, also on
-	// a busy host, and shorter than anybody's patience.
+	// YieldFor is how long a node that has handed over keeps its clients, whose writes wait, and
+	// the VIP for its successor to be heard: longer than a claim, a promotion and a word take, also
+	// on a busy host, and shorter than anybody's patience.
 	YieldFor = 250 * time.Millisecond
 	// AwaitSuccessor is how long a node that stops stays, after it gave the lease back, for its
 	// successor to take it: its vote may be needed.

@@ -147,9 +147,10 @@ func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClient
 }
 
 // CloseClients fences the server, closes the connections of all clients, subscribers included, and
-// reports how many there were, in one transaction: no write that waits is carried out, and no client
-// is refused one. What waits of others goes on. It spares those of redisd's own users: agents, replicas, and Sentinels, whose links
-// CLIENT KILL TYPE normal would cut for up to half a second (docs/findings-sentinel.md).
+// reports how many there were, in one transaction: no write that waits is carried out, and no
+// client is refused one. What waits of others goes on. It spares those of redisd's own users:
+// agents, replicas, and Sentinels, whose links CLIENT KILL TYPE normal would cut for up to half a
+// second (docs/findings-sentinel.md).
 func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	users, err := s.clientUsers(ctx)
 	if err != nil {
