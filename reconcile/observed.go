@@ -156,7 +156,7 @@ type Redis struct {
 	// stop for a handover.
 	Held     bool
 	Priority int // Unknown
-	Good        int // replicas that acknowledge in time
+	Good     int // replicas that acknowledge in time
 	// Apart: what it has in memory is not on its disk: a full copy whose rewrite has not ended.
 	Apart bool
 	// ChangedAt is since when it has answered as it does now, but for how far it is.
