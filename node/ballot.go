@@ -324,6 +324,9 @@ func (b *ballot) stepForce() bool {
 			if n.at >= f.until {
 				return // nobody waits for it any more, or it was taken back
 			}
+			if r := n.Observe(n.at).Redis; !r.Known || r.Loading {
+				return // it could not be primary, and nobody else any more
+			}
 			local, voters := n.Local(), b.votersLeft(f.leaveOut)
 			b.elect(false, func(e *election.Elector) []election.Envelope { return e.Force(n.at, local, voters) }, nil)
 		})

@@ -9,6 +9,32 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
+// TestForceWaitsForTheDataset: an operator's word does not take voters out while the node that is to
+// go on with what is left loads its dataset, perhaps for minutes.
+func TestForceWaitsForTheDataset(t *testing.T) {
+	st := holding()
+	st.Election.Released = true
+	b := newBench(t, Options{State: st, RedisPID: 1})
+	b.step(Members{List: []reconcile.Member{{ID: "a", Name: "a", ClusterID: "c", Gossip: "10.0.0.1:7946", Redis: "10.0.0.1:6379", Alive: true}}})
+	b.now += 3 * time.Second
+	b.step(Force{LeaveOut: true, Until: b.now + 5*time.Second})
+	voters := func(loading bool) int {
+		for end := b.now + time.Second; b.now < end; {
+			b.tick(5 * ms)
+			info := primary(1000)
+			info.Loading = loading
+			b.settle(info, false)
+		}
+		return len(b.n.current().Roster.Voters)
+	}
+	if n := voters(true); n != 2 {
+		t.Errorf("%d voters while it loads, want 2", n)
+	}
+	if n := voters(false); n != 1 {
+		t.Errorf("%d voters once it has loaded, want 1", n)
+	}
+}
+
 // TestForceByWhoWasLeftOut: where no voter is left, an operator can make one of those the primary
 // that an earlier forced failover had left out.
 func TestForceByWhoWasLeftOut(t *testing.T) {
