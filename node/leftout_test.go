@@ -9,8 +9,8 @@ import (
 	"github.com/redisd/redisd/reconcile"
 )
 
-// TestForceWaitsForTheDataset: an operator's word does not take voters out while the node that is to
-// go on with what is left loads its dataset, perhaps for minutes.
+// TestForceWaitsForTheDataset: an operator's word takes no voters out while the node that is to go
+// on with what is left loads its dataset, perhaps for minutes.
 func TestForceWaitsForTheDataset(t *testing.T) {
 	st := holding()
 	st.Election.Released = true
