@@ -202,10 +202,16 @@ func (a *actor) tellSentinel(ctx context.Context, action fmt.Stringer) error {
 		}
 		a.journal.say(func(log *slog.Logger) { log.Info("sentinel option set", "option", act.Option, "value", act.Value) })
 	case reconcile.Publish:
-		if err := s.Failover(ctx, name); err != nil {
+		primary, err := netip.ParseAddrPort(act.Primary)
+		if err != nil {
 			return err
 		}
-		a.journal.say(func(log *slog.Logger) { log.Info("sentinels asked to publish this primary") })
+		if err := s.Announce(ctx, name, primary, act.Epoch); err != nil {
+			return err
+		}
+		a.journal.say(func(log *slog.Logger) {
+			log.Info("sentinel told of the primary", "primary", act.Primary, "epoch", act.Epoch)
+		})
 	}
 	return nil
 }

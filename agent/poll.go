@@ -47,7 +47,7 @@ func (p *poller) poll(parent context.Context, do node.Do) node.Input {
 	case node.PollRedis:
 		return p.pollRedis(ctx, do.ID, a)
 	case node.PollSentinel:
-		return p.pollSentinel(ctx, do.ID, a)
+		return p.pollSentinel(ctx, do.ID)
 	case node.Probe:
 		return p.probe(ctx, do.ID, a)
 	case node.FenceLast:
@@ -268,7 +268,7 @@ func (p *poller) last() (redis.Info, bool) {
 	return p.info, st.Status == supervisor.Running && p.pid == st.PID
 }
 
-func (p *poller) pollSentinel(ctx context.Context, id uint64, a node.PollSentinel) node.Input {
+func (p *poller) pollSentinel(ctx context.Context, id uint64) node.Input {
 	in := node.SentinelPolled{ID: id}
 	st := p.sentinelProc.State()
 	if st.Status != supervisor.Running {
@@ -289,26 +289,11 @@ func (p *poller) pollSentinel(ctx context.Context, id uint64, a node.PollSentine
 		return in
 	}
 	v := &node.SentinelView{
-		Monitors: view.Addr.String(), Failover: view.Flags.FailoverInProgress, Quorum: view.Quorum, Peers: len(peers),
+		Monitors: view.Addr.String(), Epoch: view.ConfigEpoch, Quorum: view.Quorum, Peers: len(peers),
 		DownAfter: view.DownAfter, FailoverTimeout: view.FailoverTimeout,
-	}
-	if a.Want != "" && a.Want != v.Monitors {
-		v.Choice = p.choice(ctx, name)
 	}
 	in.View = v
 	return in
-}
-
-// choice is the replica that this Sentinel would promote.
-func (p *poller) choice(ctx context.Context, name string) string {
-	replicas, err := p.sentinel.Replicas(ctx, name)
-	if err != nil {
-		return ""
-	}
-	if choice, ok := redis.Successor(replicas); ok && choice.Addr.IsValid() {
-		return choice.Addr.String()
-	}
-	return ""
 }
 
 func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input {

@@ -198,9 +198,7 @@ type Silence struct {
 type SentinelView struct {
 	// Monitors is the address it names; empty: it watches none.
 	Monitors                   string
-	Failover                   bool // one is under way
+	Epoch                      int64 // of that configuration
 	Quorum, Peers              int
 	DownAfter, FailoverTimeout time.Duration
-	// Choice is the replica that it would promote; empty: none, or it was not asked.
-	Choice string
 }

@@ -205,9 +205,6 @@ func (pf *performer) allowWrites(l Lane, action reconcile.Action, then func(erro
 		if d.Err != nil && !d.Answered && !d.NotBegun {
 			pf.letsIn = late{pid, n.at}
 		}
-		if _, promoted := action.(reconcile.Promote); promoted && d.Err == nil {
-			n.sentinel.poke(n.at)
-		}
 		then(d.Err)
 	})
 }
@@ -306,8 +303,8 @@ func (pf *performer) loads(f RDB) {
 func (pf *performer) tellSentinel(l Lane, action reconcile.Action, then func(error)) {
 	n := pf.n
 	w, pid := &n.sentinel, n.procs[Sentinel].pid
-	if _, ok := action.(reconcile.Publish); ok {
-		w.publishedAt = n.at
+	if p, ok := action.(reconcile.Publish); ok {
+		w.published, w.publishedAt = p.Epoch, n.at
 	}
 	pf.do(l, Do{Action: action, Until: n.at + SentinelTimeout}, func(d Done) {
 		if _, ok := action.(reconcile.TuneSentinel); ok && d.Err == nil {

@@ -88,9 +88,8 @@ type Do struct {
 // was asked for on them is carried out any more.
 type PollRedis struct{ CloseStale bool }
 
-// PollSentinel asks the local redis-sentinel for its view; answered by SentinelPolled. When it
-// names another primary than Want, it is also asked whom it would promote.
-type PollSentinel struct{ Want string }
+// PollSentinel asks the local redis-sentinel for its view; answered by SentinelPolled.
+type PollSentinel struct{}
 
 // Probe asks the redis-server at Addr for PING; answered by Probed. Connect: it is tried whether it
 // takes a connection, or at least its host is there. Look: and whether it is fenced. An empty Addr:

@@ -11,6 +11,7 @@ type sentinelWatch struct {
 	tunedPID    int
 	view        SentinelView
 	wrongSince  Time
+	published   int64 // the epoch in which it was last told of a primary
 	publishedAt Time
 	failedAt    Time
 
@@ -56,7 +57,7 @@ func (wa *watch) stepSentinel() {
 
 func (wa *watch) pollSentinel(l Lane, then func()) uint64 {
 	n := wa.n
-	return n.call(l, Do{Action: PollSentinel{Want: n.primaryAddr(n.current(), n.at)}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
+	return n.call(l, Do{Action: PollSentinel{}, Until: n.at + PollSentinelTimeout}, func(Input) { then() })
 }
 
 func (wa *watch) sentinelPolled(in SentinelPolled) {
@@ -67,7 +68,7 @@ func (wa *watch) sentinelPolled(in SentinelPolled) {
 		wrong := in.View.Monitors != "" && want != "" && in.View.Monitors != want
 		old := w.view
 		changed := !w.known || w.pid != in.PID || in.View.Monitors != old.Monitors || in.View.Quorum != old.Quorum ||
-			in.View.Peers != old.Peers || in.View.Choice != old.Choice || wrong
+			in.View.Peers != old.Peers || in.View.Epoch != old.Epoch || wrong
 		w.pid, w.known, w.view = in.PID, true, *in.View
 		switch {
 		case !wrong:
@@ -84,7 +85,7 @@ func (wa *watch) sentinelPolled(in SentinelPolled) {
 
 // ended forgets the process.
 func (w *sentinelWatch) ended() {
-	w.known, w.pid, w.wrongSince = false, 0, 0
+	w.known, w.pid, w.wrongSince, w.published = false, 0, 0, 0
 }
 
 // acted takes note of how an action went: after one that failed, Sentinel is left alone for a
@@ -99,7 +100,7 @@ func (w *sentinelWatch) acted(at Time, err error) {
 func (n *Node) observeSentinel(at Time) reconcile.Sentinel {
 	w, p := &n.sentinel, &n.procs[Sentinel]
 	s := reconcile.Sentinel{
-		Running: p.pid != 0, PublishedAt: w.publishedAt, StartAfter: p.startAfter,
+		Running: p.pid != 0, Published: w.published, PublishedAt: w.publishedAt, StartAfter: p.startAfter,
 		Configured: p.pid != 0 || p.configured,
 	}
 	if !s.Running || !w.known || w.pid != p.pid || w.failedAt > 0 && at < w.failedAt+LeaveAlone {
@@ -107,9 +108,9 @@ func (n *Node) observeSentinel(at Time) reconcile.Sentinel {
 	}
 	v := &w.view
 	s.Known, s.Tuned, s.Peers, s.WrongSince = true, w.tunedPID == p.pid, v.Peers, w.wrongSince
-	s.Monitors, s.Choice = v.Monitors, v.Choice
+	s.Monitors = v.Monitors
 	if v.Monitors != "" {
-		s.Failover, s.Quorum, s.DownAfter, s.FailoverTimeout = v.Failover, v.Quorum, v.DownAfter, v.FailoverTimeout
+		s.Epoch, s.Quorum, s.DownAfter, s.FailoverTimeout = v.Epoch, v.Quorum, v.DownAfter, v.FailoverTimeout
 	}
 	return s
 }

@@ -56,8 +56,11 @@ type (
 	TuneSentinel struct{}
 	// SetSentinel sets one of its options.
 	SetSentinel struct{ Option, Value string }
-	// Publish has the Sentinels take the holder for the primary.
-	Publish struct{ Via string }
+	// Publish has the local Sentinel name Primary, and drop what it knows of an earlier Epoch.
+	Publish struct {
+		Primary string
+		Epoch   int64
+	}
 
 	// Bootstrap asks every member to bootstrap the cluster with this node as primary.
 	Bootstrap struct{ Voters []Voter }
@@ -170,10 +173,12 @@ func (a Monitor) String() string {
 }
 func (TuneSentinel) String() string  { return "sentinel: set timers" }
 func (a SetSentinel) String() string { return "sentinel: set " + a.Option + " " + a.Value }
-func (a Publish) String() string     { return "sentinel: publish the primary via " + a.Via }
-func (a Bootstrap) String() string   { return "bootstrap cluster with " + ids(a.Voters) }
-func (PreVote) String() string       { return "ask for a pre-vote" }
-func (a Claim) String() string       { return "claim lease: " + a.Why }
+func (a Publish) String() string {
+	return fmt.Sprintf("sentinel: publish %s epoch=%d", a.Primary, a.Epoch)
+}
+func (a Bootstrap) String() string { return "bootstrap cluster with " + ids(a.Voters) }
+func (PreVote) String() string     { return "ask for a pre-vote" }
+func (a Claim) String() string     { return "claim lease: " + a.Why }
 func (a Release) String() string {
 	return "release lease: " + a.Why + map[bool]string{true: ", the data is whole"}[a.Whole]
 }

@@ -36,7 +36,6 @@ func (w *world) tick(by time.Duration) {
 		if s.WrongSince == 0 {
 			s.WrongSince = o.At
 		}
-		s.Choice = w.primary()
 	} else {
 		s.WrongSince = 0
 	}
@@ -114,6 +113,7 @@ func (w *world) applySentinel(a reconcile.Action) {
 	case reconcile.StopSentinel:
 		s.Running, s.Known = false, false
 	case reconcile.Monitor:
+		s.Epoch = 0
 		s.Monitors, s.Quorum, s.DownAfter, s.FailoverTimeout = a.Primary, a.Quorum, w.d.DownAfter, w.d.FailoverTimeout
 	case reconcile.TuneSentinel:
 		s.Tuned = true
@@ -125,7 +125,10 @@ func (w *world) applySentinel(a reconcile.Action) {
 			s.FailoverTimeout = w.d.FailoverTimeout
 		}
 	case reconcile.Publish:
-		s.Monitors, s.PublishedAt = w.primary(), w.o.At
+		s.Published, s.PublishedAt = a.Epoch, w.o.At
+		if a.Epoch > s.Epoch {
+			s.Monitors, s.Epoch = a.Primary, a.Epoch
+		}
 	}
 }
 
@@ -182,7 +185,7 @@ func settle(o *reconcile.Observed) {
 	if !r.Running {
 		r.MinReplicas, r.Priority, r.Role = reconcile.Unknown, reconcile.Unknown, reconcile.RoleUnknown
 	}
-	e.Claiming, s.Failover = false, false
+	e.Claiming = false
 	if e.ClusterID == "" {
 		*e = reconcile.Election{}
 	}

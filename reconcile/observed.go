@@ -185,14 +185,14 @@ type Sentinel struct {
 	Tuned      bool // its volatile timers are set
 	// Monitors is the address it holds for the primary; empty: it watches none.
 	Monitors        string
-	Failover        bool // one is under way
+	Epoch           int64 // of that; between two Sentinels the higher one wins
 	Quorum, Peers   int
 	DownAfter       time.Duration `text:"span"`
 	FailoverTimeout time.Duration `text:"span"`
-	// Choice is the replica it would promote now, as far as priorities decide.
-	Choice string
-	// WrongSince is when Monitors began to differ from the holder's address.
-	WrongSince  Time
+	// WrongSince is when it was first seen to name another primary than the one that is.
+	WrongSince Time
+	// Published is the epoch in which this process was last told of a primary; 0: never.
+	Published   int64
 	PublishedAt Time
 }
 

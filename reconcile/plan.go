@@ -51,18 +51,13 @@ const (
 	LapsedFor = 500 * time.Millisecond
 	// RenewVIP is how often the kernel's lifetime of a held address is renewed.
 	RenewVIP = 500 * time.Millisecond
-	// PublishAgain and Remonitor: Sentinel needs about a second to publish; it, or the next one, is
-	// asked again after PublishAgain; and a Sentinel that still names another primary after
-	// Remonitor is set up anew.
-	PublishAgain = 1500 * time.Millisecond
-	Remonitor    = 20 * time.Second
+	// PublishAgain and Remonitor: a Sentinel does as it is told within milliseconds. One that did
+	// not is told again after PublishAgain, and set up anew after Remonitor.
+	PublishAgain = time.Second
+	Remonitor    = 4 * time.Second
 	// Relink is how long after a change of the primary a replica's link to it may be down, and
 	// nothing is wrong: one that was refused tries again after a second.
 	Relink = 1500 * time.Millisecond
-	// RemonitorStuck is sooner: a publication takes one or two seconds, and a Sentinel that is in a
-	// failover for longer waits for what will not come (replicas that a later primary has taken, or
-	// a promotion that it may not carry out).
-	RemonitorStuck = 4 * time.Second
 	// HandOverAgain is the pause after a handover that failed, HandOverTries how often a stopping
 	// node tries before it stops without one.
 	HandOverAgain = 500 * time.Millisecond
@@ -125,6 +120,7 @@ func Plan(o Observed, d Desired) []Action {
 	}
 	p.vips()
 	p.announce()
+	p.publish()
 	p.processes()
 	p.elect()
 	p.priority()

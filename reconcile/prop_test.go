@@ -143,8 +143,9 @@ func (t draws) redis() reconcile.Redis {
 func (t draws) sentinel() reconcile.Sentinel {
 	return reconcile.Sentinel{
 		Running: t.flag("sentinel"), Known: t.flag("sentinel known"), Configured: t.flag("configured"), Tuned: t.flag("tuned"),
-		Failover: t.seldom("failover"), StartAfter: t.time("sentinel start after"),
-		WrongSince: t.time("wrong since"), PublishedAt: t.time("published"), Monitors: t.addr("monitors"), Choice: t.addr("choice"),
+		StartAfter: t.time("sentinel start after"),
+		WrongSince: t.time("wrong since"), PublishedAt: t.time("published"), Monitors: t.addr("monitors"),
+		Epoch: int64(t.below(4, "epoch term"))*reconcile.EpochsPerTerm + int64(t.below(3, "epoch")), Published: int64(t.below(3, "published epoch")),
 		Quorum: t.below(4, "quorum"), Peers: t.below(5, "peers"),
 		DownAfter: 3 * time.Second, FailoverTimeout: time.Duration(t.number("failover timeout", 14, 15)) * time.Second,
 	}

@@ -5,34 +5,60 @@ import (
 	"time"
 )
 
-// sentinel keeps the local Sentinel's view and settings right. Sentinel is what clients and people
-// ask for the primary; here it only publishes. Each of these actions may wait for a disk, so a
-// round does one of them: renewals of the lease go between. While the cluster is paused only the
-// truth is published.
-func (p *plan) sentinel() {
-	s := p.o.Sentinel
-	if !p.d.Sentinel || !s.Running || !s.Known {
+// EpochsPerTerm: the configuration epochs of a term begin at so many times its number. Between two
+// Sentinels the higher epoch wins, so what belongs to a later term always does.
+const EpochsPerTerm = 1_000_000
+
+// publish has the local Sentinel name the primary. Sentinel is what clients and people ask for it;
+// here it decides nothing. Every node tells its own one, as soon as it has heard of a primary that
+// serves, and asks nobody. What Sentinels say to one another takes care of those that no agent
+// tells.
+func (p *plan) publish() {
+	o, s, primary := p.o, p.o.Sentinel, p.primaryAddr()
+	if !p.tellsSentinel() || primary == "" || s.Monitors == "" || s.Monitors == primary {
 		return
 	}
-	if !p.o.Paused {
-		if a := p.sentinelAction(); a != nil {
-			p.do(a)
-			return
-		}
+	if o.leased() && (!p.serving() || planned[Promote](p)) {
+		return // the others are told first, in the next round: it may wait for a disk
 	}
-	p.publish()
+	first := int64(o.Election.Term) * EpochsPerTerm
+	epoch := max(first, s.Epoch+1)
+	switch {
+	case s.Epoch >= first+EpochsPerTerm && !p.wrongFor(Lapse): // it has heard of a later term, perhaps
+	case epoch == s.Published && o.At < s.PublishedAt+PublishAgain:
+	default:
+		p.do(Publish{Primary: primary, Epoch: epoch})
+	}
+}
+
+// tellsSentinel: the local Sentinel is there to be told something, and nothing was yet. Whatever it
+// is told may wait for a disk, so a round tells it one thing: renewals of the lease go between.
+func (p *plan) tellsSentinel() bool {
+	s := p.o.Sentinel
+	return p.d.Sentinel && s.Running && s.Known && !planned[Publish](p)
+}
+
+// wrongFor: the local Sentinel has named another primary than the holder of the lease for so long.
+func (p *plan) wrongFor(d time.Duration) bool {
+	return p.o.Sentinel.WrongSince > 0 && p.o.At >= p.o.Sentinel.WrongSince+d
+}
+
+// sentinel keeps the local Sentinel's settings right. While the cluster is paused only the truth is
+// published.
+func (p *plan) sentinel() {
+	if !p.tellsSentinel() || p.o.Paused {
+		return
+	}
+	if a := p.sentinelAction(); a != nil {
+		p.do(a)
+	}
 }
 
 // sentinelAction is what has to be set right next; nil: nothing.
 func (p *plan) sentinelAction() Action {
-	o, s, primary := p.o, p.o.Sentinel, p.primaryAddr()
-	patience := Remonitor
-	if s.Failover {
-		patience = RemonitorStuck
-	}
-	lost := s.WrongSince > 0 && o.At >= s.WrongSince+patience
+	s, primary := p.o.Sentinel, p.primaryAddr()
 	switch {
-	case primary != "" && (s.Monitors == "" || s.Monitors != primary && lost):
+	case primary != "" && (s.Monitors == "" || s.Monitors != primary && p.wrongFor(Remonitor)):
 		return Monitor{Primary: primary, Quorum: p.quorum()}
 	case s.Monitors == "":
 		return nil
@@ -53,35 +79,3 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // quorum is the majority of the Sentinels that this Sentinel knows, itself included: raised after
 // it has learnt of a new one, never before.
 func (p *plan) quorum() int { return (1+p.o.Sentinel.Peers)/2 + 1 }
-
-// publish has the local Sentinel take the holder for the primary: at once beside the holder, and on
-// the other nodes in turn when that did not help, because there is no Sentinel, it hangs, or is
-// busy with a failover of its own. One that would choose another node is not asked: it would only
-// lock itself up.
-func (p *plan) publish() {
-	o, s, primary := p.o, p.o.Sentinel, p.primaryAddr()
-	if primary == "" || s.Monitors == "" || s.Monitors == primary || s.Failover || s.Choice != primary {
-		return
-	}
-	if o.leased() && !p.serving() || o.At < s.PublishedAt+PublishAgain {
-		return
-	}
-	if turn := p.publisher(); turn > 0 && (s.WrongSince == 0 || o.At < s.WrongSince+time.Duration(turn)*PublishAgain) {
-		return
-	}
-	p.do(Publish{Via: "the local sentinel"})
-}
-
-// publisher is this node's turn to publish; the holder's is 0.
-func (p *plan) publisher() int {
-	if p.o.leased() {
-		return 0
-	}
-	turn := 1
-	for _, m := range p.o.Members {
-		if m.ID < p.o.Self && m.ID != p.o.Election.Holder && m.Alive && m.Sentinel != "" {
-			turn++
-		}
-	}
-	return turn
-}

@@ -14,8 +14,6 @@ import (
 // The first words of error replies that mean something here.
 const (
 	codeAborted  = "EXECABORT"
-	codeInProg   = "INPROG"
-	codeNoGood   = "NOGOODSLAVE"
 	codeNoQuorum = "NOQUORUM"
 	codeGeneric  = "ERR"
 )

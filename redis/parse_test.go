@@ -220,34 +220,3 @@ func TestParseSentinelInfo(t *testing.T) {
 		t.Errorf("parseSentinelInfo = %+v", got)
 	}
 }
-
-func TestSuccessor(t *testing.T) {
-	a := ReplicaView{RunID: "a", Priority: 100, Offset: 10}
-	b := ReplicaView{RunID: "b", Priority: 100, Offset: 11}
-	with := func(r ReplicaView, change func(*ReplicaView)) ReplicaView {
-		change(&r)
-		return r
-	}
-	for name, tt := range map[string]struct {
-		replicas []ReplicaView
-		want     string
-	}{
-		"none":                 {nil, "-"},
-		"most data":            {[]ReplicaView{a, b}, "b"},
-		"priority before data": {[]ReplicaView{with(a, func(r *ReplicaView) { r.Priority = 1 }), b}, "a"},
-		"never priority 0":     {[]ReplicaView{a, with(b, func(r *ReplicaView) { r.Priority = 0 })}, "a"},
-		"run id last":          {[]ReplicaView{with(b, func(r *ReplicaView) { r.Offset = 10 }), a}, "a"},
-		"run id unknown":       {[]ReplicaView{with(a, func(r *ReplicaView) { r.RunID = ""; r.Offset = 11 }), b}, "b"},
-		"down":                 {[]ReplicaView{a, with(b, func(r *ReplicaView) { r.Flags.SDown = true })}, "a"},
-		"disconnected":         {[]ReplicaView{a, with(b, func(r *ReplicaView) { r.Flags.Disconnected = true })}, "a"},
-		"all down":             {[]ReplicaView{with(a, func(r *ReplicaView) { r.Flags.ODown = true })}, "-"},
-	} {
-		got, ok := Successor(tt.replicas)
-		if !ok {
-			got.RunID = "-"
-		}
-		if got.RunID != tt.want {
-			t.Errorf("%s: %q, want %q", name, got.RunID, tt.want)
-		}
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -13,11 +14,6 @@ import (
 var (
 	// ErrUnknownPrimary: that Sentinel monitors nothing of that name.
 	ErrUnknownPrimary = errors.New("no primary of that name")
-	// ErrInProgress: that Sentinel is in a failover already. It may stay so for failover-timeout;
-	// another Sentinel may be free.
-	ErrInProgress = errors.New("failover already in progress")
-	// ErrNoGoodReplica: that Sentinel sees no replica that it would promote.
-	ErrNoGoodReplica = errors.New("no replica fit for promotion")
 	// ErrNoQuorum: too few Sentinels are in reach to agree or to authorise.
 	ErrNoQuorum = errors.New("no quorum")
 	// ErrUnsupported: that Sentinel is too old for the command.
@@ -52,15 +48,10 @@ func (s *Sentinel) ask(ctx context.Context, what string, args ...any) (any, erro
 // named joins an error with its name, if it has one. The code of an unknown primary is the general
 // one, so that the beginning of the text must tell.
 func named(err error) error {
-	names := map[string]error{
-		codeInProg:   ErrInProgress,
-		codeNoGood:   ErrNoGoodReplica,
-		codeNoQuorum: ErrNoQuorum,
-	}
-	if name, ok := names[Code(err)]; ok {
-		return &namedError{name, err}
-	}
-	if strings.HasPrefix(replyText(err), "ERR No such master") {
+	switch {
+	case Code(err) == codeNoQuorum:
+		return &namedError{ErrNoQuorum, err}
+	case strings.HasPrefix(replyText(err), "ERR No such master"):
 		return &namedError{ErrUnknownPrimary, err}
 	}
 	return err
@@ -152,13 +143,42 @@ func (s *Sentinel) Set(ctx context.Context, name string, options ...Directive) e
 	return err
 }
 
-// Failover makes this Sentinel fail over without asking the others. It returns when that has begun.
-// With redisd's ACL users all that happens is that the Sentinels agree on a new address, once the
-// replica that it chooses (see Successor) is a primary, and nothing if it never is.
-func (s *Sentinel) Failover(ctx context.Context, name string) error {
-	_, err := s.ask(ctx, "failover", "FAILOVER", name)
+// Announce has this Sentinel name another primary at once: it switches, and tells its subscribers,
+// as it would when another Sentinel had seen a failover through. To it that is what this is: a
+// greeting with a later configuration. It asks nobody, also while its clock is in doubt, and drops
+// a failover of its own. It takes no notice of an epoch that is not higher than its ConfigEpoch.
+func (s *Sentinel) Announce(ctx context.Context, name string, primary netip.AddrPort, epoch int64) error {
+	peers, err := s.Peers(ctx, name)
+	if err != nil {
+		return err
+	}
+	from := SentinelView{Addr: s.addr, RunID: stranger}
+	if len(peers) > 0 {
+		from = peers[0]
+	}
+	greeting := func(current int64) command {
+		return call("announce", "PUBLISH", "__sentinel__:hello", fmt.Sprintf("%s,%d,%s,%d,%s,%s,%d,%d",
+			from.Addr.Addr(), from.Addr.Port(), from.RunID, current, name, primary.Addr(), primary.Port(), epoch))
+	}
+	if len(peers) == 0 {
+		_, err = s.pipe(ctx, greeting(epoch),
+			call("forget the stranger", "SENTINEL", "RESET", name),
+			call("write sentinel.conf", "SENTINEL", "FLUSHCONFIG"))
+		return err
+	}
+	if _, err := s.do(ctx, greeting(0)); err != nil {
+		return err
+	}
+	// Its next failover would have an earlier epoch, did it not learn that it is in this one, too.
+	// That is one more fsync, for which its subscribers need not wait.
+	_, err = s.do(ctx, greeting(epoch))
 	return err
 }
+
+// stranger is the id under which a Sentinel that knows no other is greeted. It takes whoever greets
+// it for another Sentinel, and is made to forget all of them in the same breath; the replicas are
+// in the new primary's next INFO.
+const stranger = "0000000000000000000000000000000000000000"
 
 // CheckQuorum returns ErrNoQuorum when too few Sentinels are in reach.
 func (s *Sentinel) CheckQuorum(ctx context.Context, name string) error {

@@ -31,9 +31,10 @@ func startSentinel(t *testing.T) (*process, *Sentinel) {
 
 // cluster is three servers and three Sentinels that know one another.
 type cluster struct {
-	processes [3]*process
-	servers   [3]*Server
-	sentinels [3]*Sentinel
+	processes         [3]*process
+	servers           [3]*Server
+	sentinels         [3]*Sentinel
+	sentinelProcesses [3]*process
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -45,7 +46,8 @@ func newCluster(t *testing.T) *cluster {
 		c.processes[i], c.servers[i] = newServer(t, primary, dirPriority+" 100")
 	}
 	for i := range c.sentinels {
-		_, s := startSentinel(t)
+		p, s := startSentinel(t)
+		c.sentinelProcesses[i] = p
 		must(t, s.Monitor(t.Context(), testName, primary, 2))
 		must(t, s.Set(t.Context(), testName,
 			Directive{"auth-user", SentinelUser}, Directive{"auth-pass", testPassword},
@@ -73,30 +75,6 @@ func (c *cluster) ready(t *testing.T, s *Sentinel) bool {
 		}
 	}
 	return len(replicas) == 2
-}
-
-// steer gives server i priority 1 and waits until every Sentinel would take it.
-func (c *cluster) steer(t *testing.T, i int) {
-	t.Helper()
-	must(t, c.servers[i].SetPriority(t.Context(), 1))
-	for _, s := range c.sentinels {
-		await(t, "the priority", func() bool {
-			replicas, err := s.Replicas(t.Context(), testName)
-			next, ok := Successor(replicas)
-			return err == nil && ok && next.Addr == c.processes[i].addr && next.Priority == 1
-		})
-	}
-}
-
-// published waits until every Sentinel names server i.
-func (c *cluster) published(t *testing.T, i int) {
-	t.Helper()
-	for _, s := range c.sentinels {
-		await(t, "the new address", func() bool {
-			v, err := s.Primary(t.Context(), testName)
-			return err == nil && v.Addr == c.processes[i].addr && !v.Flags.FailoverInProgress
-		})
-	}
 }
 
 func TestSentinelViews(t *testing.T) {
@@ -139,67 +117,6 @@ func TestSentinelViews(t *testing.T) {
 	}
 }
 
-// The agents promote, one Sentinel publishes, and nothing else is touched.
-func TestPublish(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t)
-	c.steer(t, 1)
-	reader := client(t, c.processes[2].addr, "default")
-	writer := client(t, c.processes[1].addr, "default")
-	must(t, writer.Ping(t.Context()).Err())
-
-	c.processes[0].kill()
-	must(t, c.servers[1].Promote(t.Context(), 0))
-	must(t, write(t, writer))
-	must(t, c.servers[2].Follow(t.Context(), c.processes[1].addr, false))
-	must(t, c.sentinels[2].Failover(t.Context(), testName))
-	if err := c.sentinels[2].Failover(t.Context(), testName); !errors.Is(err, ErrInProgress) {
-		t.Errorf("a second Failover: %v, want %v", err, ErrInProgress)
-	}
-	c.published(t, 1)
-
-	must(t, write(t, writer))
-	must(t, reader.Ping(t.Context()).Err())
-	linked(t, c.servers[2], c.processes[1].addr)
-	// One synchronisation, and none by Sentinel. It is full when the killed primary's last words (a
-	// Sentinel's PUBLISH is enough) reached only server 2.
-	i, err := c.servers[1].Info(t.Context())
-	must(t, err)
-	if i.FullSyncs+i.PartialSyncs != 1 {
-		t.Errorf("%d full, %d partial synchronisations", i.FullSyncs, i.PartialSyncs)
-	}
-}
-
-// The same with the old primary alive: fenced, then demoted.
-func TestPublishPlanned(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t)
-	c.steer(t, 2)
-	writer := client(t, c.processes[0].addr, "default")
-	must(t, write(t, writer))
-	must(t, c.servers[0].SetFence(t.Context()))
-	if acked, _, err := c.servers[0].WaitAcks(t.Context(), 2, time.Second); err != nil || acked != 2 {
-		t.Fatalf("WaitAcks = %d, %v", acked, err)
-	}
-	next := c.processes[2].addr
-	must(t, c.servers[2].Promote(t.Context(), 0))
-	must(t, c.servers[0].Follow(t.Context(), next, true))
-	must(t, c.servers[1].Follow(t.Context(), next, false))
-	must(t, c.sentinels[0].Failover(t.Context(), testName))
-	c.published(t, 2)
-	if err := writer.Ping(t.Context()).Err(); AnswerOf(err) != Closed {
-		t.Errorf("a client of the old primary: %v", err)
-	}
-	got, err := client(t, next, "default").Get(t.Context(), "counter").Result()
-	must(t, err)
-	if got != "1" {
-		t.Errorf("counter = %q", got)
-	}
-	for _, i := range []int{0, 1} {
-		linked(t, c.servers[i], next)
-	}
-}
-
 func TestSentinelErrors(t *testing.T) {
 	_, s := startSentinel(t)
 	_, primaryErr := s.Primary(t.Context(), testName)
@@ -207,7 +124,7 @@ func TestSentinelErrors(t *testing.T) {
 	_, peersErr := s.Peers(t.Context(), testName)
 	for _, err := range []error{
 		primaryErr, replicasErr, peersErr,
-		s.Failover(t.Context(), testName),
+		s.Announce(t.Context(), testName, placeholder, 1),
 		s.CheckQuorum(t.Context(), testName),
 		s.Remove(t.Context(), testName),
 		s.Set(t.Context(), testName, Directive{"quorum", "1"}),
@@ -220,9 +137,6 @@ func TestSentinelErrors(t *testing.T) {
 	must(t, s.Monitor(t.Context(), testName, p.addr, 1))
 	if err := s.Monitor(t.Context(), testName, p.addr, 1); err == nil {
 		t.Error("monitored the same name twice")
-	}
-	if err := s.Failover(t.Context(), testName); !errors.Is(err, ErrNoGoodReplica) {
-		t.Errorf("Failover without a replica: %v, want %v", err, ErrNoGoodReplica)
 	}
 	must(t, s.Set(t.Context(), testName))
 	const secret = "battery-staple"

@@ -1,9 +1,7 @@
 package redis
 
 import (
-	"cmp"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -143,33 +141,6 @@ func each[T any](reply any, parse func(map[string]string) T) []T {
 		views = append(views, parse(pairs(flat)))
 	}
 	return views
-}
-
-// Successor is the replica that a Sentinel with this view would promote: the lowest priority that
-// is not 0, then the most data, then the run id. Sentinel moreover passes over one that it has not
-// heard for 5 s or whose link to the primary was down long before the primary was; those it is sure
-// to refuse, it answers with ErrNoGoodReplica.
-func Successor(replicas []ReplicaView) (ReplicaView, bool) {
-	fit := slices.DeleteFunc(slices.Clone(replicas), func(r ReplicaView) bool {
-		return r.Priority == 0 || r.Flags.SDown || r.Flags.ODown || r.Flags.Disconnected
-	})
-	if len(fit) == 0 {
-		return ReplicaView{}, false
-	}
-	return slices.MinFunc(fit, func(a, b ReplicaView) int {
-		return cmp.Or(
-			cmp.Compare(a.Priority, b.Priority),
-			cmp.Compare(b.Offset, a.Offset),
-			compareRunIDs(a.RunID, b.RunID))
-	}), true
-}
-
-// compareRunIDs puts an unknown one last.
-func compareRunIDs(a, b string) int {
-	if a == "" || b == "" {
-		return cmp.Compare(len(b), len(a))
-	}
-	return cmp.Compare(strings.ToLower(a), strings.ToLower(b))
 }
 
 // SentinelInfo is what INFO says of a redis-sentinel.

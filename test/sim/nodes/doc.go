@@ -36,8 +36,9 @@
 //  8. A redis-server started with an append-only file has its data, and shows another
 //     offset than before.
 //  9. A replica whose primary has ended goes on showing how far it had come.
-//  10. A Sentinel that may not say SLAVEOF changes no redis-server, and SENTINEL FAILOVER
-//     after a promotion has all Sentinels name the new primary within 3 s.
+//  10. A Sentinel that may not say SLAVEOF changes no redis-server. It names another primary
+//     the moment it hears of a later configuration, and the others learn it from its
+//     greetings, which come twice a second.
 //  11. A replica whose link is up shows the replication id of its primary, and goes on
 //     showing it without the link. A promotion and a restart begin a new one, a second
 //     REPLICAOF NO ONE does not.

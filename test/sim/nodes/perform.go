@@ -52,7 +52,7 @@ func (a *agent) carryOut(d node.Do) {
 		a.pollRedis(d, act)
 		return
 	case node.PollSentinel:
-		a.pollSentinel(d, act)
+		a.pollSentinel(d)
 		return
 	case node.Probe:
 		a.probe(d, act)
@@ -491,7 +491,7 @@ func (a *agent) probe(d node.Do, act node.Probe) {
 }
 
 // pollSentinel asks the local redis-sentinel for its view.
-func (a *agent) pollSentinel(d node.Do, act node.PollSentinel) {
+func (a *agent) pollSentinel(d node.Do) {
 	h, w, s := a.h, a.h.w, &a.h.sentinel
 	answer := node.SentinelPolled{ID: d.ID}
 	took := a.left(d.Until)
@@ -503,26 +503,21 @@ func (a *agent) pollSentinel(d node.Do, act node.PollSentinel) {
 	}
 	a.later(took, func() {
 		if s.up && !s.hung && s.run == answer.PID {
-			answer.View = h.sentinelView(act.Want)
+			answer.View = h.sentinelView()
 		}
 		a.step(answer)
 	})
 }
 
-func (h *host) sentinelView(want string) *node.SentinelView {
+func (h *host) sentinelView() *node.SentinelView {
 	w, s := h.w, &h.sentinel
 	v := &node.SentinelView{
-		Failover: s.failover, Quorum: s.quorum, Peers: bits.OnesCount(s.peers), DownAfter: s.downAfter, FailoverTimeout: s.failoverTo,
+		Quorum: s.quorum, Peers: bits.OnesCount(s.peers), DownAfter: s.downAfter, FailoverTimeout: s.failoverTo,
 	}
 	if s.monitors < 0 {
 		return v
 	}
-	v.Monitors = w.hosts[s.monitors].redisAt
-	if want != "" && v.Monitors != want {
-		if c := h.chooses(); c >= 0 {
-			v.Choice = w.hosts[c].redisAt
-		}
-	}
+	v.Monitors, v.Epoch = w.hosts[s.monitors].redisAt, s.epoch
 	return v
 }
 
@@ -540,7 +535,6 @@ func (a *agent) sentinel(d node.Do) {
 			a.finish(node.Done{ID: d.ID, Err: errFailed})
 			return
 		}
-		ok := true
 		switch act := d.Action.(type) {
 		case reconcile.Monitor:
 			s.monitors, s.epoch, s.quorum, s.peers, s.failover, s.downSince = w.host(act.Primary).i, 0, act.Quorum, 0, false, 0
@@ -560,8 +554,10 @@ func (a *agent) sentinel(d node.Do) {
 				s.failoverTo = time.Duration(n) * ms
 			}
 		case reconcile.Publish:
-			ok = !s.failover && s.monitors >= 0 && h.beginFailover()
+			if s.monitors >= 0 {
+				h.sentinelHears(w.host(act.Primary).i, act.Epoch)
+			}
 		}
-		a.finish(node.Done{ID: d.ID, Err: errOf(ok), Answered: true})
+		a.finish(node.Done{ID: d.ID, Answered: true})
 	})
 }

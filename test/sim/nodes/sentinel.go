@@ -14,7 +14,7 @@ type sentinel struct {
 	startedAt             time.Duration
 	configured, tuned     bool
 	monitors              int // the host it names; -1: none
-	epoch                 int
+	epoch                 int64
 	quorum                int
 	downAfter, failoverTo time.Duration
 	peers                 uint // bit set of the hosts whose sentinel it knows
@@ -118,10 +118,7 @@ func (h *host) sentinelWorks() {
 			continue
 		}
 		s.peers |= 1 << o.i
-		if p.epoch > s.epoch {
-			s.epoch = p.epoch
-			h.sentinelSwitches(p.monitors)
-		}
+		h.sentinelHears(p.monitors, p.epoch)
 	}
 	h.sentinelJudges(period)
 	h.sentinelFails()
@@ -142,15 +139,22 @@ func (h *host) sentinelLooks() {
 	}
 }
 
+// sentinelHears is a greeting: the later configuration counts.
+func (h *host) sentinelHears(primary int, epoch int64) {
+	if s := &h.sentinel; epoch > s.epoch {
+		s.epoch = epoch
+		h.sentinelSwitches(primary)
+	}
+}
+
 func (h *host) sentinelSwitches(to int) {
 	s := &h.sentinel
 	if s.monitors != to {
 		h.w.logf("%s sentinel names %s", h.id, h.w.hosts[to].id)
 		s.monitors = to
 		s.forget()
-		s.infoAt, s.downSince = 0, 0
+		s.infoAt, s.downSince, s.failover, s.notBefore = 0, 0, false, 0
 	}
-	s.failover = s.failover && s.choice == to
 }
 
 // sentinelJudges finds the primary down, or not.
@@ -211,15 +215,14 @@ func (h *host) chooses() int {
 	return best
 }
 
-func (h *host) beginFailover() bool {
+func (h *host) beginFailover() {
 	s := &h.sentinel
 	c := h.chooses()
 	if c < 0 {
-		return false
+		return
 	}
 	s.failover, s.choice, s.done, s.failUntil = true, c, false, h.w.now+s.failoverTo
 	h.w.logf("%s sentinel begins a failover to %s", h.id, h.w.hosts[c].id)
-	return true
 }
 
 // sentinelFails carries a failover on. It may not promote: it waits until its choice is a primary.
