@@ -99,8 +99,6 @@ func (a *actor) tellRedis(ctx context.Context, do node.Do) error {
 		}
 		a.journal.say(func(log *slog.Logger) { log.Info("writes go on") })
 		return nil
-	case reconcile.SetPriority:
-		return a.server.SetPriority(ctx, act.N)
 	case reconcile.Promote:
 		if err := a.server.Promote(ctx, act.MinReplicas); err != nil {
 			return err

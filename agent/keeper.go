@@ -19,8 +19,8 @@ import (
 // redisd needs as they are (confgen.Kept, confgen.Users). Whoever has the clients' password may set
 // them, and delete the replicas' user. What else clients changed it shows, and leaves alone.
 //
-// It decides nothing that package node decides: who is primary, the fence, and whom Sentinel may
-// promote are not among what it keeps. So it also works while the cluster is paused.
+// It decides nothing that package node decides: who is primary and the fence are not among what it
+// keeps. So it also works while the cluster is paused.
 type keeper struct {
 	*site
 	files   *files

@@ -125,7 +125,7 @@ func (s *keptServer) quiet() {
 var settable = map[string]string{
 	"appendonly": "no", "bind": "127.0.0.1", "bind-source-addr": "127.0.0.1", "masterauth": "x", "masteruser": "x", "min-replicas-max-lag": "100",
 	"port": "0", "protected-mode": "yes", "repl-diskless-load": "swapdb", "replica-announce-ip": "10.9.9.9", "replica-announce-port": "1",
-	"replica-announced": "no", "replica-read-only": "no", "requirepass": "x", "shutdown-on-sigint": "nosave", "shutdown-on-sigterm": "nosave",
+	"replica-announced": "no", "replica-priority": "100", "replica-read-only": "no", "requirepass": "x", "shutdown-on-sigint": "nosave", "shutdown-on-sigterm": "nosave",
 }
 
 func TestKeeperRestoresDirectives(t *testing.T) {

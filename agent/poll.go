@@ -214,7 +214,7 @@ func redisInfo(i redis.Info, set redis.Settings) *node.RedisInfo {
 	out := &node.RedisInfo{
 		RunID: i.RunID, LinkUp: i.LinkUp, Syncing: i.SyncInProgress, Loading: i.Loading,
 		WriteError: !i.AOFWriteOK || !i.RDBOK, ReplID: i.ReplID, Offset: i.Offset, Keys: i.Keys,
-		MinReplicas: set.MinReplicas, MaxLag: set.MaxLag, Priority: set.Priority, Role: reconcile.Replica,
+		MinReplicas: set.MinReplicas, MaxLag: set.MaxLag, Role: reconcile.Replica,
 	}
 	if i.Role == redis.Primary {
 		out.Role = reconcile.Primary

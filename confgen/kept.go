@@ -23,7 +23,7 @@ const (
 
 // decided are the directives that redisd owns and package reconcile sets: which value is right
 // depends on who is the primary.
-var decided = []string{"replicaof", "replica-priority", "min-replicas-to-write"}
+var decided = []string{"replicaof", "min-replicas-to-write"}
 
 // unwritten are the directives that redisd owns and redis.conf leaves out, because redis-server's
 // own value is the right one.

@@ -25,7 +25,7 @@ func TestKeptIsAllThatIsOwned(t *testing.T) {
 		_, owned := directive.Owned(name)
 		_, isKept := kept[name]
 		switch {
-		case name == "replicaof", name == "replica-priority", name == "min-replicas-to-write":
+		case name == "replicaof", name == "min-replicas-to-write":
 			if isKept {
 				t.Errorf("%s is kept, but package reconcile sets it", name)
 			}
@@ -37,7 +37,7 @@ func TestKeptIsAllThatIsOwned(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"port": "6379", "bind": "* -::*", "bind-source-addr": "10.0.0.1", "masteruser": "redisd-replica", "masterauth": "secret",
-		"replica-read-only": "yes", "min-replicas-max-lag": "2", "appendonly": "yes", "repl-diskless-load": "disabled", "requirepass": "",
+		"replica-read-only": "yes", "replica-priority": "0", "min-replicas-max-lag": "2", "appendonly": "yes", "repl-diskless-load": "disabled", "requirepass": "",
 	} {
 		if got, ok := kept[name]; !ok || got != want {
 			t.Errorf("%s is kept at %q, want %q", name, got, want)

@@ -97,7 +97,7 @@ func ownedPart(w *confWriter, f RedisFacts) {
 	w.set("masterauth", string(f.ReplicaPassword))
 	w.section(
 		"A redis-server starts as a replica, even the one that was primary, and Sentinel",
-		"may not promote it until redisd has seen that its data is complete.",
+		"is to choose none: the agents do.",
 	)
 	w.set("replicaof", primary.Addr().String(), strconv.Itoa(int(primary.Port())))
 	w.set("replica-priority", "0")

@@ -176,7 +176,6 @@ type RedisInfo struct {
 	Replicas                                 []reconcile.Link
 	MinReplicas                              int
 	MaxLag                                   time.Duration
-	Priority                                 int
 }
 
 // Silence is what a process does that does not answer.

@@ -83,7 +83,7 @@ func (b *bench) must(text string) Do {
 // primary is redis-server of node a, in touch with b.
 func primary(offset int64) *RedisInfo {
 	return &RedisInfo{
-		RunID: "r", Role: reconcile.Primary, ReplID: "h", Offset: offset, Keys: 1, MinReplicas: 0, MaxLag: 2 * time.Second, Priority: 1,
+		RunID: "r", Role: reconcile.Primary, ReplID: "h", Offset: offset, Keys: 1, MinReplicas: 0, MaxLag: 2 * time.Second,
 		Replicas: []reconcile.Link{{Addr: "10.0.0.2:6379", Online: true, Offset: offset}},
 	}
 }

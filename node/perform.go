@@ -100,7 +100,7 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 			}
 			then(d.Err)
 		})
-	default: // Follow, SetPriority
+	default: // Follow
 		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) {
 			if f, ok := action.(reconcile.Follow); ok && f.CloseClients && d.Err == nil {
 				pf.closed()

@@ -156,7 +156,7 @@ func (wa *watch) redisPolled(in RedisPolled) {
 func (w *redisWatch) answered(in RedisPolled, at Time) (changed bool) {
 	info, old := *in.Info, w.info
 	fresh := !w.known || w.pid != in.PID || w.silentSince > 0
-	changed = fresh || info.MinReplicas != old.MinReplicas || info.MaxLag != old.MaxLag || info.Priority != old.Priority ||
+	changed = fresh || info.MinReplicas != old.MinReplicas || info.MaxLag != old.MaxLag ||
 		info.Role != old.Role || info.Loading != old.Loading || info.LinkUp != old.LinkUp || info.WriteError != old.WriteError ||
 		info.ReplID != old.ReplID || info.PrimaryAddr != old.PrimaryAddr || info.Syncing != old.Syncing ||
 		!slices.EqualFunc(info.Replicas, old.Replicas, func(a, b reconcile.Link) bool { return a.Addr == b.Addr && a.Online == b.Online })
@@ -289,7 +289,7 @@ func (w *redisWatch) leads() string {
 func (n *Node) observeRedis() reconcile.Redis {
 	w, p := &n.redis, &n.procs[Redis]
 	r := reconcile.Redis{
-		Running: p.pid != 0, MinReplicas: reconcile.Unknown, Priority: reconcile.Unknown, StartAfter: p.startAfter,
+		Running: p.pid != 0, MinReplicas: reconcile.Unknown, StartAfter: p.startAfter,
 		Data: w.rec.held().data(),
 	}
 	r.Dying, r.Ended = r.Running && w.killed == p.pid, p.exitedAt > 0
@@ -305,7 +305,7 @@ func (n *Node) observeRedis() reconcile.Redis {
 	r.ChangedAt, r.Apart = w.changedAt, w.rec.Apart
 	r.Known, r.Loading, r.LinkUp, r.Syncing = true, i.Loading, i.LinkUp, i.Syncing
 	r.Role, r.PrimaryAddr, r.WriteError = i.Role, i.PrimaryAddr, i.WriteError
-	r.MinReplicas, r.Priority, r.Replicas = i.MinReplicas, i.Priority, i.Replicas
+	r.MinReplicas, r.Replicas = i.MinReplicas, i.Replicas
 	r.Good = i.good()
 	return r
 }

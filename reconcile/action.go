@@ -40,8 +40,6 @@ type (
 		Primary      string
 		CloseClients bool
 	}
-	// SetPriority sets replica-priority, by which Sentinel chooses.
-	SetPriority struct{ N int }
 
 	// StartSentinel starts redis-sentinel, StopSentinel stops it.
 	StartSentinel struct{ Primary string }
@@ -120,7 +118,6 @@ func (Promote) action()        {}
 func (SetMinReplicas) action() {}
 func (ResumeWrites) action()   {}
 func (Follow) action()         {}
-func (SetPriority) action()    {}
 func (StartSentinel) action()  {}
 func (StopSentinel) action()   {}
 func (Monitor) action()        {}
@@ -160,7 +157,6 @@ func (a Follow) String() string {
 	}
 	return "follow " + a.Primary
 }
-func (a SetPriority) String() string { return fmt.Sprintf("set priority %d", a.N) }
 func (a StartSentinel) String() string {
 	if a.Primary == "" {
 		return "start redis-sentinel"

@@ -92,13 +92,11 @@ func (w *world) applyRedis(a reconcile.Action) {
 		r.MinReplicas = a.N
 	case reconcile.Follow:
 		r.Role, r.PrimaryAddr, r.MinReplicas, r.Good, r.Replicas = reconcile.Replica, a.Primary, reconcile.Fence, 0, nil
-	case reconcile.SetPriority:
-		r.Priority = a.N
 	}
 }
 
 func (w *world) exit() {
-	w.o.Redis = reconcile.Redis{MinReplicas: reconcile.Unknown, Priority: reconcile.Unknown, Data: w.o.Redis.Data}
+	w.o.Redis = reconcile.Redis{MinReplicas: reconcile.Unknown, Data: w.o.Redis.Data}
 }
 
 func (w *world) applySentinel(a reconcile.Action) {
@@ -183,7 +181,7 @@ func settle(o *reconcile.Observed) {
 	}
 	r.Known, s.Known = r.Running, s.Running
 	if !r.Running {
-		r.MinReplicas, r.Priority, r.Role = reconcile.Unknown, reconcile.Unknown, reconcile.RoleUnknown
+		r.MinReplicas, r.Role = reconcile.Unknown, reconcile.RoleUnknown
 	}
 	e.Claiming = false
 	if e.ClusterID == "" {

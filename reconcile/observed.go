@@ -154,9 +154,8 @@ type Redis struct {
 	MinReplicas int // Unknown
 	// Held: its clients' writes may be waiting, because this agent, or the one before it, had them
 	// stop for a handover.
-	Held     bool
-	Priority int // Unknown
-	Good     int // replicas that acknowledge in time
+	Held bool
+	Good int // replicas that acknowledge in time
 	// Apart: what it has in memory is not on its disk: a full copy whose rewrite has not ended.
 	Apart bool
 	// ChangedAt is since when it has answered as it does now, but for how far it is.

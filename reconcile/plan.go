@@ -77,18 +77,8 @@ const (
 	MaxLag = 2 * time.Second
 )
 
-// Priorities by which Sentinel would choose: the standing successor first, no replica that is not
-// in sync.
-const (
-	PriorityPrimary   = 1
-	PrioritySuccessor = 10
-	PriorityReplica   = 100
-	// PriorityAside and the term is a replica's that Sentinel is not to choose now: of the term its
-	// lower bits, which go on when a forced failover begins higher ones. redis-server takes 31.
-	PriorityAside = 1000
-	asideTerms    = 1 << 30
-	PriorityNever = 0
-)
+// PriorityNever is the priority of a node that is never to be primary.
+const PriorityNever = 0
 
 // plan collects the actions of one round.
 type plan struct {
@@ -123,7 +113,6 @@ func Plan(o Observed, d Desired) []Action {
 	p.publish()
 	p.processes()
 	p.elect()
-	p.priority()
 	p.sentinel()
 	p.roster()
 	return p.actions
@@ -410,43 +399,4 @@ func (p *plan) serving() bool {
 	r := p.o.Redis
 	return planned[Promote](p) || planned[SetMinReplicas](p) ||
 		r.Running && r.Known && r.Role == Primary && r.MinReplicas != Fence && r.MinReplicas != Unknown
-}
-
-// priority tells Sentinel, through replica-priority, whom to choose: it is asked to publish the
-// primary, and does so only for the node that it would choose. It knows the priority of a node that
-// is a primary from the time before, so the others step aside until the local Sentinel names the
-// right one: with every term farther, so that whoever was aside in one term is before all others in
-// the next.
-func (p *plan) priority() {
-	o, r, s := p.o, p.o.Redis, p.o.Sentinel
-	if !r.answers() || r.Loading {
-		return
-	}
-	want := r.Priority
-	switch {
-	case p.d.Priority == PriorityNever:
-		want = PriorityNever
-	case o.leased():
-		want = PriorityPrimary
-	case p.coldCandidate():
-		want = PriorityReplica // whoever wins must have been seen to be eligible
-	case !o.holderHeard() || o.Election.Primary != r.PrimaryAddr:
-		// The primary is not known to be alive: leave what it was.
-	case !r.LinkUp || r.Syncing || s.Running && s.Known && s.Monitors != "" && s.Monitors != o.Election.Primary:
-		want = PriorityAside + int(o.Election.Term%asideTerms)
-	case len(o.Election.Successors) > 0 && o.Election.Successors[0] == o.Self:
-		want = PrioritySuccessor
-	default:
-		want = PriorityReplica
-	}
-	if want != r.Priority {
-		p.do(SetPriority{N: want})
-	}
-}
-
-// coldCandidate: after a cold start this node may become primary, and Sentinel does not know yet.
-func (p *plan) coldCandidate() bool {
-	o, r := p.o, p.o.Redis
-	return !o.Paused && !o.Election.EverHeard && o.At >= o.Started+Lapse && !o.holds() &&
-		r.Priority == PriorityNever && r.Data.Term > 0 && !r.Syncing
 }

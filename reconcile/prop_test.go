@@ -125,7 +125,6 @@ func (t draws) redis() reconcile.Redis {
 		Role:   rapid.SampledFrom([]reconcile.Role{reconcile.RoleUnknown, reconcile.Primary, reconcile.Replica}).Draw(t.T, "role"),
 		LinkUp: t.flag("link up"), PrimaryAddr: t.addr("follows"),
 		MinReplicas: t.number("min replicas", reconcile.Unknown, 0, 1, reconcile.Fence),
-		Priority:    t.number("replica priority", reconcile.Unknown, 0, 1, 10, 100),
 		Good:        t.below(4, "good"), Data: t.data("data"),
 	}
 	if t.seldom("silent") {

@@ -179,7 +179,7 @@ func TestAnnounceInFailover(t *testing.T) {
 	for _, s := range c.sentinels {
 		must(t, s.Set(t.Context(), testName, Directive{"down-after-milliseconds", "1000"}))
 	}
-	must(t, c.servers[1].SetPriority(t.Context(), 1))
+	must(t, c.servers[1].ConfigSet(t.Context(), Directive{"replica-priority", "1"}))
 	c.processes[0].kill()
 	busy := -1
 	await(t, "a failover that waits", func() bool {

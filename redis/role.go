@@ -28,7 +28,6 @@ const (
 const (
 	dirMinReplicas = "min-replicas-to-write"
 	dirMaxLag      = "min-replicas-max-lag"
-	dirPriority    = "replica-priority"
 )
 
 func setMinReplicas(n int) command {
@@ -68,12 +67,6 @@ var unpause = call("resume writes", "CLIENT", "UNPAUSE")
 // ResumeWrites lets those writes go on that wait.
 func (s *Server) ResumeWrites(ctx context.Context) error {
 	_, err := s.do(ctx, unpause)
-	return err
-}
-
-// SetPriority sets replica-priority: what Sentinel chooses by, lowest first, never one with 0.
-func (s *Server) SetPriority(ctx context.Context, n int) error {
-	_, err := s.do(ctx, call("set "+dirPriority, "CONFIG", "SET", dirPriority, strconv.Itoa(n)))
 	return err
 }
 

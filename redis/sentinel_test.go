@@ -43,7 +43,7 @@ func newCluster(t *testing.T) *cluster {
 	c.processes[0], c.servers[0] = newPrimary(t)
 	primary := c.processes[0].addr
 	for i := 1; i < 3; i++ {
-		c.processes[i], c.servers[i] = newServer(t, primary, dirPriority+" 100")
+		c.processes[i], c.servers[i] = newServer(t, primary, "replica-priority 100")
 	}
 	for i := range c.sentinels {
 		p, s := startSentinel(t)

@@ -253,11 +253,10 @@ func majorVersion(version string) int {
 	return int(integer(major))
 }
 
-// Settings are the run-time values that decide about writes and promotion.
+// Settings are the run-time values that decide about writes.
 type Settings struct {
 	MinReplicas int           // min-replicas-to-write; Fence: no writes
 	MaxLag      time.Duration // min-replicas-max-lag
-	Priority    int           // replica-priority
 }
 
 // Settings reads them in one round trip.
@@ -270,7 +269,7 @@ func (s *Server) Settings(ctx context.Context) (Settings, error) {
 }
 
 // settings are the directives of Settings.
-var settings = []string{dirMinReplicas, dirMaxLag, dirPriority}
+var settings = []string{dirMinReplicas, dirMaxLag}
 
 // Poll asks for Info and Settings together, in one round trip.
 func (s *Server) Poll(ctx context.Context) (Info, Settings, error) {
@@ -320,7 +319,6 @@ func (s *Server) parseSettings(values map[string]string) (Settings, error) {
 	}
 	set.MinReplicas = number(dirMinReplicas)
 	set.MaxLag = time.Duration(number(dirMaxLag)) * time.Second
-	set.Priority = number(dirPriority)
 	if err := errors.Join(errs...); err != nil {
 		return Settings{}, s.wrap("read settings", err)
 	}

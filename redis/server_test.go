@@ -208,24 +208,23 @@ func TestConfig(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	_, s := newServer(t, placeholder, dirPriority+" 0")
+	_, s := newServer(t, placeholder)
 	got, err := s.Settings(t.Context())
 	must(t, err)
 	if want := (Settings{MinReplicas: Fence, MaxLag: 2 * time.Second}); got != want {
 		t.Errorf("Settings = %+v", got)
 	}
-	must(t, s.SetPriority(t.Context(), 7))
 	must(t, s.SetMinReplicas(t.Context(), 1))
 	got, err = s.Settings(t.Context())
 	must(t, err)
-	if want := (Settings{MinReplicas: 1, MaxLag: 2 * time.Second, Priority: 7}); got != want {
+	if want := (Settings{MinReplicas: 1, MaxLag: 2 * time.Second}); got != want {
 		t.Errorf("Settings = %+v", got)
 	}
 }
 
 func TestInfo(t *testing.T) {
 	p, s := newPrimary(t)
-	p2, replica := newServer(t, p.addr, dirPriority+" 5")
+	p2, replica := newServer(t, p.addr, "replica-priority 5")
 	linked(t, replica, p.addr)
 	must(t, write(t, client(t, p.addr, "default")))
 	acknowledged(t, s)
@@ -391,7 +390,7 @@ func BenchmarkInfo(b *testing.B) {
 func TestPoll(t *testing.T) {
 	p, s := newPrimary(t)
 	must(t, write(t, client(t, p.addr, "default")))
-	must(t, s.SetPriority(t.Context(), 7))
+	must(t, s.SetMinReplicas(t.Context(), 1))
 	for _, plain := range []bool{false, true} {
 		s.plain.Store(plain)
 		info, set, err := s.Poll(t.Context())
@@ -399,7 +398,7 @@ func TestPoll(t *testing.T) {
 		if info.Role != Primary || info.Keys != 1 || info.Version == "" {
 			t.Errorf("plain %v: Info = %+v", plain, info)
 		}
-		if set.Priority != 7 || set.MaxLag != 2*time.Second {
+		if set.MinReplicas != 1 || set.MaxLag != 2*time.Second {
 			t.Errorf("plain %v: Settings = %+v", plain, set)
 		}
 	}

@@ -49,7 +49,7 @@ var ownedDirectives = map[string]string{
 	"masterauth":            ownedBySecret,
 	"primaryuser":           ownedBySecret,
 	"primaryauth":           ownedBySecret,
-	"replica-priority":      "redisd steers with it whom Sentinel may promote: set priority in [node]",
+	"replica-priority":      "it is 0 everywhere, since Sentinel is to promote nobody: set priority in [node]",
 	"replica-read-only":     "a write on a replica would be lost, or break the copy",
 	"min-replicas-to-write": "redisd fences a node with it: set min_replicas_to_write in [redis]",
 	"min-replicas-max-lag":  "redisd bounds with it what an isolated primary can still accept",

@@ -95,8 +95,6 @@ func (a *agent) onRedis(d node.Do) {
 		a.allowWrites(d, func() { h.setMin(act.N, d.Term) })
 	case reconcile.Promote:
 		a.allowWrites(d, func() { h.promote(act.MinReplicas, d.Term) })
-	case reconcile.SetPriority:
-		a.command(d, h, func(r *server) bool { r.priority = act.N; return true })
 	case reconcile.Follow:
 		of := w.host(act.Primary)
 		a.command(d, h, func(r *server) bool {
@@ -236,7 +234,7 @@ func (h *host) info() *node.RedisInfo {
 	i := &node.RedisInfo{
 		RunID: strconv.Itoa(r.run), Role: reconcile.Replica, Loading: r.loading, LinkUp: r.link == linkUp, Syncing: r.link == linkSyncing,
 		ReplID: strconv.Itoa(int(r.replID())), Offset: r.pos - r.shift, Keys: r.pos,
-		MinReplicas: r.min, MaxLag: reconcile.MaxLag, Priority: r.priority,
+		MinReplicas: r.min, MaxLag: reconcile.MaxLag,
 		WriteError: h.readOnly,
 		AOF:        !r.rdb, AOFOn: !r.rdb, OldAOF: r.apart, Rewriting: r.apart, RewriteOK: r.rewriteOK,
 	}

@@ -22,8 +22,7 @@ type server struct {
 	primary     bool
 	of          int // the host it replicates; -1: nobody
 	ofAt        string
-	min         int // min-replicas-to-write
-	priority    int
+	min         int       // min-replicas-to-write
 	pending     []command // what a hung process has received
 	staleClosed uint32    // the agent that closed the connections of those before it
 
@@ -210,7 +209,7 @@ func (h *host) startRedis(of int, at string) {
 	w.flow()
 	r.run++
 	r.up, r.hung, r.dying, r.primary, r.of, r.loading = true, false, false, false, of, true
-	r.min, r.priority, r.whole, r.shift = reconcile.Fence, 0, false, r.pos
+	r.min, r.whole, r.shift = reconcile.Fence, false, r.pos
 	r.startedAt, r.cpu, r.busyFrom, r.busyUntil, r.pending, r.link, r.exempt = w.now, 0, 0, 0, nil, linkDown, false
 	r.pausedUntil, r.writesPaused, r.saysBusyAt, r.loginUntil, r.fullUntil = 0, 0, 0, 0, 0
 	r.loads()

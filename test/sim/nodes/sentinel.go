@@ -32,18 +32,13 @@ type sentinel struct {
 
 // sighting is what a sentinel last learnt of a redis-server.
 type sighting struct {
-	at       time.Duration // 0: never
-	primary  bool
-	of       int
-	linkUp   bool
-	priority int
+	at      time.Duration // 0: never
+	primary bool
+	of      int
+	linkUp  bool
 }
 
-const (
-	sentinelTick = 500 * ms
-	// assumed is the priority of a server of which it has seen no INFO as a replica.
-	assumed = 100
-)
+const sentinelTick = 500 * ms
 
 func (h *host) startSentinel(primary *host) {
 	s := &h.sentinel
@@ -64,9 +59,7 @@ func (h *host) startSentinel(primary *host) {
 }
 
 func (s *sentinel) forget() {
-	for i := range s.seen {
-		s.seen[i] = sighting{priority: assumed}
-	}
+	s.seen = [most]sighting{}
 }
 
 func (h *host) tickSentinel() {
@@ -133,9 +126,6 @@ func (h *host) sentinelLooks() {
 		}
 		g := &s.seen[o.i]
 		g.at, g.primary, g.of, g.linkUp = w.now, r.primary, r.of, r.link == linkUp
-		if !r.primary {
-			g.priority = r.priority
-		}
 	}
 }
 
@@ -196,23 +186,21 @@ func (h *host) agreed() bool {
 	return n >= s.quorum && n > w.size()/2
 }
 
-// chooses is the replica that it would promote; -1: nobody will do.
+// chooses is the replica that it would promote; -1: nobody will do. One that goes by
+// replica-priority finds nobody; this one does as if clients had set it.
 func (h *host) chooses() int {
 	w, s := h.w, &h.sentinel
-	best := -1
 	for i := range w.hosts {
 		g := &s.seen[i]
-		if i == s.monitors || g.at == 0 || g.priority == 0 || w.now-g.at > 4*time.Second && s.downSince == 0 {
+		if i == s.monitors || g.at == 0 || w.now-g.at > 4*time.Second && s.downSince == 0 {
 			continue
 		}
 		if r := &w.hosts[i].redis; !r.responds(w.now) || !w.reaches(h, w.hosts[i]) {
 			continue // it has lost the link
 		}
-		if best < 0 || g.priority < s.seen[best].priority {
-			best = i
-		}
+		return i
 	}
-	return best
+	return -1
 }
 
 func (h *host) beginFailover() {

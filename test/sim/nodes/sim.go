@@ -187,12 +187,12 @@ func (w *world) form(h *host, p int, roster election.Roster, hist []segment) {
 	r := &h.redis
 	was, own := r.store, r.ownSync
 	*r = server{
-		up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, priority: reconcile.PriorityReplica, link: linkUp, linkRun: 1,
+		up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, link: linkUp, linkRun: 1,
 		hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
 	}
 	h.disk.record = node.Record{Version: node.Version{Term: term, Offset: pos, Keys: pos}, RunID: "1"}
 	if h.i == p {
-		r.of, r.primary, r.link, r.min, r.term, r.priority = -1, true, linkDown, 0, term, reconcile.PriorityPrimary
+		r.of, r.primary, r.link, r.min, r.term = -1, true, linkDown, 0, term
 		h.disk.record.Primary = true
 		h.disk.lease = h.local() + election.Lease
 		h.vip[0] = kernelVIP{true, node.VIPLifetime}
