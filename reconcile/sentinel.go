@@ -15,7 +15,7 @@ const EpochsPerTerm = 1_000_000
 // tells.
 func (p *plan) publish() {
 	o, s, primary := p.o, p.o.Sentinel, p.primaryAddr()
-	if !p.tellsSentinel() || primary == "" || s.Monitors == "" || s.Monitors == primary {
+	if !p.tellsSentinel() || primary == "" || s.Monitors == "" || s.Monitors == primary || s.deaf() {
 		return
 	}
 	if o.leased() && (!p.serving() || planned[Promote](p)) {
@@ -38,6 +38,10 @@ func (p *plan) tellsSentinel() bool {
 	return p.d.Sentinel && s.Running && s.Known && !planned[Publish](p)
 }
 
+// deaf: no epoch is left that is higher by far, since somebody has greeted it with one of the last
+// there are. It shows those over 2^63 as less than nothing.
+func (s Sentinel) deaf() bool { return s.Epoch < 0 || s.Epoch >= 1<<62 }
+
 // wrongFor: the local Sentinel has named another primary than the holder of the lease for so long.
 func (p *plan) wrongFor(d time.Duration) bool {
 	return p.o.Sentinel.WrongSince > 0 && p.o.At >= p.o.Sentinel.WrongSince+d
@@ -58,7 +62,7 @@ func (p *plan) sentinel() {
 func (p *plan) sentinelAction() Action {
 	s, primary := p.o.Sentinel, p.primaryAddr()
 	switch {
-	case primary != "" && (s.Monitors == "" || s.Monitors != primary && p.wrongFor(Remonitor)):
+	case primary != "" && (s.Monitors == "" || s.Monitors != primary && (s.deaf() || p.wrongFor(Remonitor))):
 		return Monitor{Primary: primary, Quorum: p.quorum()}
 	case s.Monitors == "":
 		return nil
