@@ -20,7 +20,7 @@ func TestSentinelToldByARenewal(t *testing.T) {
 	renew := election.Renew{ClusterID: "c", Term: 5, Holder: "b", Roster: holding().Election.Roster, Primary: "10.0.0.2:6379"}
 	b.step(Received{Message: renew})
 	b.step(Saved{})
-	told := b.must("sentinel: publish 10.0.0.2:6379 epoch=5000000")
+	told := b.must("sentinel: publish 10.0.0.2:6379 epoch=2560")
 	b.step(Done{ID: told.ID, Answered: true})
 	b.must("poll redis-sentinel")
 }

@@ -6,8 +6,9 @@ import (
 )
 
 // EpochsPerTerm: the configuration epochs of a term begin at so many times its number. Between two
-// Sentinels the higher epoch wins, so what belongs to a later term always does.
-const EpochsPerTerm = 1_000_000
+// Sentinels the higher epoch wins, so what belongs to a later term always does. A term has up to 53
+// bits (election.Term), an epoch 63.
+const EpochsPerTerm = 512
 
 // publish has the local Sentinel name the primary. Sentinel is what clients and people ask for it;
 // here it decides nothing. Every node tells its own one, as soon as it has heard of a primary that
