@@ -96,7 +96,7 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	if err != nil {
 		return err
 	}
-	behind, err := c.behind(ctx, target, req.Timeout)
+	behind, err := c.behind(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 // behind asks the target how many bytes it lacks, and refuses one that lacks too many to have them
 // in the time for which writes may wait. One whose link is being made, as after another switchover,
 // has a moment.
-func (c *coordinator) behind(ctx context.Context, m reconcile.Member, timeout time.Duration) (n int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, min(timeout, linkWithin))
+func (c *coordinator) behind(ctx context.Context, m reconcile.Member) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, linkWithin)
 	defer cancel()
 	until(ctx, func() bool {
 		n, err = c.lacks(ctx, m)

@@ -123,9 +123,6 @@ func (pf *performer) yield() {
 	}
 }
 
-// closed: no client's write waits any more.
-func (pf *performer) closed() { pf.held, pf.yieldUntil = 0, 0 }
-
 // handoverStep takes note of how a step went. When one fails before the lease is given back, writes
 // that were stopped go on here, if this node may still accept them.
 func (pf *performer) handoverStep(a reconcile.Action, err error) {

@@ -73,12 +73,7 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 		pf.resumeWrites(l, then)
 	case reconcile.CloseClients:
 		pf.yieldUntil = 0 // the fence comes first from now on, whatever becomes of this
-		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) {
-			if d.Err == nil {
-				pf.closed()
-			}
-			then(d.Err)
-		})
+		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) { then(d.Err) })
 	case reconcile.HoldVIP:
 		pf.holdVIP(l, a, then)
 	case reconcile.DropVIP:
@@ -103,7 +98,7 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 	default: // Follow
 		pf.do(l, Do{Action: action, Until: n.at + ActTimeout}, func(d Done) {
 			if f, ok := action.(reconcile.Follow); ok && f.CloseClients && d.Err == nil {
-				pf.closed()
+				pf.held = 0
 			}
 			then(d.Err)
 		})

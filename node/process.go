@@ -26,7 +26,7 @@ func (pf *performer) starting(which Process) {
 	n.procs[which].ended, n.procs[which].stopOf = 0, 0
 	if which == Redis {
 		n.redis.killed, pf.letsIn, pf.holds = 0, late{}, late{}
-		pf.closed()
+		pf.held, pf.yieldUntil = 0, 0
 		return
 	}
 	n.sentinel.tunedPID = 0

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/reconcile"
 )
 
 // The renewal that says where the new primary is has the local Sentinel told in the same instant:
@@ -13,7 +14,7 @@ func TestSentinelToldByARenewal(t *testing.T) {
 	b.n.desired.Redis, b.n.desired.Sentinel = false, true
 	b.step(Tick{})
 	poll := b.must("poll redis-sentinel")
-	b.step(SentinelPolled{ID: poll.ID, PID: 2, View: &SentinelView{Monitors: "10.0.0.1:6379", Epoch: 4_000_000, Quorum: 1}})
+	b.step(SentinelPolled{ID: poll.ID, PID: 2, View: &SentinelView{Monitors: "10.0.0.1:6379", Epoch: 4 * reconcile.EpochsPerTerm, Quorum: 1}})
 	b.settle(nil, false)
 	b.run(100*ms, false)
 

@@ -16,7 +16,7 @@ type (
 	// not answer: afterwards no write is accepted.
 	FenceRedis struct{ Why string }
 	// CloseClients closes the clients' connections, so that they look for the primary. In the same
-	// instant redis-server is fenced, and what waited, waits no more.
+	// instant redis-server is fenced; what else waits goes on waiting until Follow.
 	CloseClients struct{}
 	// DropVIP takes an address off this host, HoldVIP puts or keeps it there.
 	DropVIP struct{ Address, Why string }

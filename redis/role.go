@@ -118,8 +118,8 @@ func (s *Server) drain(ctx context.Context) {
 // server that already follows primary keeps its link.
 //
 // With closeClients, the clients' connections are closed in the same instant, so that those of an
-// old primary find the new one. Otherwise they stay, as on a replica that is merely pointed
-// elsewhere.
+// old primary find the new one, and what waits since HoldWrites goes on. Otherwise they stay, as on
+// a replica that is merely pointed elsewhere.
 func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClients bool) error {
 	if !primary.IsValid() {
 		return fmt.Errorf("follow on %s: no address of a primary", s.addr)
@@ -141,16 +141,19 @@ func (s *Server) Follow(ctx context.Context, primary netip.AddrPort, closeClient
 
 // CloseClients fences the server, closes the connections of all clients, subscribers included, and
 // reports how many there were, in one transaction: no write that waits is carried out, and no
-// client is refused one. What waits of others goes on. It spares those of redisd's own users:
-// agents, replicas, and Sentinels, whose links CLIENT KILL TYPE normal would cut for up to half a
-// second (docs/findings-sentinel.md).
+// client is refused one. It spares those of redisd's own users: agents, replicas, and Sentinels,
+// whose links CLIENT KILL TYPE normal would cut for up to half a second
+// (docs/findings-sentinel.md).
+//
+// What waits goes on waiting, until Follow: a Sentinel's greeting, carried out on a primary, would
+// make its history longer than its successor's, and it had to copy all data anew.
 func (s *Server) CloseClients(ctx context.Context) (closed int, err error) {
 	users, err := s.clientUsers(ctx)
 	if err != nil {
 		return 0, err
 	}
 	cmds := append([]command{setMinReplicas(Fence)}, closeUsers(users)...)
-	replies, err := s.transaction(ctx, append(cmds, unpause)...)
+	replies, err := s.transaction(ctx, cmds...)
 	for _, reply := range replies {
 		if n, err := reply.Int(); err == nil {
 			closed += n

@@ -88,7 +88,7 @@ func (a *agent) onRedis(d node.Do) {
 	case node.Fence:
 		a.fence(d, act)
 	case reconcile.CloseClients:
-		a.command(d, h, func(*server) bool { h.closeClients(); return true })
+		a.command(d, h, func(*server) bool { h.setMin(reconcile.Fence, 0); return true })
 	case reconcile.ResumeWrites:
 		a.allowWrites(d, func() { h.resumeWrites(d.Term) })
 	case reconcile.SetMinReplicas:
@@ -103,7 +103,7 @@ func (a *agent) onRedis(d node.Do) {
 			}
 			h.follow(of.i, act.Primary)
 			if act.CloseClients {
-				h.closeClients()
+				h.resumeWrites(0)
 			}
 			return true
 		})

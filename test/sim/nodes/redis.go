@@ -402,12 +402,6 @@ func (h *host) resumeWrites(term uint64) {
 	w.changed()
 }
 
-// closeClients fences, closes the clients, and ends the pause.
-func (h *host) closeClients() {
-	h.setMin(reconcile.Fence, 0)
-	h.resumeWrites(0)
-}
-
 // setMin is CONFIG SET min-replicas-to-write.
 func (h *host) setMin(n int, term uint64) {
 	w, r := h.w, &h.redis
