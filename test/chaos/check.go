@@ -74,6 +74,8 @@ type Seen struct {
 	Killed []Kill
 	// Crashed are agents that ended by themselves, or were ended by their watchdogs.
 	Crashed []Crash
+	// Handovers are those that were carried out.
+	Handovers []Handover
 	// Waited are writes of which WAIT said that a replica has them, and that are gone.
 	Waited int
 	// Older is what of earlier rounds is missing now, and was not after them.
@@ -254,7 +256,7 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 		violated("S4: %s", s.VIP)
 	}
 	for _, o := range s.Overlaps {
-		live := slices.DeleteFunc(slices.Clone(o.Hosts), func(host string) bool { return s.excused(host, o.At) })
+		live := slices.DeleteFunc(slices.Clone(o.Hosts), func(host string) bool { return s.excused(host, o.At) || s.yields(host, o.At) })
 		if len(live) > 1 {
 			violated("S4: %v have the VIP at once, %v after the round began", o.Hosts, o.At.Sub(s.Faults[0].Begin).Round(time.Millisecond))
 			break
@@ -285,6 +287,13 @@ func checkVIP(s Seen, violated func(string, ...any)) {
 			}
 		}
 	}
+}
+
+// yields: the host has just handed over, and keeps its clients and the VIP for its successor.
+func (s Seen) yields(host string, at time.Time) bool {
+	return slices.ContainsFunc(s.Handovers, func(h Handover) bool {
+		return h.Host == host && !at.Before(h.At.Add(-late)) && !at.After(h.At.Add(yields))
+	})
 }
 
 // excused: the host cannot be reached, or does not run; and nobody could let the VIP go there.

@@ -116,6 +116,18 @@ func TestCheck(t *testing.T) {
 		{"VIP twice, one cut off with its agent alive", []Fault{split}, overlap(sec), "S4"},
 		{"VIP twice, one cut off and its agent hangs", []Fault{split, hang}, overlap(2 * sec), ""},
 		{"VIP twice, one cut off and its agent killed, healed", []Fault{split, agent}, overlap(11 * sec), "S4"},
+		{"VIP twice, of one that has handed over", []Fault{move}, func(s *Seen) {
+			s.Handovers, s.Overlaps = []Handover{{"a", at(50 * ms)}}, []Overlap{{at(300 * ms), []string{"a", "b"}}}
+		}, ""},
+		{"VIP twice, of one that handed over long ago", []Fault{move}, func(s *Seen) {
+			s.Handovers, s.Overlaps = []Handover{{"a", at(50 * ms)}}, []Overlap{{at(450 * ms), []string{"a", "b"}}}
+		}, "S4"},
+		{"VIP twice, before it has handed over", []Fault{move}, func(s *Seen) {
+			s.Handovers, s.Overlaps = []Handover{{"a", at(450 * ms)}}, []Overlap{{at(300 * ms), []string{"a", "b"}}}
+		}, "S4"},
+		{"VIP twice, and another one has handed over", []Fault{move}, func(s *Seen) {
+			s.Handovers, s.Overlaps = []Handover{{"c", at(50 * ms)}}, []Overlap{{at(60 * ms), []string{"a", "b"}}}
+		}, "S4"},
 		{"VIP twice, agent hangs", []Fault{hang}, overlap(2 * sec), "S4"},
 		{"VIP kept", []Fault{split}, held("a", -sec, 4*sec), "S4"},
 		{"VIP let go", []Fault{split}, held("a", -sec, 900*ms), ""},
@@ -228,9 +240,14 @@ func TestChronicle(t *testing.T) {
 2026-11-21T21:04:54.000000+0000 systemd[1]: redisd.service: Main process exited, code=exited, status=2/INVALIDARGUMENT
 2026-11-21T21:04:55.000000+0000 systemd[1]: redisd.service: Watchdog timeout (limit 2s)!
 2026-11-21T21:04:56.000000+0000 systemd[1]: redisd.service: Main process exited, code=killed, status=11/SEGV
+2026-11-21T21:04:57.000000+0000 redisd[71]: level=INFO msg="handed over" node=a to=b
 no stamp
 `
-	reigns, kills, crashes := chronicle("a", journal)
+	said := chronicle("a", journal)
+	reigns, kills, crashes := said.reigns, said.kills, said.crashes
+	if len(said.handovers) != 1 || said.handovers[0].At.Second() != 57 {
+		t.Errorf("%+v", said.handovers)
+	}
 	if len(crashes) != 3 || crashes[0].Watchdog || !crashes[1].Watchdog || crashes[2].Watchdog {
 		t.Errorf("%+v", crashes)
 	}

@@ -6,7 +6,8 @@
 //   - no dataset is replaced by an emptier one, and all nodes hold the same, key by key;
 //   - what is planned (switchover, stop, reboot, a new agent) loses nothing, and what is not loses
 //     only writes acknowledged in the last moments; what WAIT said that a replica has stays;
-//   - the VIP is on one host at most, leaves a host that lost touch, and leads to the primary;
+//   - the VIP is on one host at most, but for a moment when it is handed over, leaves a host that lost
+//     touch, and leads to the primary;
 //   - the end of an agent does not end its redis-server, and no agent ends one that is well, nor
 //     itself;
 //   - what redisd owns in a redis-server is as redisd renders it, whatever clients have set;

@@ -114,6 +114,9 @@ const (
 const (
 	// stepDownLimit is how long a host that has lost touch may keep the VIP: its lease, and noise.
 	stepDownLimit = time.Second
+	// yields is for how long a host that has handed over may have the VIP beside its successor:
+	// reconcile.YieldFor, and noise.
+	yields = 350 * time.Millisecond
 	// lifetime is the same where the agent can do nothing: the kernel's own patience (5 s, a second
 	// late at most), and noise.
 	lifetime = 6500 * time.Millisecond

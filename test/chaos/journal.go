@@ -36,6 +36,12 @@ type Crash struct {
 	Why      string
 }
 
+// Handover is the lease given to a successor by a node that keeps the VIP until it hears that one.
+type Handover struct {
+	Host string
+	At   time.Time
+}
+
 // Usurped are writes that a host acknowledged after another one had become the primary.
 type Usurped struct {
 	Host, Primary string
@@ -50,11 +56,20 @@ var (
 	// What systemd says of the agent: SIGTERM and SIGKILL are others' doing.
 	crashLine = regexp.MustCompile(`systemd\[\d+\]: redisd\.service: (Main process exited, code=(?:exited|dumped|killed), status=\S+|Watchdog timeout.*)`)
 	othersEnd = regexp.MustCompile(`status=(?:0/SUCCESS|9/KILL|15/TERM)`)
+	handLine  = regexp.MustCompile(`msg="handed over" `)
 	killLine  = regexp.MustCompile(`redis-server is killed.*\bwhy="?([^"]*)`)
 )
 
+// annals are what the journals tell.
+type annals struct {
+	reigns    []Reign
+	kills     []Kill
+	crashes   []Crash
+	handovers []Handover
+}
+
 // chronicle is what a host's journal says, line by line.
-func chronicle(host, text string) (reigns []Reign, kills []Kill, crashes []Crash) {
+func chronicle(host, text string) (c annals) {
 	for l := range strings.Lines(text) {
 		stamp, rest, _ := strings.Cut(l, " ")
 		at, err := time.Parse(stampForm, stamp)
@@ -63,16 +78,19 @@ func chronicle(host, text string) (reigns []Reign, kills []Kill, crashes []Crash
 		}
 		if m := heldLine.FindStringSubmatch(rest); m != nil {
 			term, _ := strconv.ParseUint(m[1], 10, 64)
-			reigns = append(reigns, Reign{host, term, at})
+			c.reigns = append(c.reigns, Reign{host, term, at})
 		}
 		if m := crashLine.FindStringSubmatch(rest); m != nil && !othersEnd.MatchString(m[1]) {
-			crashes = append(crashes, Crash{host, at, strings.HasPrefix(m[1], "Watchdog"), m[1]})
+			c.crashes = append(c.crashes, Crash{host, at, strings.HasPrefix(m[1], "Watchdog"), m[1]})
+		}
+		if handLine.MatchString(rest) {
+			c.handovers = append(c.handovers, Handover{host, at})
 		}
 		if m := killLine.FindStringSubmatch(rest); m != nil {
-			kills = append(kills, Kill{host, at, strings.TrimSpace(m[1])})
+			c.kills = append(c.kills, Kill{host, at, strings.TrimSpace(m[1])})
 		}
 	}
-	return reigns, kills, crashes
+	return c
 }
 
 // agentJournal is what the agent of a host has said since, and systemd.
@@ -90,10 +108,11 @@ func (w *world) read(ctx context.Context, s *Seen, r *writer.Report) error {
 		if err != nil {
 			return err
 		}
-		reigns, kills, crashes := chronicle(name, text)
-		fresh = append(fresh, reigns...)
-		s.Crashed = append(s.Crashed, slices.DeleteFunc(crashes, func(c Crash) bool { return c.At.Before(w.story.began) })...)
-		s.Killed = append(s.Killed, slices.DeleteFunc(kills, func(k Kill) bool { return k.At.Before(w.story.began) })...)
+		said := chronicle(name, text)
+		fresh = append(fresh, said.reigns...)
+		s.Handovers = append(s.Handovers, said.handovers...)
+		s.Crashed = append(s.Crashed, slices.DeleteFunc(said.crashes, func(c Crash) bool { return c.At.Before(w.story.began) })...)
+		s.Killed = append(s.Killed, slices.DeleteFunc(said.kills, func(k Kill) bool { return k.At.Before(w.story.began) })...)
 	}
 	for _, reign := range fresh {
 		if !slices.ContainsFunc(w.reigns, func(old Reign) bool { return old.Term == reign.Term && old.Host == reign.Host }) {
