@@ -109,6 +109,25 @@ func TestRelinks(t *testing.T) {
 	}
 }
 
+func TestPublishes(t *testing.T) {
+	const since, soon, late = time.Hour, time.Hour + time.Second, time.Hour + 2*reconcile.PublishAgain
+	for _, c := range []struct {
+		name              string
+		wrong, since, now time.Duration
+		want              bool
+	}{
+		{"a new primary, and Sentinel was not asked since", 0, since, soon, true},
+		{"seen to be wrong", since, 0, soon, true},
+		{"wrong for too long", since, 0, late, false},
+		{"a new primary, long ago", 0, since, late, false},
+		{"neither", 0, 0, soon, false},
+	} {
+		if got := publishes(reconcile.Sentinel{WrongSince: c.wrong}, c.since, c.now); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 func TestRedact(t *testing.T) {
 	const text = `# a comment with masterauth word
 masterauth secret1

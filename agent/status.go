@@ -170,7 +170,7 @@ func (c *commands) nodeStatus() NodeStatus {
 		n.Sentinel = SentinelStatus{State: "stopped"}
 		if s.Running {
 			n.Sentinel = SentinelStatus{State: "running", Primary: s.Monitors, Quorum: s.Quorum, Known: s.Peers + 1}
-			n.Sentinel.Changing = s.WrongSince > 0 && now() < s.WrongSince+reconcile.PublishAgain*2
+			n.Sentinel.Changing = s.Monitors != o.Election.Primary && publishes(s, c.driver.holderSince(), now())
 		}
 	}
 	return n
@@ -230,6 +230,14 @@ func (c *commands) redisStatus(n *NodeStatus, r reconcile.Redis, lease bool) {
 // when this node knows it. A full copy, which takes longer, is none of that.
 func relinks(r reconcile.Redis, since, now time.Duration) bool {
 	return r.Role == reconcile.Replica && !r.LinkUp && !r.Syncing && !r.Loading && since > 0 && now < since+reconcile.Relink
+}
+
+// publishes: Sentinel names another primary than the holder, and has not had the time yet to
+// publish that one, since when this node knows it. It is asked once a second, so that it is wrong
+// may not have been seen yet.
+func publishes(s reconcile.Sentinel, since, now time.Duration) bool {
+	last := max(s.WrongSince, since)
+	return last > 0 && now < last+2*reconcile.PublishAgain
 }
 
 // Status asks every member and puts their answers together.
