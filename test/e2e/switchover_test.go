@@ -92,6 +92,7 @@ func TestFaultDuringSwitchover(t *testing.T) {
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{})
 	c.Start(t.Context())
 	t.Run("none", func(t *testing.T) { plainSwitchover(t, c) })
+	t.Run("status afterwards", func(t *testing.T) { statusAfterwards(t, c) })
 	t.Run("timeouts", func(t *testing.T) { timeouts(t, c) })
 	t.Run("two at once", func(t *testing.T) { twoSwitchovers(t, c) })
 	type pair struct{ fault, step int }
@@ -133,6 +134,29 @@ func plainSwitchover(t *testing.T, c *cluster.Cluster) {
 		t.Fatalf("write downtime not measured: %+v", m)
 	}
 	t.Logf("said %.1f ms at most, a client on the VIP saw %v", *m.DowntimeMS, r.Downtime().Length())
+}
+
+// statusAfterwards: from when the command says that the primary has moved, all is well, by every
+// node, though replicas and Sentinels only turn to the new one.
+func statusAfterwards(t *testing.T, c *cluster.Cluster) {
+	const settles = 2 * time.Second
+	for range 3 {
+		s := c.Healthy(t.Context())
+		others := c.Others(cluster.Primary(s))
+		if _, err := c.Host(others[1]).Run(t.Context(), "redisd", "switchover", "--to", others[0]); err != nil {
+			t.Fatal(err)
+		}
+		moved, asked := time.Now(), 0
+		for time.Since(moved) < settles {
+			for _, name := range c.Names() {
+				s, err := c.Status(t.Context(), name)
+				if asked++; err != nil || s.Health != "healthy" {
+					t.Errorf("%v after the primary had moved %s said: %s: %q (%v)", time.Since(moved).Round(time.Millisecond), name, s.Health, s.Problems, err)
+				}
+			}
+		}
+		t.Logf("asked %d times", asked)
+	}
 }
 
 // timeouts are too short, or just not: what the command says is what happened, also a while later.
