@@ -37,9 +37,11 @@ var allowed = map[string][]string{
 	"test/sim/search":    {"election"},
 	"test/sim/mutants":   {},
 	"test/powerloss":     {},
-	"test/bench":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
-	"test/chaos":         {"agent", "test/cluster", "test/lab", "test/lab/writer"},
-	"test/vm":            {"test/lab"},
+	"test/bench":         {"agent", "test/cluster", "test/figures", "test/lab", "test/lab/writer"},
+	"test/clients":       {"agent", "test/cluster", "test/figures", "test/lab", "test/lab/writer"}, "test/clients/go-redis": {},
+	"test/figures": {"test/lab"},
+	"test/chaos":   {"agent", "test/cluster", "test/lab", "test/lab/writer"},
+	"test/vm":      {"test/lab"},
 }
 
 // onlyStandard are the packages that use nothing but the standard library: what they decide depends

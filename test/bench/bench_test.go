@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/redisd/redisd/test/figures"
 	"github.com/redisd/redisd/test/lab"
 )
 
@@ -71,7 +71,7 @@ func render(t *testing.T, path string) {
 
 func newBench(t *testing.T) *bench {
 	command := cmp.Or(os.Getenv("BENCH_COMMAND"), "make bench")
-	b := &bench{dir: os.Getenv("BENCH_OUT"), results: results{Machine: describe(command)}}
+	b := &bench{dir: os.Getenv("BENCH_OUT"), results: results{Machine: figures.Describe(command)}}
 	var err error
 	if b.dir == "" {
 		b.dir, err = os.MkdirTemp("", "redisd-bench-")
@@ -81,45 +81,14 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Runs = number(t, "BENCH_RUNS", 5)
-	b.BaselineRuns = number(t, "BENCH_BASELINE_RUNS", min(b.Runs, 3))
-	b.ways = choose(t, "BENCH_WAYS", ways, func(w way) string { return w.id })
-	b.faults = choose(t, "BENCH_FAULTS", faults, func(f fault) string { return f.id })
+	b.Runs = figures.Number(t, "BENCH_RUNS", 5)
+	b.BaselineRuns = figures.Number(t, "BENCH_BASELINE_RUNS", min(b.Runs, 3))
+	b.ways = figures.Choose(t, "BENCH_WAYS", ways, func(w way) string { return w.id })
+	b.faults = figures.Choose(t, "BENCH_FAULTS", faults, func(f fault) string { return f.id })
 	all := []string{"matrix", "bootstrap", "throughput", "footprint"}
-	b.parts = choose(t, "BENCH_PARTS", all, func(p string) string { return p })
+	b.parts = figures.Choose(t, "BENCH_PARTS", all, func(p string) string { return p })
 	b.Partial = len(b.ways) < len(ways) || len(b.faults) < len(faults) || len(b.parts) < len(all)
 	return b
-}
-
-func number(t *testing.T, variable string, normal int) int {
-	text := os.Getenv(variable)
-	if text == "" {
-		return normal
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("%s is %q", variable, text)
-	}
-	return n
-}
-
-// choose returns those of all that a variable names, all if it is not set.
-func choose[T any](t *testing.T, variable string, all []T, id func(T) string) (chosen []T) {
-	text := os.Getenv(variable)
-	if text == "" {
-		return all
-	}
-	want := strings.Split(text, ",")
-	for _, one := range all {
-		if i := slices.Index(want, id(one)); i >= 0 {
-			chosen = append(chosen, one)
-			want = slices.Delete(want, i, i+1)
-		}
-	}
-	if len(want) > 0 {
-		t.Fatalf("%s names %v, which there is not", variable, want)
-	}
-	return chosen
 }
 
 // job is one fault to be measured once.
@@ -161,7 +130,7 @@ func (b *bench) open(t *testing.T, w way) *running {
 	if err := onAll(r.nodes, (*lab.Host).SyncDisks); err != nil {
 		t.Fatal(err)
 	}
-	b.Machine.addVersions(t.Context(), r.nodes[0])
+	b.Machine.AddVersions(t.Context(), r.nodes[0])
 	return r
 }
 

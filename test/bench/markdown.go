@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/redisd/redisd/test/figures"
 )
 
 const (
@@ -34,21 +36,11 @@ func publish(r *results, dir string) error {
 	if err != nil {
 		return err
 	}
-	text, err := between(string(old), tables(r))
+	text, err := figures.Between(string(old), beginMark, endMark, tables(r))
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
 	return os.WriteFile(page, []byte(text), 0o644)
-}
-
-// between replaces what is between the marks.
-func between(page, text string) (string, error) {
-	head, rest, begins := strings.Cut(page, beginMark)
-	_, tail, ends := strings.Cut(rest, endMark)
-	if !begins || !ends {
-		return "", fmt.Errorf("the marks %q and %q are not both there", beginMark, endMark)
-	}
-	return head + beginMark + "\n\n" + text + "\n" + endMark + tail, nil
 }
 
 // tables is everything that was measured, in Markdown.
@@ -86,18 +78,18 @@ type figure struct {
 	title string
 	intro string
 	of    func(outcome) float64
-	cell  func(sample) string
+	cell  func(figures.Sample) string
 	// late is the figure for the time after the fault was mended; nil: none.
 	late func(outcome) float64
 	// verified are figures that only an outcome has whose writes could be looked for.
 	verified bool
 }
 
-var figures = []figure{
+var shown = []figure{
 	{title: "Write downtime", intro: "The median of the runs, and the shortest and longest.",
 		of: func(o outcome) float64 { return o.Downtime }, late: func(o outcome) float64 { return o.AfterMend }, cell: timeCell},
 	{title: "Acknowledged writes lost", intro: "The median, and the fewest and most; the client makes a few thousand writes a second.",
-		of: func(o outcome) float64 { return float64(o.Lost - o.LostLate) }, late: func(o outcome) float64 { return float64(o.LostLate) }, cell: countCell, verified: true},
+		of: func(o outcome) float64 { return float64(o.Lost - o.LostLate) }, late: func(o outcome) float64 { return float64(o.LostLate) }, cell: figures.CountCell, verified: true},
 	{title: "How long two nodes took writes at once", intro: "Seen by clients that write to each node itself.",
 		of: func(o outcome) float64 { return o.Dual }, cell: timeCell},
 	{title: "How long until all was whole again", intro: "Counted from when the fault was mended, or from the fault where there is nothing to mend, until the next fault could come: one primary, the others in sync with it, the address in one place, every Sentinel agreeing.",
@@ -106,7 +98,7 @@ var figures = []figure{
 
 func matrix(b *strings.Builder, r *results) {
 	used := usedWays(r)
-	for _, f := range figures {
+	for _, f := range shown {
 		fmt.Fprintf(b, "### %s\n\n%s\n\n| fault |", f.title, f.intro)
 		for _, w := range used {
 			fmt.Fprintf(b, " %s |", w.title)
@@ -130,7 +122,7 @@ func row(b *strings.Builder, r *results, f figure, fault fault, used []way, titl
 			runs = slices.DeleteFunc(runs, func(o outcome) bool { return o.Then == "" })
 		}
 		cell := "–"
-		if s, ok := sampleOf(runs, of); ok {
+		if s, ok := figures.SampleOf(runs, of); ok {
 			cell, any = f.cell(s), true
 		}
 		cells += " " + cell + " |"
@@ -173,7 +165,7 @@ func bootstraps(b *strings.Builder, r *results) {
 		{"a fourth host: in sync", func(b bootstrap) float64 { return b.InSync }},
 		{"… a voter, and known to every Sentinel", func(b bootstrap) float64 { return b.Joined }},
 	} {
-		if s, ok := sampleOf(r.Bootstrap, line.of); ok {
+		if s, ok := figures.SampleOf(r.Bootstrap, line.of); ok {
 			fmt.Fprintf(b, "| %s | %s |\n", line.title, timeCell(s))
 		}
 	}
@@ -187,9 +179,9 @@ func throughputs(b *strings.Builder, r *results) {
 		fmt.Fprintf(b, "| %s |", target.title)
 		for _, test := range []string{"SET", "GET"} {
 			runs := slices.DeleteFunc(slices.Clone(r.Throughput), func(t throughput) bool { return t.Target != target.id || t.Test != test })
-			rate, _ := sampleOf(runs, func(t throughput) float64 { return t.RPS })
-			p99, _ := sampleOf(runs, func(t throughput) float64 { return t.P99 })
-			fmt.Fprintf(b, " %s | %s |", countCell(rate), timeCell(p99))
+			rate, _ := figures.SampleOf(runs, func(t throughput) float64 { return t.RPS })
+			p99, _ := figures.SampleOf(runs, func(t throughput) float64 { return t.P99 })
+			fmt.Fprintf(b, " %s | %s |", figures.CountCell(rate), timeCell(p99))
 		}
 		b.WriteString("\n")
 	}
@@ -205,41 +197,11 @@ func footprints(b *strings.Builder, r *results) {
 }
 
 // timeCell is a sample of milliseconds.
-func timeCell(s sample) string { return s.cell(duration) }
-
-func countCell(s sample) string {
-	return s.cell(func(v float64) string { return grouped(int64(math.Round(v))) })
-}
-
-func (s sample) cell(format func(float64) string) string {
-	if format(s.low) == format(s.high) {
-		return format(s.median)
-	}
-	return fmt.Sprintf("%s (%s–%s)", format(s.median), format(s.low), format(s.high))
-}
-
-// duration writes milliseconds with the unit that fits them.
-func duration(v float64) string {
-	switch {
-	case math.IsInf(v, 1):
-		return fmt.Sprintf("> %.0f s", wholeLimit.Seconds())
-	case v < 0.05:
-		return "0"
-	case v < 10:
-		return fmt.Sprintf("%.1f ms", v)
-	case v < 999.5:
-		return fmt.Sprintf("%.0f ms", v)
-	case v < 9_995:
-		return fmt.Sprintf("%.2f s", v/1000)
-	}
-	return fmt.Sprintf("%.1f s", v/1000)
-}
-
-// grouped writes a number with a thin space between thousands.
-func grouped(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "\u202f" + text[i:]
-	}
-	return text
+func timeCell(s figures.Sample) string {
+	return s.Cell(func(v float64) string {
+		if math.IsInf(v, 1) {
+			return fmt.Sprintf("> %.0f s", wholeLimit.Seconds())
+		}
+		return figures.Duration(v)
+	})
 }

@@ -12,38 +12,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/redisd/redisd/agent"
-)
 
-func TestSample(t *testing.T) {
-	for _, c := range []struct {
-		runs []float64
-		want sample
-	}{
-		{[]float64{7}, sample{7, 7, 7}},
-		{[]float64{9, 1, 5}, sample{5, 1, 9}},
-		{[]float64{1, 2, 4, 100}, sample{3, 1, 100}},
-		{[]float64{3, -1, 2}, sample{3, 2, math.Inf(1)}},
-		{[]float64{-1, -1, 2}, sample{math.Inf(1), 2, math.Inf(1)}},
-	} {
-		got, ok := sampleOf(c.runs, func(v float64) float64 { return v })
-		if !ok || got != c.want {
-			t.Errorf("%v: %+v, want %+v", c.runs, got, c.want)
-		}
-	}
-	if _, ok := sampleOf(nil, func(float64) float64 { return 0 }); ok {
-		t.Error("no runs are a sample")
-	}
-}
+	"github.com/redisd/redisd/test/figures"
+)
 
 func TestCells(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
-		{timeCell(sample{6.25, 4.1, 31.4}), "6.2 ms (4.1 ms–31 ms)"},
-		{timeCell(sample{999.4, 999.4, 999.6}), "999 ms (999 ms–1.00 s)"},
-		{timeCell(sample{2345, 2345, 20_800}), "2.35 s (2.35 s–20.8 s)"},
-		{timeCell(sample{0, 0, 0}), "0"},
-		{timeCell(sample{14_000, 12_000, math.Inf(1)}), "14.0 s (12.0 s–> 60 s)"},
-		{countCell(sample{0, 0, 1_234_567}), "0 (0–1\u202f234\u202f567)"},
-		{countCell(sample{999, 999, 999}), "999"},
+		{timeCell(figures.Sample{Median: 6.25, Low: 4.1, High: 31.4}), "6.2 ms (4.1 ms–31 ms)"},
+		{timeCell(figures.Sample{Median: 999.4, Low: 999.4, High: 999.6}), "999 ms (999 ms–1.00 s)"},
+		{timeCell(figures.Sample{Median: 2345, Low: 2345, High: 20_800}), "2.35 s (2.35 s–20.8 s)"},
+		{timeCell(figures.Sample{Median: 0, Low: 0, High: 0}), "0"},
+		{timeCell(figures.Sample{Median: 14_000, Low: 12_000, High: math.Inf(1)}), "14.0 s (12.0 s–> 60 s)"},
+		{figures.CountCell(figures.Sample{Median: 0, Low: 0, High: 1_234_567}), "0 (0–1\u202f234\u202f567)"},
+		{figures.CountCell(figures.Sample{Median: 999, Low: 999, High: 999}), "999"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)
@@ -75,7 +56,7 @@ func TestReadBenchmark(t *testing.T) {
 // someResults are of two ways and three faults, one of which one way has not ended.
 func someResults() *results {
 	return &results{
-		Machine: machine{Date: "2026-01-02", Command: "make bench", CPU: "A CPU", CPUs: 2, Kernel: "6.1", Load: "0.10", Debian: "12.5",
+		Machine: figures.Machine{Date: "2026-01-02", Command: "make bench", CPU: "A CPU", CPUs: 2, Kernel: "6.1", Load: "0.10", Debian: "12.5",
 			Version: map[string]string{"redisd": "0.1.0", "haproxy": "2.6.12"}},
 		Runs: 2, BaselineRuns: 2, Took: 61,
 		Outcomes: []outcome{
@@ -228,7 +209,7 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := between(string(text), ""); err != nil {
+	if _, err := figures.Between(string(text), beginMark, endMark, ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,38 +1,25 @@
 package bench
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
+
+	"github.com/redisd/redisd/test/figures"
 )
 
 // results is all that a run of the benchmark has found; results.json.
 type results struct {
-	Machine      machine      `json:"machine"`
-	Runs         int          `json:"runs"`      // of each fault, with redisd
-	BaselineRuns int          `json:"hand_runs"` // with the others
-	Partial      bool         `json:"partial"`   // not everything was measured
-	Took         float64      `json:"took_s"`
-	Outcomes     []outcome    `json:"outcomes"`
-	Bootstrap    []bootstrap  `json:"bootstrap"`
-	Throughput   []throughput `json:"throughput"`
-	Footprint    []footprint  `json:"footprint"`
-}
-
-// machine is what was measured, and on what.
-type machine struct {
-	Date    string            `json:"date"`
-	Command string            `json:"command"`
-	CPU     string            `json:"cpu"`
-	CPUs    int               `json:"cpus"`
-	Kernel  string            `json:"kernel"`
-	Load    string            `json:"load_before"` // the machine's load average
-	Debian  string            `json:"debian"`
-	Version map[string]string `json:"versions"` // of the packages
+	Machine      figures.Machine `json:"machine"`
+	Runs         int             `json:"runs"`      // of each fault, with redisd
+	BaselineRuns int             `json:"hand_runs"` // with the others
+	Partial      bool            `json:"partial"`   // not everything was measured
+	Took         float64         `json:"took_s"`
+	Outcomes     []outcome       `json:"outcomes"`
+	Bootstrap    []bootstrap     `json:"bootstrap"`
+	Throughput   []throughput    `json:"throughput"`
+	Footprint    []footprint     `json:"footprint"`
 }
 
 const resultsFile = "results.json"
@@ -69,29 +56,4 @@ func (r *results) of(wayID, faultID string) (found []outcome) {
 		}
 	}
 	return found
-}
-
-// sample is what several runs gave for one figure.
-type sample struct{ median, low, high float64 }
-
-// sampleOf takes -1 as a time longer than any.
-func sampleOf[T any](runs []T, figure func(T) float64) (s sample, ok bool) {
-	if len(runs) == 0 {
-		return s, false
-	}
-	var v []float64
-	for _, r := range runs {
-		f := figure(r)
-		if f < 0 {
-			f = math.Inf(1)
-		}
-		v = append(v, f)
-	}
-	slices.SortFunc(v, cmp.Compare)
-	s.low, s.high = v[0], v[len(v)-1]
-	s.median = v[len(v)/2]
-	if lower := v[(len(v)-1)/2]; lower != s.median {
-		s.median = (s.median + lower) / 2
-	}
-	return s, true
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/redisd/redisd/test/figures"
 )
 
 // The picture's measures, in pixels.
@@ -90,7 +92,7 @@ func group(b *strings.Builder, r *results, f fault, used []way, y int) int {
 	next := y
 	for _, w := range used {
 		runs := r.of(w.id, f.id)
-		downtime, ok := sampleOf(runs, func(o outcome) float64 { return max(o.Downtime, o.AfterMend) })
+		downtime, ok := figures.SampleOf(runs, func(o outcome) float64 { return max(o.Downtime, o.AfterMend) })
 		if !ok {
 			continue
 		}
@@ -111,19 +113,19 @@ func group(b *strings.Builder, r *results, f fault, used []way, y int) int {
 	return next + groupSpace
 }
 
-func bar(b *strings.Builder, w way, s sample, note string, y int) {
-	fmt.Fprintf(b, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, w.id, leftEdge, y, max(2, along(s.median)), barHeight)
-	fmt.Fprintf(b, `<line class="range" x1="%.1[1]f" y1="%[3]d" x2="%.1[2]f" y2="%[3]d"/>`, leftEdge+along(s.low), leftEdge+along(s.high), y+barHeight/2)
-	fmt.Fprintf(b, `<text class="small" x="%.1f" y="%d">%s</text>`+"\n", leftEdge+max(along(s.median), along(s.high))+6, y+barHeight-2, html.EscapeString(duration(s.median)+note))
+func bar(b *strings.Builder, w way, s figures.Sample, note string, y int) {
+	fmt.Fprintf(b, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, w.id, leftEdge, y, max(2, along(s.Median)), barHeight)
+	fmt.Fprintf(b, `<line class="range" x1="%.1[1]f" y1="%[3]d" x2="%.1[2]f" y2="%[3]d"/>`, leftEdge+along(s.Low), leftEdge+along(s.High), y+barHeight/2)
+	fmt.Fprintf(b, `<text class="small" x="%.1f" y="%d">%s</text>`+"\n", leftEdge+max(along(s.Median), along(s.High))+6, y+barHeight-2, html.EscapeString(figures.Duration(s.Median)+note))
 }
 
 func lostLabel(runs []outcome) string {
 	runs = slices.DeleteFunc(slices.Clone(runs), func(o outcome) bool { return o.Then == "" })
-	lost, ok := sampleOf(runs, func(o outcome) float64 { return float64(o.Lost) })
-	if !ok || lost.median < 1 {
+	lost, ok := figures.SampleOf(runs, func(o outcome) float64 { return float64(o.Lost) })
+	if !ok || lost.Median < 1 {
 		return ""
 	}
-	return fmt.Sprintf(", %s lost", grouped(int64(math.Round(lost.median))))
+	return fmt.Sprintf(", %s lost", figures.Grouped(int64(math.Round(lost.Median))))
 }
 
 // along is how far from the left edge a time of so many milliseconds is.

@@ -1,4 +1,4 @@
-package bench
+package figures
 
 import (
 	"context"
@@ -11,12 +11,24 @@ import (
 	"github.com/redisd/redisd/test/lab"
 )
 
+// Machine is what was measured, and on what.
+type Machine struct {
+	Date    string            `json:"date"`
+	Command string            `json:"command"`
+	CPU     string            `json:"cpu"`
+	CPUs    int               `json:"cpus"`
+	Kernel  string            `json:"kernel"`
+	Load    string            `json:"load_before"` // the machine's load average
+	Debian  string            `json:"debian"`
+	Version map[string]string `json:"versions"` // of the packages
+}
+
 // versioned are the packages whose versions the report names.
 const versioned = "redis-server redis-sentinel keepalived haproxy systemd"
 
-// describe says on what machine this runs; what cannot be learnt is left out.
-func describe(command string) machine {
-	m := machine{Date: time.Now().UTC().Format(time.DateOnly), Command: command, CPUs: runtime.NumCPU(), Version: map[string]string{}}
+// Describe says on what machine this runs; what cannot be learnt is left out.
+func Describe(command string) Machine {
+	m := Machine{Date: time.Now().UTC().Format(time.DateOnly), Command: command, CPUs: runtime.NumCPU(), Version: map[string]string{}}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		m.CPU = after(string(text), "model name\t:")
 	}
@@ -34,8 +46,8 @@ func describe(command string) machine {
 	return m
 }
 
-// addVersions asks a host for what is installed on it.
-func (m *machine) addVersions(ctx context.Context, h *lab.Host) {
+// AddVersions asks a host for what is installed on it.
+func (m *Machine) AddVersions(ctx context.Context, h *lab.Host) {
 	if text, err := h.ReadFile(ctx, "/etc/debian_version"); err == nil {
 		m.Debian = strings.TrimSpace(string(text))
 	}
