@@ -31,7 +31,7 @@ LARGE        ?= 3
 export SEED ROUNDS ONLY PLAY NODES CHAOS_TABLE CHAOS_RECORD
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos large versions vm fuzz deps-redis deps-race deps-strace deps-lab clean FORCE
+.PHONY: help build demo test unit lab check fmt vet staticcheck deb bench chaos clients large versions vm fuzz deps-redis deps-race deps-strace deps-lab deps-clients clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,13 @@ test: fmt vet unit lab ## every test there is: on this machine, then on booted h
 unit: deps-redis deps-race deps-strace deb ## the tests that need no root, with the race detector
 	REDISD_DEB=$(abspath $(DEB)) go test -race $$(go list ./... | grep -v '/test\(/\|$$\)')
 
-lab: deps-lab deb ## the tests on booted hosts (root); IMAGE=debian13, or valkey: on that
+lab: deps-lab deps-clients deb ## the tests on booted hosts (root); IMAGE=debian13, or valkey: on that
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./test/...
+
+clients: deps-lab deb ## what client libraries see of every fault, RUNS times (3): docs/CLIENTS.md
+	$(if $(filter 0,$(shell id -u)),,sudo) test/clients/setup.sh --npm
+	REDISD_DEB=$(abspath $(DEB)) CLIENTS=all CLIENTS_DOCS=$(abspath docs) \
+		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestClients$$' ./test/clients
 
 bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/BENCHMARK.md
 	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \
@@ -112,6 +117,9 @@ deps-strace:
 
 deps-lab: deps-redis deps-strace
 	$(if $(filter 0,$(shell id -u)),,sudo) env REDISD_LAB_IMAGE=$(REDISD_LAB_IMAGE) test/lab/setup.sh
+
+deps-clients:
+	$(if $(filter 0,$(shell id -u)),,sudo) test/clients/setup.sh
 
 clean: ## remove what was built
 	rm -rf bin dist

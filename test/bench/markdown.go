@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -13,13 +12,11 @@ import (
 	"github.com/redisd/redisd/test/figures"
 )
 
-const (
-	docFile     = "BENCHMARK.md"
-	pictureFile = "benchmark.svg"
-	tablesFile  = "tables.md"
-	beginMark   = "<!-- measured: written by make bench, do not edit -->"
-	endMark     = "<!-- end of measured -->"
-)
+const pictureFile = "benchmark.svg"
+
+var page = figures.Page{
+	File: "BENCHMARK.md", Begin: "<!-- measured: written by make bench, do not edit -->", End: "<!-- end of measured -->",
+}
 
 // publish puts the tables into the page in dir, between its marks, and the picture beside it. With
 // partial results there is no page to put them into: they become files of their own.
@@ -27,20 +24,7 @@ func publish(r *results, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, pictureFile), []byte(picture(r)), 0o644); err != nil {
 		return fmt.Errorf("write the picture: %w", err)
 	}
-	page := filepath.Join(dir, docFile)
-	old, err := os.ReadFile(page)
-	if errors.Is(err, os.ErrNotExist) {
-		page = filepath.Join(dir, tablesFile)
-		return os.WriteFile(page, []byte(tables(r)), 0o644)
-	}
-	if err != nil {
-		return err
-	}
-	text, err := figures.Between(string(old), beginMark, endMark, tables(r))
-	if err != nil {
-		return fmt.Errorf("%s: %w", page, err)
-	}
-	return os.WriteFile(page, []byte(text), 0o644)
+	return page.Put(dir, tables(r))
 }
 
 // tables is everything that was measured, in Markdown.

@@ -135,26 +135,26 @@ func TestPublish(t *testing.T) {
 	if err := publish(r, dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, tablesFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "tables.md")); err != nil {
 		t.Error(err)
 	}
-	page := filepath.Join(dir, docFile)
+	path := filepath.Join(dir, page.File)
 	write := func(text string) {
-		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("before\n" + beginMark + "\nold\n" + endMark + "\nafter\n")
+	write("before\n" + page.Begin + "\nold\n" + page.End + "\nafter\n")
 	for range 2 { // twice gives the same
 		if err := publish(r, dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(page)
+	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "before\n" + beginMark + "\n\n" + tables(r) + "\n" + endMark + "\nafter\n"; string(got) != want {
+	if want := "before\n" + page.Begin + "\n\n" + tables(r) + "\n" + page.End + "\nafter\n"; string(got) != want {
 		t.Error(cmp.Diff(want, string(got)))
 	}
 	write("no marks")
@@ -205,11 +205,11 @@ func TestWholeStatus(t *testing.T) {
 
 // TestPage holds the page in docs to what publish needs.
 func TestPage(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", docFile))
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", page.File))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := figures.Between(string(text), beginMark, endMark, ""); err != nil {
+	if _, err := page.Between(string(text), ""); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,145 @@
+package clients
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redisd/redisd/test/figures"
+	"github.com/redisd/redisd/test/lab"
+)
+
+// mayLose is how many acknowledged writes a client may lose with a primary that is gone: what had
+// not reached a replica, some 400 a second being made.
+const mayLose = 100
+
+// plan is what is measured.
+type plan struct {
+	results
+	dir       string
+	libraries []library
+	vias      []string
+	modes     []string
+	faults    []fault
+}
+
+func TestClients(t *testing.T) {
+	if old := os.Getenv("CLIENTS_RENDER"); old != "" {
+		paths := strings.Split(old, ",")
+		r, err := load(paths...)
+		if err == nil {
+			err = page.Put(cmp.Or(os.Getenv("CLIENTS_DOCS"), filepath.Dir(paths[0])), tables(r))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	lab.Require(t)
+	p := newPlan(t)
+	began := time.Now()
+	for _, via := range p.vias {
+		t.Run(via, func(t *testing.T) { p.measure(t, via) })
+	}
+	p.Took = time.Since(began).Seconds()
+	docs := os.Getenv("CLIENTS_DOCS")
+	if docs == "" || p.Partial || t.Failed() {
+		docs = p.dir
+	}
+	if err := errors.Join(p.save(p.dir), page.Put(docs, tables(&p.results))); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("took %v; results are in %s, tables in %s", time.Since(began).Round(time.Second), p.dir, docs)
+}
+
+// newPlan is the short set, or what the environment asks for.
+func newPlan(t *testing.T) *plan {
+	all := os.Getenv("CLIENTS") == "all"
+	normal := plan{libraries: libraries(), vias: vias, modes: modes, faults: faults}
+	settings, runs, patience := "defaults", 3, 35
+	if !all {
+		normal.libraries = slices.DeleteFunc(libraries(), func(l library) bool { return l.npm })
+		normal.modes = modes[:3]
+		normal.faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.id != "switchover" && f.id != "crash" })
+		settings, runs, patience = "documented", 1, 20
+	}
+	p := &plan{
+		libraries: figures.Choose(t, "CLIENTS_LIBRARIES", normal.libraries, func(l library) string { return l.id }),
+		vias:      figures.Choose(t, "CLIENTS_VIA", normal.vias, func(s string) string { return s }),
+		modes:     figures.Choose(t, "CLIENTS_MODES", normal.modes, func(s string) string { return s }),
+		faults:    figures.Choose(t, "CLIENTS_FAULTS", normal.faults, func(f fault) string { return f.id }),
+		dir:       cmp.Or(os.Getenv("CLIENTS_OUT"), filepath.Join(os.TempDir(), fmt.Sprintf("redisd-clients-%d", os.Getpid()))),
+	}
+	p.results = results{
+		Machine: figures.Describe("make clients"), Names: map[string]string{}, Runs: figures.Number(t, "RUNS", runs),
+		Settings: cmp.Or(os.Getenv("CLIENTS_SETTINGS"), settings), Patience: float64(figures.Number(t, "CLIENTS_PATIENCE", patience)),
+	}
+	p.Partial = len(p.libraries) < len(libraries()) || len(p.vias) < len(vias) || len(p.modes) < len(modes) || len(p.faults) < len(faults)
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	goProgram := buildGo(t)
+	for i, l := range p.libraries {
+		name, err := l.name(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Names[l.id] = name
+		if l.program[0] == built {
+			p.libraries[i].program = []string{goProgram}
+		}
+	}
+	return p
+}
+
+// measure plays all faults under the clients that find the primary in one way.
+func (p *plan) measure(t *testing.T, via string) {
+	ctx := t.Context()
+	b := openBench(t, p.Settings, time.Duration(p.Patience*float64(time.Second)))
+	p.Machine.AddVersions(ctx, b.cluster.Host("a"))
+	for _, l := range p.libraries {
+		for _, mode := range p.modes {
+			if via == "vip" || l.sentinel {
+				b.add(l, via, mode)
+			}
+		}
+	}
+	began := time.Now()
+	b.mustBeAlive(ctx)
+	t.Logf("%d clients are at work after %v", len(b.clients), time.Since(began).Round(100*time.Millisecond))
+	for run := range p.Runs {
+		for _, f := range p.faults {
+			began := time.Now()
+			found, err := b.play(ctx, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range found {
+				o.Run = run + 1
+				p.Outcomes = append(p.Outcomes, o)
+				p.check(t, f, o)
+			}
+			t.Logf("%s %d, took %v:\n%s", f.id, run+1, time.Since(began).Round(100*time.Millisecond), lines(found))
+			if err := p.save(p.dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// check holds what must be so whatever else a library does: what was acknowledged is kept, and who
+// is set as docs/CLIENTS.md says comes back.
+func (p *plan) check(t *testing.T, f fault, o outcome) {
+	if o.Lost > mayLose || f.planned && o.Lost > 0 {
+		t.Errorf("%s, %s %s by %s: %d of %d acknowledged writes are lost", f.id, o.Library, o.Mode, o.Via, o.Lost, o.Acked)
+	}
+	if p.Settings == "documented" && o.Stuck {
+		t.Errorf("%s, %s %s by %s: not back after %.0f s", f.id, o.Library, o.Mode, o.Via, p.Patience)
+	}
+}
