@@ -19,6 +19,7 @@ const (
 	idleTime    = 300 * time.Millisecond
 	changeLimit = 30 * time.Second // until another redis-server takes writes
 	lookEvery   = 20 * time.Millisecond
+	probeKey    = "clients:probe"
 	feedLimit   = 200 * time.Millisecond
 	feedAgain   = time.Second // what a dying connection took is sent once more
 	readLimit   = 20 * time.Second
@@ -159,9 +160,14 @@ func (w *watch) waiting() (out []*client) {
 }
 
 // feed gives those who wait what they wait for: a message each time, an element now and then, a
-// round once.
+// round once. Should the primary change again, on a machine so busy that an agent stands still, it
+// goes on with the new one.
 func (w *watch) feed() {
-	for _, c := range w.waiting() {
+	waiting := w.waiting()
+	if len(waiting) > 0 && w.feeder.Set(w.ctx, probeKey, "", 0).Err() != nil {
+		w.findPrimary(w.ctx, "") //nolint:errcheck // it is looked for again with the next call
+	}
+	for _, c := range waiting {
 		switch c.mode {
 		case "blpop":
 			if time.Since(w.fed[c]) > feedAgain && w.feeder.RPush(w.ctx, c.key, "element").Err() == nil {
@@ -240,5 +246,5 @@ func takesWrites(ctx context.Context, r *redis.Client, old string) (string, erro
 	if id == old {
 		return "", fmt.Errorf("%s is the old one", id)
 	}
-	return id, r.Set(ctx, "clients:probe", id, 0).Err()
+	return id, r.Set(ctx, probeKey, "", 0).Err()
 }

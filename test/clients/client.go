@@ -24,11 +24,12 @@ type event struct {
 	What string
 }
 
-// The ways to find the primary, and what a program does with it.
-var (
-	vias  = []string{"vip", "sentinel"}
-	modes = []string{"writer", "blpop", "subscribe", "pool", "multi", "pipeline"}
-)
+// vias are the ways to find the primary.
+var vias = []string{"vip", "sentinel"}
+
+// groups are what programs do, those together that run at the same time: few enough to leave the
+// processors idle most of the time.
+var groups = [][]string{{"writer", "blpop", "subscribe"}, {"pool", "multi", "pipeline"}}
 
 // client is a program that runs.
 type client struct {

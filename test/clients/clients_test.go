@@ -45,7 +45,12 @@ func TestClients(t *testing.T) {
 	p := newPlan(t)
 	began := time.Now()
 	for _, via := range p.vias {
-		t.Run(via, func(t *testing.T) { p.measure(t, via) })
+		for _, together := range groups {
+			chosen := slices.DeleteFunc(slices.Clone(together), func(mode string) bool { return !slices.Contains(p.modes, mode) })
+			if len(chosen) > 0 {
+				t.Run(via+"/"+strings.Join(chosen, ","), func(t *testing.T) { p.measure(t, via, chosen) })
+			}
+		}
 	}
 	p.Took = time.Since(began).Seconds()
 	docs := os.Getenv("CLIENTS_DOCS")
@@ -61,11 +66,11 @@ func TestClients(t *testing.T) {
 // newPlan is the short set, or what the environment asks for.
 func newPlan(t *testing.T) *plan {
 	all := os.Getenv("CLIENTS") == "all"
-	normal := plan{libraries: libraries(), vias: vias, modes: modes, faults: faults}
+	normal := plan{libraries: libraries(), vias: vias, modes: slices.Concat(groups...), faults: faults}
 	settings, runs, patience := "defaults", 3, 35
 	if !all {
 		normal.libraries = slices.DeleteFunc(libraries(), func(l library) bool { return l.npm })
-		normal.modes = modes[:3]
+		normal.modes = groups[0]
 		normal.faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.id != "switchover" && f.id != "crash" })
 		settings, runs, patience = "documented", 1, 20
 	}
@@ -80,7 +85,7 @@ func newPlan(t *testing.T) *plan {
 		Machine: figures.Describe("make clients"), Names: map[string]string{}, Runs: figures.Number(t, "RUNS", runs),
 		Settings: cmp.Or(os.Getenv("CLIENTS_SETTINGS"), settings), Patience: float64(figures.Number(t, "CLIENTS_PATIENCE", patience)),
 	}
-	p.Partial = len(p.libraries) < len(libraries()) || len(p.vias) < len(vias) || len(p.modes) < len(modes) || len(p.faults) < len(faults)
+	p.Partial = len(p.libraries) < len(libraries()) || len(p.vias) < len(vias) || len(p.modes) < len(slices.Concat(groups...)) || len(p.faults) < len(faults)
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -98,13 +103,13 @@ func newPlan(t *testing.T) *plan {
 	return p
 }
 
-// measure plays all faults under the clients that find the primary in one way.
-func (p *plan) measure(t *testing.T, via string) {
+// measure plays all faults under the clients that find the primary in one way and do these things.
+func (p *plan) measure(t *testing.T, via string, together []string) {
 	ctx := t.Context()
 	b := openBench(t, p.Settings, time.Duration(p.Patience*float64(time.Second)))
 	p.Machine.AddVersions(ctx, b.cluster.Host("a"))
 	for _, l := range p.libraries {
-		for _, mode := range p.modes {
+		for _, mode := range together {
 			if via == "vip" || l.sentinel {
 				b.add(l, via, mode)
 			}

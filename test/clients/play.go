@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -103,7 +104,7 @@ func (b *bench) awaitChange(ctx context.Context, f fault, old string) error {
 func handedOver(r *writer.Report, mark time.Duration, old string) (last, first time.Duration) {
 	last, first = mark, r.Ended
 	for _, a := range r.Known() {
-		if r.Nodes[a.Node] == old {
+		if strings.HasPrefix(old, r.Nodes[a.Node]) {
 			last = max(last, a.Acked)
 		} else if a.Acked > mark {
 			return last, a.Acked
