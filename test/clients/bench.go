@@ -165,7 +165,7 @@ func (w *watch) waiting() (out []*client) {
 func (w *watch) feed() {
 	waiting := w.waiting()
 	if len(waiting) > 0 && w.feeder.Set(w.ctx, probeKey, "", 0).Err() != nil {
-		w.findPrimary(w.ctx, "") //nolint:errcheck // it is looked for again with the next call
+		_, _ = w.findPrimary(w.ctx, "") // it is looked for again with the next call
 	}
 	for _, c := range waiting {
 		switch c.mode {

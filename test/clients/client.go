@@ -24,12 +24,17 @@ type event struct {
 	What string
 }
 
+// settings are those that programs know: the libraries' own, and those of docs/CLIENTS.md.
+var settings = []string{"defaults", "documented"}
+
 // vias are the ways to find the primary.
 var vias = []string{"vip", "sentinel"}
 
 // groups are what programs do, those together that run at the same time: few enough to leave the
 // processors idle most of the time.
 var groups = [][]string{{"writer", "blpop", "subscribe"}, {"pool", "multi", "pipeline"}}
+
+func allModes() []string { return slices.Concat(groups...) }
 
 // client is a program that runs.
 type client struct {
@@ -84,9 +89,9 @@ func startClient(ctx context.Context, l *lab.Lab, c *client, env []string) error
 
 // stop kills the program.
 func (c *client) stop() {
-	c.cmd.Process.Kill()
+	_ = c.cmd.Process.Kill()
 	<-c.read
-	c.cmd.Wait() //nolint:errcheck // it was killed
+	_ = c.cmd.Wait() // it was killed
 }
 
 // since are the events from a time on.
@@ -110,8 +115,8 @@ func (c *client) count(t time.Time, kind string) (n int) {
 	return n
 }
 
-// say writes a line to the program's standard input.
-func (c *client) say(line string) { io.WriteString(c.input, line+"\n") } //nolint:errcheck // it shows in what comes back
+// say writes a line to the program's standard input. Whether it came there shows in what comes back.
+func (c *client) say(line string) { _, _ = io.WriteString(c.input, line+"\n") }
 
 // parse reads "<µs since 1970> <kind> <what>".
 func parse(line string) (event, error) {

@@ -24,6 +24,7 @@ type plan struct {
 	results
 	dir       string
 	libraries []library
+	settings  []string
 	vias      []string
 	modes     []string
 	faults    []fault
@@ -48,7 +49,9 @@ func TestClients(t *testing.T) {
 		for _, together := range groups {
 			chosen := slices.DeleteFunc(slices.Clone(together), func(mode string) bool { return !slices.Contains(p.modes, mode) })
 			if len(chosen) > 0 {
-				t.Run(via+"/"+strings.Join(chosen, ","), func(t *testing.T) { p.measure(t, via, chosen) })
+				for _, settings := range p.settings {
+					t.Run(settings+"/"+via+"/"+strings.Join(chosen, ","), func(t *testing.T) { p.measure(t, settings, via, chosen) })
+				}
 			}
 		}
 	}
@@ -66,26 +69,29 @@ func TestClients(t *testing.T) {
 // newPlan is the short set, or what the environment asks for.
 func newPlan(t *testing.T) *plan {
 	all := os.Getenv("CLIENTS") == "all"
-	normal := plan{libraries: libraries(), vias: vias, modes: slices.Concat(groups...), faults: faults}
-	settings, runs, patience := "defaults", 3, 35
+	normal := plan{libraries: libraries(), settings: settings[:1], vias: vias, modes: allModes(), faults: faults}
+	runs, patience := 3, 35
 	if !all {
 		normal.libraries = slices.DeleteFunc(libraries(), func(l library) bool { return l.npm })
+		normal.settings = settings[1:]
 		normal.modes = groups[0]
 		normal.faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.id != "switchover" && f.id != "crash" })
-		settings, runs, patience = "documented", 1, 20
+		runs, patience = 1, 20
 	}
+	word := func(s string) string { return s }
 	p := &plan{
-		libraries: figures.Choose(t, "CLIENTS_LIBRARIES", normal.libraries, func(l library) string { return l.id }),
-		vias:      figures.Choose(t, "CLIENTS_VIA", normal.vias, func(s string) string { return s }),
-		modes:     figures.Choose(t, "CLIENTS_MODES", normal.modes, func(s string) string { return s }),
-		faults:    figures.Choose(t, "CLIENTS_FAULTS", normal.faults, func(f fault) string { return f.id }),
+		libraries: choose(t, "CLIENTS_LIBRARIES", libraries(), normal.libraries, func(l library) string { return l.id }),
+		settings:  choose(t, "CLIENTS_SETTINGS", settings, normal.settings, word),
+		vias:      choose(t, "CLIENTS_VIA", vias, normal.vias, word),
+		modes:     choose(t, "CLIENTS_MODES", allModes(), normal.modes, word),
+		faults:    choose(t, "CLIENTS_FAULTS", faults, normal.faults, func(f fault) string { return f.id }),
 		dir:       cmp.Or(os.Getenv("CLIENTS_OUT"), filepath.Join(os.TempDir(), fmt.Sprintf("redisd-clients-%d", os.Getpid()))),
 	}
 	p.results = results{
 		Machine: figures.Describe("make clients"), Names: map[string]string{}, Runs: figures.Number(t, "RUNS", runs),
-		Settings: cmp.Or(os.Getenv("CLIENTS_SETTINGS"), settings), Patience: float64(figures.Number(t, "CLIENTS_PATIENCE", patience)),
+		Patience: float64(figures.Number(t, "CLIENTS_PATIENCE", patience)),
 	}
-	p.Partial = len(p.libraries) < len(libraries()) || len(p.vias) < len(vias) || len(p.modes) < len(slices.Concat(groups...)) || len(p.faults) < len(faults)
+	p.Partial = len(p.libraries) < len(libraries()) || len(p.vias) < len(vias) || len(p.modes) < len(allModes()) || len(p.faults) < len(faults)
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +109,18 @@ func newPlan(t *testing.T) *plan {
 	return p
 }
 
+// choose takes what the environment names, and else what is normal.
+func choose[T any](t *testing.T, variable string, all, normal []T, id func(T) string) []T {
+	if os.Getenv(variable) == "" {
+		return normal
+	}
+	return figures.Choose(t, variable, all, id)
+}
+
 // measure plays all faults under the clients that find the primary in one way and do these things.
-func (p *plan) measure(t *testing.T, via string, together []string) {
+func (p *plan) measure(t *testing.T, settings, via string, together []string) {
 	ctx := t.Context()
-	b := openBench(t, p.Settings, time.Duration(p.Patience*float64(time.Second)))
+	b := openBench(t, settings, time.Duration(p.Patience*float64(time.Second)))
 	p.Machine.AddVersions(ctx, b.cluster.Host("a"))
 	for _, l := range p.libraries {
 		for _, mode := range together {
@@ -144,7 +158,7 @@ func (p *plan) check(t *testing.T, f fault, o outcome) {
 	if o.Lost > mayLose || f.planned && o.Lost > 0 {
 		t.Errorf("%s, %s %s by %s: %d of %d acknowledged writes are lost", f.id, o.Library, o.Mode, o.Via, o.Lost, o.Acked)
 	}
-	if p.Settings == "documented" && o.Stuck {
+	if o.Settings == "documented" && o.Stuck {
 		t.Errorf("%s, %s %s by %s: not back after %.0f s", f.id, o.Library, o.Mode, o.Via, p.Patience)
 	}
 }

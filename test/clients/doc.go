@@ -12,7 +12,7 @@
 //	CLIENTS_LIBRARIES   which libraries, by the folders of their programs
 //	CLIENTS_VIA         how they find the primary: vip,sentinel
 //	CLIENTS_MODES       what they do: writer,blpop,subscribe,pool,multi,pipeline
-//	CLIENTS_SETTINGS    defaults, or documented: as docs/CLIENTS.md says
+//	CLIENTS_SETTINGS    the libraries' own, and as docs/CLIENTS.md says: defaults,documented
 //	CLIENTS_PATIENCE    for how many seconds a client that has not come back is watched (35)
 //	CLIENTS_OUT         folder of results.json and tables.md (a new one in the temporary folder)
 //	CLIENTS_DOCS        folder of CLIENTS.md, whose tables are written anew when nothing was left out

@@ -40,10 +40,17 @@ func tables(r *results) string {
 	var b strings.Builder
 	m := r.Machine
 	fmt.Fprintf(&b, "Measured on %s by `%s`, each fault %d times, all libraries at the same time: %d CPUs (%s), kernel %s, load average %s before; "+
-		"redisd %s, %s. Settings: %s. Median (range) of the runs in which it came back; who was not back after %.0f s is *stuck*.\n\n",
-		m.Date, m.Command, r.Runs, m.CPUs, m.CPU, m.Kernel, m.Load, m.Version["redisd"], "redis-server "+m.Version["redis-server"], r.Settings, r.Patience)
-	for _, t := range shown {
-		t.write(&b, r)
+		"redisd %s, %s. Median (range) of the runs in which it came back; who was not back after %.0f s is *stuck*.\n\n",
+		m.Date, m.Command, r.Runs, m.CPUs, m.CPU, m.Kernel, m.Load, m.Version["redisd"], "redis-server "+m.Version["redis-server"], r.Patience)
+	for _, set := range settings {
+		part := *r
+		part.Outcomes = r.of(func(o outcome) bool { return o.Settings == set })
+		if len(part.Outcomes) > 0 {
+			b.WriteString(map[string]string{"defaults": "## Measured with the libraries' defaults\n\n", "documented": "## Measured with the settings above\n\n"}[set])
+		}
+		for _, t := range shown {
+			t.write(&b, &part)
+		}
 	}
 	lost, twice, acked := 0, 0, 0
 	for _, o := range r.Outcomes {

@@ -64,7 +64,7 @@ func (b *bench) play(ctx context.Context, f fault) ([]outcome, error) {
 	var found []outcome
 	for _, c := range b.clients {
 		o := seen.of(c, w.back(c))
-		o.Fault, o.Service = f.id, ms(service.Length())
+		o.Settings, o.Fault, o.Service = b.settings, f.id, ms(service.Length())
 		found = append(found, o)
 	}
 	if err := in.mended(ctx); err != nil {

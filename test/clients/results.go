@@ -15,7 +15,6 @@ import (
 type results struct {
 	Machine  figures.Machine   `json:"machine"`
 	Runs     int               `json:"runs"`
-	Settings string            `json:"settings"` // defaults, documented
 	Patience float64           `json:"patience_s"`
 	Partial  bool              `json:"partial"` // not everything was measured
 	Took     float64           `json:"took_s"`
@@ -25,12 +24,13 @@ type results struct {
 
 // outcome is what one client saw of one fault. Times are in milliseconds.
 type outcome struct {
-	Library string `json:"library"`
-	Via     string `json:"via"`
-	Mode    string `json:"mode"`
-	Fault   string `json:"fault"`
-	Run     int    `json:"run"`
-	Stuck   bool   `json:"stuck"` // not back
+	Library  string `json:"library"`
+	Settings string `json:"settings"` // defaults, documented
+	Via      string `json:"via"`
+	Mode     string `json:"mode"`
+	Fault    string `json:"fault"`
+	Run      int    `json:"run"`
+	Stuck    bool   `json:"stuck"` // not back
 
 	// Gap is the longest time without an acknowledged write.
 	Gap float64 `json:"gap_ms"`

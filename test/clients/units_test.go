@@ -80,11 +80,11 @@ func TestSight(t *testing.T) {
 }
 
 func TestTables(t *testing.T) {
-	r := &results{Runs: 2, Settings: "defaults", Patience: 35, Names: map[string]string{"hiredis": "hiredis 0.14.1"}}
+	r := &results{Runs: 2, Patience: 35, Names: map[string]string{"hiredis": "hiredis 0.14.1"}}
 	for run, gap := range []float64{20, 40} {
 		r.Outcomes = append(r.Outcomes,
-			outcome{Library: "hiredis", Via: "vip", Mode: "writer", Fault: "crash", Run: run, Gap: gap, Acked: 1000, Lost: run},
-			outcome{Library: "hiredis", Via: "vip", Mode: "blpop", Fault: "power", Run: run, Back: never, Stuck: true})
+			outcome{Library: "hiredis", Settings: "defaults", Via: "vip", Mode: "writer", Fault: "crash", Run: run, Gap: gap, Acked: 1000, Lost: run},
+			outcome{Library: "hiredis", Settings: "defaults", Via: "vip", Mode: "blpop", Fault: "power", Run: run, Back: never, Stuck: true})
 	}
 	text := tables(r)
 	for _, want := range []string{
