@@ -115,7 +115,7 @@ func (c *client) count(t time.Time, kind string) (n int) {
 	return n
 }
 
-// say writes a line to the program's standard input. Whether it came there shows in what comes back.
+// say writes a line to the program's standard input; what comes back shows whether it got there.
 func (c *client) say(line string) { _, _ = io.WriteString(c.input, line+"\n") }
 
 // parse reads "<µs since 1970> <kind> <what>".
