@@ -56,7 +56,7 @@ static redisContext *open_documented(void) {
 	return c;
 }
 
-/* ok says what came of a reply, frees it, and returns whether it was a good one. */
+/* good says what came of a reply, frees it, and returns whether it was a good one. */
 static bool good(redisContext *c, redisReply *r) {
 	if (r == NULL) {
 		say("err", c->errstr);
@@ -159,7 +159,7 @@ static void pool(void) {
 	redisContext *all[POOLED] = {NULL};
 	char line[16], what[32];
 	while (fgets(line, sizeof line, stdin) != NULL) {
-		for (int i = 0; i < POOLED; i++, usleep(0)) {
+		for (int i = 0; i < POOLED; i++) {
 			while (all[i] == NULL || !do_write(all[i], i)) {
 				redisFree(all[i]);
 				usleep(PAUSE);
