@@ -61,6 +61,9 @@ func (b *bench) play(ctx context.Context, f fault) ([]outcome, error) {
 	last, first := handedOver(report, mark, old)
 	service := report.DowntimeBetween(last, first)
 	seen := sight{began: began, first: report.Started.Add(first), changed: changed, ended: ended}
+	if f.stays {
+		seen.first = changed
+	}
 	var found []outcome
 	for _, c := range b.clients {
 		o := seen.of(c, w.back(c))
