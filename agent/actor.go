@@ -73,7 +73,11 @@ func (a *actor) perform(parent context.Context, do node.Do) node.Done {
 // not lift it again.
 func (a *actor) fence(ctx context.Context, act node.Fence, done *node.Done) {
 	if act.CloseStale {
-		if done.Err = a.server.CloseOthers(ctx); done.Err != nil {
+		done.Err = a.server.CloseOthers(ctx)
+		if redis.AnswerOf(done.Err) == redis.Closed { // the agent before this one closed ours
+			done.Err = a.server.CloseOthers(ctx)
+		}
+		if done.Err != nil {
 			return
 		}
 		done.StaleClosed = true

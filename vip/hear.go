@@ -54,6 +54,13 @@ func (h *hearsay) add(n announcement) {
 	h.more = make(chan struct{})
 }
 
+// since reports whether one was heard after that.
+func (h *hearsay) since(t time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last.at.After(t)
+}
+
 // after returns the last announcement after since, and waits for one if there was none.
 func (h *hearsay) after(ctx context.Context, ended <-chan struct{}, since time.Time) (announcement, error) {
 	for {

@@ -186,3 +186,34 @@ func TestHearAfterTheLinkWasAway(t *testing.T) {
 		})
 	}
 }
+
+// Who holds an address that another host has announced says again where it is: the other one may
+// have been paused, and have woken up with what it had.
+func TestHoldAnswersAnotherHost(t *testing.T) {
+	for _, tt := range families {
+		t.Run(tt.name, func(t *testing.T) {
+			_, peer := newPair(t)
+			a := newAddress(t, Config{Prefix: tt.vip})
+			other := peer.agent(Config{Prefix: tt.vip}, agentUser)
+			contested := func() bool {
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				return a.contested()
+			}
+			hold(t, a)
+			if contested() {
+				t.Error("contested by nobody")
+			}
+			begin := time.Now()
+			other.do("hold")
+			elsewhere(t, a, begin)
+			if other.do("drop"); !contested() {
+				t.Error("another host has announced it, and nothing is said to that")
+			}
+			hold(t, a)
+			if contested() {
+				t.Error("answered, and still contested")
+			}
+		})
+	}
+}

@@ -252,6 +252,7 @@ func (a *Address) hold(ctx context.Context) (first, again bool, iface string, er
 	if err := a.replace(); err != nil {
 		return false, false, a.link.name, err
 	}
+	contested := a.contested()
 	first = !a.holding
 	again = !first && (a.lost || asked.Sub(a.renewed) >= a.lifetime)
 	a.holding, a.lost, a.renewed = true, false, asked
@@ -259,11 +260,16 @@ func (a *Address) hold(ctx context.Context) (first, again bool, iface string, er
 	if first {
 		a.taken = asked
 	}
-	if first || again {
+	if first || again || contested {
 		a.announcer.start()
 	}
 	return first, again, a.link.name, nil
 }
+
+// contested: another host has announced the address since the last renewal; one that was paused,
+// and still has it, does so when it wakes up. Who calls Hold is sure that the address belongs here,
+// and says so again. The caller has a.mu.
+func (a *Address) contested() bool { return a.holding && a.heard.since(a.renewed) }
 
 // replace asks the kernel for the address. An interface that was deleted and made again (networkd
 // does so with VLANs and bridges) has another index: it is looked for once more.
