@@ -87,17 +87,19 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	if req.Timeout <= 0 {
 		req.Timeout = handOverWithin
 	}
-	o := c.driver.observe()
-	target, err := node.CheckSwitchover(o, req.To)
-	if err != nil {
+	var target reconcile.Member
+	var note string
+	var behind int64
+	if err := whenLinked(ctx, func(ctx context.Context) (err error) {
+		o := c.driver.observe()
+		if target, err = node.CheckSwitchover(o, req.To); err == nil {
+			note, err = c.checkVersions(o, target, req.AllowVersionSkew)
+		}
+		if err == nil {
+			behind, err = c.behind(ctx, target)
+		}
 		return err
-	}
-	note, err := c.checkVersions(o, target, req.AllowVersionSkew)
-	if err != nil {
-		return err
-	}
-	behind, err := c.behind(ctx, target)
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	r := newRequest(req.ID, target.ID, target.Name, req.By, req.Timeout)
@@ -110,23 +112,21 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	return nil
 }
 
-// behind asks the target how many bytes it lacks, and refuses one that lacks too many to have them
-// in the time for which writes may wait. One whose link is being made, as after another switchover,
-// has a moment.
-func (c *coordinator) behind(ctx context.Context, m reconcile.Member) (n int64, err error) {
+// whenLinked does a check, and again for as long as a link that it needs may be about to be made, as
+// after another switchover.
+func whenLinked(ctx context.Context, check func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, linkWithin)
 	defer cancel()
 	until(ctx, func() bool {
-		n, err = c.lacks(ctx, m)
-		return !errors.Is(err, errNotLinked)
+		err = check(ctx)
+		return !errors.Is(err, node.ErrNotLinked)
 	})
-	return n, err
+	return err
 }
 
-// errNotLinked: a replica has no link to this primary.
-var errNotLinked = errors.New("does not replicate from the primary")
-
-func (c *coordinator) lacks(parent context.Context, m reconcile.Member) (int64, error) {
+// behind asks the target how many bytes it lacks, and refuses one that lacks too many to have them
+// in the time for which writes may wait.
+func (c *coordinator) behind(parent context.Context, m reconcile.Member) (int64, error) {
 	ctx, cancel := context.WithTimeout(parent, node.ActTimeout)
 	defer cancel()
 	own, err := c.server.Info(ctx)
@@ -143,7 +143,7 @@ func (c *coordinator) lacks(parent context.Context, m reconcile.Member) (int64, 
 	case err != nil:
 		return 0, fmt.Errorf("ask how far %s is behind: %w", m.Name, err)
 	case info.Role != redis.Replica || info.PrimaryAddr != c.redisAddr || !info.LinkUp:
-		return 0, fmt.Errorf("%s %w: see `redisd status` and `journalctl -u redisd` on %s", m.Name, errNotLinked, m.Name)
+		return 0, fmt.Errorf("%s %w: see `redisd status` and `journalctl -u redisd` on %s", m.Name, node.ErrNotLinked, m.Name)
 	}
 	behind := max(0, own.Offset-info.Offset)
 	return behind, node.CheckBehind(m.Name, behind)

@@ -45,21 +45,38 @@ func CheckSwitchover(o reconcile.Observed, to string) (reconcile.Member, error) 
 			return o.Members[i], nil
 		}
 	}
-	var reasons []string
+	var reasons reasons
 	for _, m := range o.Members {
 		if m.ID == o.Self {
 			continue
 		}
 		if err := checkTarget(o, m); err != nil {
-			reasons = append(reasons, err.Error())
+			reasons = append(reasons, err)
 			continue
 		}
 		return m, nil
 	}
 	if len(reasons) == 0 {
-		reasons = []string{"this node is the only one"}
+		reasons = append(reasons, errors.New("this node is the only one"))
 	}
-	return none, fmt.Errorf("no replica is in sync, so nobody can take over without losing data: %s", strings.Join(reasons, "; "))
+	return none, fmt.Errorf("no replica is in sync, so nobody can take over without losing data: %w", reasons)
+}
+
+// ErrNotLinked: a replica has no link to this primary. Right after a change of the primary it may be
+// about to have one.
+var ErrNotLinked = errors.New("does not replicate from the primary")
+
+// reasons are why none of several nodes can take over.
+type reasons []error
+
+func (r reasons) Unwrap() []error { return r }
+
+func (r reasons) Error() string {
+	var texts []string
+	for _, err := range r {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "; ")
 }
 
 // checkTarget says why a node cannot take over from this one.
@@ -78,7 +95,7 @@ func checkTarget(o reconcile.Observed, m reconcile.Member) error {
 	case !voting:
 		return fmt.Errorf("%s may not become primary: it is no voter yet; try again in some seconds", m.Name)
 	case link < 0:
-		return fmt.Errorf("%s does not replicate from the primary: see `redisd status` and `journalctl -u redisd` on %s", m.Name, m.Name)
+		return fmt.Errorf("%s %w: see `redisd status` and `journalctl -u redisd` on %s", m.Name, ErrNotLinked, m.Name)
 	case !o.Redis.Replicas[link].Online:
 		return fmt.Errorf("%s is not in sync: the dataset is still being copied to it; wait until `redisd status` shows it running", m.Name)
 	case o.Redis.Replicas[link].Lag > reconcile.MaxLag:
