@@ -301,17 +301,17 @@ func (d *demo) failover(ctx context.Context, before agent.Status) error {
 	if err != nil {
 		return err
 	}
-	var addrs []string
+	var sentinels []string
 	for _, n := range d.nodes {
-		addrs = append(addrs, netip.AddrPortFrom(n.addr, uint16(cfg.Redis.Port)).String())
+		sentinels = append(sentinels, netip.AddrPortFrom(n.addr, uint16(cfg.Sentinel.Port)).String())
 	}
-	w := startWriter(ctx, addrs, password)
+	w := startWriter(ctx, cfg.Cluster.Name, sentinels, password)
 	defer w.stop()
 	if err := w.acknowledged(ctx, 1000); err != nil {
 		return err
 	}
 	victim := primaryOf(before)
-	d.say("\nwriting %d keys a second; killing the redis-server of %s (process %d) with SIGKILL", w.rate(), victim.Name, victim.RedisPID)
+	d.say("\nan ordinary client (go-redis, by Sentinel, its defaults) writes %d keys a second; killing the redis-server of %s (process %d) with SIGKILL", w.rate(), victim.Name, victim.RedisPID)
 	reached := d.watchReach(ctx, victim.Name)
 	if err := syscall.Kill(victim.RedisPID, syscall.SIGKILL); err != nil {
 		reached()

@@ -23,7 +23,7 @@ func TestDemoOnce(t *testing.T) {
 		t.Fatalf("%v\n%s", err, d.text())
 	}
 	d.find(t, `one cluster after [0-9.]+s:`)
-	d.find(t, `writing [1-9][0-9]+ keys a second; killing the redis-server of (node[123]) `)
+	d.find(t, `writes [1-9][0-9]+ keys a second; killing the redis-server of (node[123]) `)
 	killed := d.find(t, `killing the redis-server of (node[123])`)[1]
 	went := d.find(t, `write downtime ([0-9.]+m?s); writes go on at (node[123]); ([0-9]+) writes acknowledged, ([0-9]+) of them lost`)
 	if went[2] == killed {

@@ -10,12 +10,14 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-// writer is the demo's application: it sets one key after another at whichever node accepts writes,
-// and remembers what was acknowledged.
+// writer is the demo's application: it sets one key after another, and remembers what was
+// acknowledged. Its client is an ordinary one, which asks the Sentinels for the primary, with the
+// library's defaults: what it sees is what an application would.
 type writer struct {
-	clients []*goredis.Client
-	cancel  func()
-	done    chan struct{}
+	client   *goredis.Client
+	password string
+	cancel   func()
+	done     chan struct{}
 
 	mu      sync.Mutex
 	began   time.Time
@@ -25,37 +27,27 @@ type writer struct {
 	skipped map[int64]bool // keys whose write was never acknowledged
 }
 
-func startWriter(parent context.Context, addrs []string, password string) *writer {
+func startWriter(parent context.Context, cluster string, sentinels []string, password string) *writer {
 	logging.Disable() // a node that is down is the point of the demo
 	ctx, cancel := context.WithCancel(parent)
-	w := &writer{cancel: cancel, done: make(chan struct{}), began: time.Now(), skipped: map[int64]bool{}}
-	for _, addr := range addrs {
-		w.clients = append(w.clients, newClient(addr, password))
+	w := &writer{
+		client:   goredis.NewFailoverClient(&goredis.FailoverOptions{MasterName: cluster, SentinelAddrs: sentinels, Password: password}),
+		password: password, cancel: cancel, done: make(chan struct{}), began: time.Now(), skipped: map[int64]bool{},
 	}
 	go w.run(ctx)
 	return w
 }
 
-func newClient(addr, password string) *goredis.Client {
-	return goredis.NewClient(&goredis.Options{
-		Addr: addr, Password: password, PoolSize: 1, MaxRetries: -1, DialerRetries: 1,
-		DialTimeout: 100 * time.Millisecond, ReadTimeout: 200 * time.Millisecond,
-		ContextTimeoutEnabled: true, Protocol: 2, DisableIdentity: true,
-	})
-}
-
 func demoKey(n int64) string { return fmt.Sprintf("demo:%d", n) }
 
-// run writes until ctx ends, going round the nodes when one refuses.
+// run writes until ctx ends.
 func (w *writer) run(ctx context.Context) {
 	defer close(w.done)
-	node := 0
 	for n := int64(1); ctx.Err() == nil; n++ {
-		err := w.clients[node].Set(ctx, demoKey(n), n, 0).Err()
+		err := w.client.Set(ctx, demoKey(n), n, 0).Err()
 		w.mu.Lock()
 		if err != nil {
 			w.skipped[n] = true
-			node = (node + 1) % len(w.clients)
 		} else {
 			at := time.Now()
 			if !w.last.IsZero() {
@@ -66,7 +58,7 @@ func (w *writer) run(ctx context.Context) {
 		w.acked = n
 		w.mu.Unlock()
 		if err != nil {
-			// A node that refuses does so at once: do not spin.
+			// It has tried again by itself: do not spin.
 			select {
 			case <-ctx.Done():
 			case <-time.After(500 * time.Microsecond):
@@ -112,24 +104,13 @@ func (w *writer) downtime() time.Duration {
 func (w *writer) stop() {
 	w.cancel()
 	<-w.done
+	_ = w.client.Close()
 }
 
 // lost counts the acknowledged writes that the node at addr does not have.
 func (w *writer) lost(ctx context.Context, addr string) (int, error) {
-	var client *goredis.Client
-	for _, c := range w.clients {
-		if c.Options().Addr == addr {
-			client = c
-		}
-	}
-	if client == nil {
-		return 0, fmt.Errorf("look for lost writes: %s is no node", addr)
-	}
-	defer func() {
-		for _, c := range w.clients {
-			_ = c.Close()
-		}
-	}()
+	client := goredis.NewClient(&goredis.Options{Addr: addr, Password: w.password})
+	defer client.Close()
 	const batch = 500
 	lost := 0
 	for from := int64(1); from <= w.acked; from += batch {
