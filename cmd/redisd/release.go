@@ -73,6 +73,7 @@ func (a *app) release(ctx context.Context, result string) error {
 		err = fence(ctx, server)
 	}
 	for _, v := range cfg.VIPs {
+		_, _ = vip.Destroy(v.Address.Addr(), uint16(cfg.Redis.Port)) // a courtesy to those who are still connected
 		err = errors.Join(err, vip.Release(v.Address))
 	}
 	if stopping {
