@@ -112,8 +112,8 @@ func (c *coordinator) startMove(ctx context.Context, req SwitchoverRequest) erro
 	return nil
 }
 
-// whenLinked does a check, and again for as long as a link that it needs may be about to be made, as
-// after another switchover.
+// whenLinked does a check, and again for as long as a link that it needs may be about to be made,
+// as after another switchover.
 func whenLinked(ctx context.Context, check func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, linkWithin)
 	defer cancel()

@@ -62,8 +62,8 @@ func CheckSwitchover(o reconcile.Observed, to string) (reconcile.Member, error) 
 	return none, fmt.Errorf("no replica is in sync, so nobody can take over without losing data: %w", reasons)
 }
 
-// ErrNotLinked: a replica has no link to this primary. Right after a change of the primary it may be
-// about to have one.
+// ErrNotLinked: a replica has no link to this primary. Right after a change of the primary it may
+// be about to have one.
 var ErrNotLinked = errors.New("does not replicate from the primary")
 
 // reasons are why none of several nodes can take over.
