@@ -15,6 +15,9 @@ type overthrown struct {
 	since  Time
 	due    Time
 	trying bool
+	// answered is when its agent was first heard to follow. It fences then; but it may have stood
+	// still again right after it had answered.
+	answered Time
 	// handedOver: it gave the lease back to this node, and fences by itself as soon as it hears it.
 	// What keeps writes out until then lasts for some seconds: this node looks after an agent that
 	// died in between.
@@ -75,8 +78,11 @@ func (wa *watch) stepOverthrown() {
 	if _, leased := n.lease(); !leased {
 		return
 	}
-	switch at, follows := n.ballot.e.AnsweredAt(o.holder); {
-	case follows && (!o.handedOver || at >= o.since+FenceHandedOver/2), o.handedOver && n.at > o.since+FenceLastFor:
+	at, answered := n.ballot.e.AnsweredAt(o.holder)
+	if answered && o.answered == 0 {
+		o.answered = at
+	}
+	if answered && at >= o.answered+FencesItself || o.handedOver && n.at > o.since+FenceLastFor {
 		*o = overthrown{}
 		return
 	}

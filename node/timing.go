@@ -79,6 +79,9 @@ const (
 	FenceLastEvery = 100 * time.Millisecond
 	FenceLastFor   = time.Minute
 	FenceLastSlow  = 500 * time.Millisecond
+	// FencesItself: an agent that answers, and does so again after this time, has had its rounds in
+	// between, and has fenced.
+	FencesItself = 500 * time.Millisecond
 	// FenceHandedOver is how long the agent of a holder that has handed over has to fence by
 	// itself, before the successor does: several times reconcile.YieldFor, and a fraction of
 	// HoldFor.
