@@ -27,6 +27,7 @@ type actor struct {
 	sentinel *redis.Sentinel
 	procs    [2]*supervised
 	vips     *vipSet
+	tickler  *tickler
 	quorum   func() int // of the voters
 }
 
@@ -156,6 +157,7 @@ func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
 	case reconcile.HoldVIP:
 		first, err := a.vips.hold(ctx, act.Address)
 		if err == nil && first {
+			a.tickler.taken(act.Address)
 			a.journal.say(func(log *slog.Logger) { log.Info("vip held", "vip", act.Address) })
 			a.events.add("vip_held", act.Address)
 			a.checkOwner(context.WithoutCancel(ctx), act.Address)

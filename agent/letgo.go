@@ -94,11 +94,9 @@ func (s *vipSet) isHeld(f *floating) bool {
 
 // heldByPrimary are the addresses on this host that go with the primary.
 func (s *vipSet) heldByPrimary() []netip.Addr {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var out []netip.Addr
-	for _, f := range s.list {
-		if f.held && f.cfg.Role != "replica" {
+	for _, f := range s.heldHere() {
+		if f.cfg.Role != "replica" {
 			out = append(out, f.cfg.Address.Addr())
 		}
 	}

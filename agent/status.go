@@ -30,6 +30,7 @@ type commands struct {
 	coordinator *coordinator
 	keeper      *keeper
 	syncs       *syncs
+	tickler     *tickler
 	vips        *vipSet
 	procs       [2]*supervised
 }
@@ -368,6 +369,7 @@ const (
 	opData     = "data"
 	opPause    = "pause"
 	opFailover = "failover"
+	opClients  = "clients"
 )
 
 // serve answers another agent's call.
@@ -395,6 +397,12 @@ func (c *commands) serve(ctx context.Context, op string, body json.RawMessage) (
 			return nil, err
 		}
 		return c.failoverHere(ctx, req)
+	case opClients:
+		var u clientsUpdate
+		if err := json.Unmarshal(body, &u); err != nil {
+			return nil, err
+		}
+		return c.tickler.hear(u, c.driver.view())
 	case opPause:
 		var p Pause
 		if err := json.Unmarshal(body, &p); err != nil {

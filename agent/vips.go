@@ -174,6 +174,19 @@ func (s *vipSet) hold(ctx context.Context, address string) (first bool, err erro
 	return first, nil
 }
 
+// heldHere are the addresses that this host has.
+func (s *vipSet) heldHere() []*floating {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*floating
+	for _, f := range s.list {
+		if f.held {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // probe asks the network who else has the address.
 func (s *vipSet) probe(ctx context.Context, address string) (net.HardwareAddr, error) {
 	f := s.byAddress(address)
