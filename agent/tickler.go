@@ -37,11 +37,11 @@ type tickler struct {
 type feed struct{ vip, node string }
 
 const (
-	// A look costs the kernel a walk over its table of connections, and us a list of them: 1 ms, or
-	// 30 ms with 10 000 clients. So that it takes a two hundredth of a processor at most, the next
-	// one comes the later the longer the last one took.
-	lookFirst, lookLast = time.Second, 10 * time.Second
-	lookShare           = 200
+	// A look costs the kernel a walk over its table of connections, and us a list of them: 1 ms
+	// with a few clients, 25 ms with 10 000. So that it takes a hundredth of a processor at most,
+	// the next one comes the later the longer the last one took.
+	lookFirst, lookLast = time.Second, 5 * time.Second
+	lookShare           = 100
 	// toldMost is how many nodes are told: those that take over first.
 	toldMost = 8
 	// feedTimeout bounds all that one node is told after a look.
