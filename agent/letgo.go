@@ -25,6 +25,7 @@ const ownerProbedAfter = 2 * reconcile.YieldFor
 func (a *actor) closeClients(ctx context.Context, do node.Do) error {
 	if held := a.vips.heldByPrimary(); len(held) > 0 {
 		if addrs, err := addressesBut(held); err == nil {
+			a.narrow.Store(true)
 			a.listen(ctx, addrs)
 		}
 	}
@@ -38,7 +39,7 @@ func (a *actor) closeClients(ctx context.Context, do node.Do) error {
 
 // listen has redis-server listen on these addresses. It is a courtesy to clients, and may fail.
 func (a *actor) listen(ctx context.Context, addrs []string) {
-	a.narrowed.Store(int64(now()))
+	a.listened.Store(int64(now()))
 	if err := a.server.Listen(ctx, addrs); err != nil {
 		a.log.Debug("redis-server listens where it did", "error", err)
 	}
@@ -52,7 +53,7 @@ func (a *actor) dropVIP(ctx context.Context, do node.Do, act reconcile.DropVIP) 
 	}
 	a.journal.say(func(log *slog.Logger) { log.Info("vip dropped", "vip", act.Address, "why", act.Why) })
 	a.requests.step(do.Request, "vip_dropped", "VIP %s dropped by %s", act.Address, a.name())
-	if a.narrowed.Load() != 0 && len(a.vips.heldByPrimary()) == 0 && a.procs[node.Redis].pid() != 0 {
+	if len(a.vips.heldByPrimary()) == 0 && a.narrow.Swap(false) && a.procs[node.Redis].pid() != 0 {
 		ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
 		defer cancel()
 		a.listen(ctx, confgen.Bind(a.cfg.Load().Node.Address))
@@ -124,6 +125,6 @@ func addressesBut(but []netip.Addr) ([]string, error) {
 // listensElsewhere: redis-server was told a moment ago where to listen, and will soon be told
 // otherwise.
 func (s *site) listensElsewhere() bool {
-	at := time.Duration(s.narrowed.Load())
+	at := time.Duration(s.listened.Load())
 	return at != 0 && now() < at+2*keepEvery
 }
