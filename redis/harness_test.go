@@ -55,7 +55,7 @@ func newProcess(t *testing.T, bin, config string) *process {
 	if _, err := exec.LookPath(bin); err != nil {
 		t.Skipf("%s is not installed", bin)
 	}
-	p := &process{t: t, bin: bin, dir: t.TempDir(), addr: freeAddr(t)}
+	p := &process{t: t, bin: bin, dir: quickDir(t), addr: freeAddr(t)}
 	p.write("users.acl", testUsers)
 	p.write("conf", fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nlogfile %s\n%s",
 		p.addr.Port(), p.dir, filepath.Join(p.dir, "log"), config))
@@ -282,3 +282,15 @@ func readCommand(r *bufio.Reader) ([]string, error) {
 
 // bulk is a string reply for fakeServer.
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s", len(s), s) }
+
+// quickDir is a directory in memory where there is one: Sentinel answers to what it is told when it
+// has synced its file, and these tests are about its words, not about a disk that others keep busy.
+func quickDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "redisd-test")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
