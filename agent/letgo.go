@@ -68,23 +68,40 @@ func (s *vipSet) drop(ctx context.Context, address string, port uint16, log *slo
 	if f == nil {
 		return nil
 	}
-	if s.isHeld(f) {
+	was := s.isHeld(f)
+	var late []netip.AddrPort
+	if was {
 		if _, err := vip.Destroy(f.cfg.Address.Addr(), port); err != nil {
 			log.Debug("connections to the VIP are not ended", "vip", address, "error", err)
 		}
 		if err := f.addr.Park(context.WithoutCancel(ctx), port); err != nil {
 			log.Debug("connections under way are not sent on", "vip", address, "error", err)
 		}
+		late = connectedLate(f, port, log)
 	}
 	err := f.addr.Drop(ctx)
 	if err != nil && !errors.Is(err, vip.ErrForeign) {
 		return err
+	}
+	if was && err == nil {
+		f.addr.SendAway(port, sorted(append(late, connectedLate(f, port, log)...)))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.held = false
 	f.foreign = err // a copy that is not redisd's must not keep a round from going on
 	return nil
+}
+
+// connectedLate are clients that connected after the others had been ended: one that is told so is
+// back at once, and a redis-server that hangs, or has not quite died, still listens. They are asked
+// for before the address goes and after it, for their connections may end in between, unheard.
+func connectedLate(f *floating, port uint16, log *slog.Logger) []netip.AddrPort {
+	late, err := vip.Connections(f.cfg.Address.Addr(), port)
+	if err != nil {
+		log.Debug("late clients not listed", "vip", f.cfg.Address, "error", err)
+	}
+	return late
 }
 
 func (s *vipSet) isHeld(f *floating) bool {

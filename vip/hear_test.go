@@ -55,8 +55,8 @@ func TestHearAnotherHost(t *testing.T) {
 				t.Errorf("heard %v, want %v", hw, peer.hw())
 			}
 			next.do("drop")
-			// What the other host had sent until then may not have been read yet; what comes after it
-			// in the same queue has been when it is heard.
+			// What the other host had sent until then may not have been read yet; what comes after
+			// it in the same queue has been when it is heard.
 			peer.announce(hwB, tt.vip.Addr())
 			dropped := time.Now()
 			await(t, "the announcement after the last one", 5*time.Second, func() bool {

@@ -423,7 +423,7 @@ func runAgent() int {
 func (a *Address) obey(command string) (r answer) {
 	var err error
 	ctx, begin := context.Background(), time.Now()
-	command, argument, _ := strings.Cut(command, " ")
+	command, argument, _ := strings.Cut(command, ":")
 	switch command {
 	case "ready":
 	case "hold":
@@ -440,6 +440,11 @@ func (a *Address) obey(command string) (r answer) {
 		r.Owner = owner.String()
 	case "tickle":
 		r.N, err = a.Tickle(ctx, testPort, []netip.AddrPort{netip.MustParseAddrPort(argument)})
+	case "send away":
+		var peers []netip.AddrPort
+		peers, err = Connections(a.addr, testPort)
+		a.SendAway(testPort, peers)
+		r.N = len(peers)
 	case "destroy":
 		r.N, err = Destroy(a.addr, testPort)
 	case "connections":

@@ -78,13 +78,19 @@ func (a *Address) arm(ctx context.Context, port uint16) (*parking, error) {
 	if err := a.trap.Bind(&to); err != nil {
 		return nil, err
 	}
-	p := &parking{trap: a.trap, to: &to, own: a.link.hw, since: a.taken, until: time.Now().Add(parkFor)}
-	if earliest := time.Now().Add(-parkFor); p.since.Before(earliest) {
-		p.since = earliest
-	}
+	p := &parking{trap: a.trap, to: &to, own: a.link.hw, since: a.heardSince(), until: time.Now().Add(parkFor)}
 	p.ctx, p.end = context.WithDeadline(ctx, p.until)
 	a.trap = nil
 	return p, nil
+}
+
+// heardSince is from when on an announcement tells of the next holder: after this host took the
+// address, and not long ago. The caller has a.mu.
+func (a *Address) heardSince() time.Time {
+	if earliest := time.Now().Add(-parkFor); a.taken.Before(earliest) {
+		return earliest
+	}
+	return a.taken
 }
 
 // park carries out one parking, and prepares for the next.

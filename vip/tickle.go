@@ -25,8 +25,19 @@ const (
 	tickleBuffer = 4 << 20
 )
 
-// errNotHeld ends a Tickle for an address that this host does not have, or may not have any more.
-var errNotHeld = errors.New("the address is not held here")
+// sendAwayAt is when late clients are tickled, counted from when the next holder is heard: as soon
+// as they have heard it, too, and when Linux answers again. sendAwayFor bounds the whole.
+var sendAwayAt = []time.Duration{5 * time.Millisecond, 600 * time.Millisecond}
+
+const sendAwayFor = 2 * time.Second
+
+var (
+	// errNotHeld ends a Tickle for an address that this host does not have, or may not have any
+	// more.
+	errNotHeld = errors.New("the address is not held here")
+	// errHeld ends a SendAway from an address that has come back.
+	errHeld = errors.New("the address is held here again")
+)
 
 // Tickle tells clients that the host which they are connected to has lost the address: each peer is
 // sent a bare ACK from the address and port, with numbers that are wrong. Its kernel answers with
@@ -39,26 +50,94 @@ var errNotHeld = errors.New("the address is not held here")
 // not keep the others from being told. It stops when ctx is done or the address is not ours to
 // announce.
 func (a *Address) Tickle(ctx context.Context, port uint16, peers []netip.AddrPort) (sent int, err error) {
-	if len(peers) > connectionsMost {
-		peers = peers[:connectionsMost]
-	}
-	conn, err := newTickler(a.addr)
-	if err == nil {
-		sent, err = a.tickle(ctx, conn, port, peers)
-		err = errors.Join(err, conn.Close())
-	}
+	sent, err = a.tickleAll(ctx, port, peers, false)
 	if err != nil {
 		return sent, fmt.Errorf("tickle the clients of VIP %s: %w", a.addr, err)
 	}
 	return sent, nil
 }
 
-func (a *Address) tickle(ctx context.Context, conn *socket.Conn, port uint16, peers []netip.AddrPort) (sent int, first error) {
+// SendAway tells clients whose connections this host took in while it was losing the address, too
+// late for a RST to leave: they would wait for ever. It tickles them in the name of the address
+// once the next holder is heard, who gets their answers, and once more 600 ms later. All that is
+// done in the background, for 2 s at most. A Hold ends it.
+//
+// Call it right after Drop, with what Connections says then: whoever is connected to an address
+// that is not here any more.
+func (a *Address) SendAway(port uint16, peers []netip.AddrPort) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || a.holding || len(peers) == 0 || !a.link.hasNeighbours() {
+		return
+	}
+	since := a.heardSince()
+	a.tasks.Go(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), sendAwayFor)
+		defer cancel()
+		if _, err := a.heard.after(ctx, a.ended, since); err != nil {
+			return nil // nobody to send them to
+		}
+		begin, told := time.Now(), 0
+		for _, at := range sendAwayAt {
+			select {
+			case <-a.ended:
+				return nil
+			case <-time.After(time.Until(begin.Add(at))):
+			}
+			sent, err := a.tickleAll(ctx, port, peers, true)
+			if err != nil {
+				a.log.Debug("not all late clients were sent away", "error", err)
+			}
+			told = max(told, sent)
+		}
+		a.log.Info("clients taken in late were sent away", "count", told)
+		return nil
+	})
+}
+
+// isHere is an error unless the address is ours to announce, isElsewhere while it is held, or may
+// be soon.
+func (a *Address) isHere() error {
+	if _, ours := a.announceable(); !ours {
+		return errNotHeld
+	}
+	return nil
+}
+
+func (a *Address) isElsewhere() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.holding || a.closed {
+		return errHeld
+	}
+	return nil
+}
+
+// tickleAll sends tickles for an address that is here, or away, for as long as it is.
+func (a *Address) tickleAll(ctx context.Context, port uint16, peers []netip.AddrPort, away bool) (sent int, err error) {
+	if len(peers) > connectionsMost {
+		peers = peers[:connectionsMost]
+	}
+	may := a.isHere
+	if away {
+		may = a.isElsewhere
+	}
+	if err := may(); err != nil {
+		return 0, err
+	}
+	conn, err := newTickler(a.addr, away)
+	if err == nil {
+		sent, err = tickle(ctx, conn, netip.AddrPortFrom(a.addr, port), peers, may)
+		err = errors.Join(err, conn.Close())
+	}
+	return sent, err
+}
+
+func tickle(ctx context.Context, conn *socket.Conn, from netip.AddrPort, peers []netip.AddrPort, may func() error) (sent int, first error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	from := netip.AddrPortFrom(a.addr, port)
 	next := time.NewTicker(tickleEvery)
 	defer next.Stop()
 	for i, p := range peers {
@@ -71,8 +150,8 @@ func (a *Address) tickle(ctx context.Context, conn *socket.Conn, port uint16, pe
 		if ctx.Err() != nil {
 			return sent, ctx.Err()
 		}
-		if _, ours := a.announceable(); !ours {
-			return sent, errNotHeld
+		if err := may(); err != nil {
+			return sent, err
 		}
 		switch err := sendTickle(raw, from, p); {
 		case err == nil:
@@ -105,20 +184,23 @@ func sendTickle(raw syscall.RawConn, from, to netip.AddrPort) error {
 }
 
 // newTickler opens a raw socket for whole packets, which hears nothing. It is bound to the address:
-// the kernel refuses that if the address is not here, and routes by it. Opening and closing wait
-// for nothing.
-func newTickler(vip netip.Addr) (*socket.Conn, error) {
-	domain := unix.AF_INET6
+// the kernel routes by it, and refuses that if the address is not here, unless it is away. Opening
+// and closing wait for nothing.
+func newTickler(vip netip.Addr, away bool) (*socket.Conn, error) {
+	domain, level, free := unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_FREEBIND
 	var own unix.Sockaddr = &unix.SockaddrInet6{Addr: vip.As16()}
 	if vip.Is4() {
-		domain = unix.AF_INET
+		domain, level, free = unix.AF_INET, unix.SOL_IP, unix.IP_FREEBIND
 		own = &unix.SockaddrInet4{Addr: vip.As4()}
 	}
 	conn, err := socket.Socket(domain, unix.SOCK_RAW, unix.IPPROTO_RAW, "raw", nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(conn.Bind(own), conn.SetWriteBuffer(tickleBuffer)); err != nil {
+	if away {
+		err = conn.SetsockoptInt(level, free, 1)
+	}
+	if err := errors.Join(err, conn.Bind(own), conn.SetWriteBuffer(tickleBuffer)); err != nil {
 		conn.Close()
 		if errors.Is(err, unix.EADDRNOTAVAIL) {
 			return nil, errNotHeld

@@ -29,19 +29,55 @@ func TestTickleTellsAnIdleClient(t *testing.T) {
 			alive := x.client.connected(x.vip) // at the new holder
 			quiet(t, x.conn, time.Second)      // nobody tells it
 			begin := time.Now()
-			if r := x.next.do("tickle " + x.conn.LocalAddr().String()); r.N != 1 {
+			if r := x.next.do("tickle:" + x.conn.LocalAddr().String()); r.N != 1 {
 				t.Fatalf("%d were sent", r.N)
 			}
 			reset(t, x.conn, time.Second)
 			t.Logf("told %s after Tickle was asked for", time.Since(begin).Round(10*time.Microsecond))
 			// One that the holder has itself is not harmed.
-			x.next.do("tickle " + alive.LocalAddr().String())
+			x.next.do("tickle:" + alive.LocalAddr().String())
 			quiet(t, alive, 100*time.Millisecond)
 			_, err := (<-x.new).Write([]byte("+"))
 			must(t, err)
 			must(t, alive.SetReadDeadline(time.Now().Add(time.Second)))
 			if _, err := alive.Read(make([]byte, 1)); err != nil {
 				t.Errorf("the connection to the new holder: %v", err)
+			}
+		})
+	}
+}
+
+// A connection that came when the others had been ended already hears nothing of the drop: no RST
+// can leave any more. The host that has lost the address sees to it that the next one tells it.
+func TestSendAwayTellsWhoCameLate(t *testing.T) {
+	for _, tt := range families {
+		t.Run(tt.name, func(t *testing.T) {
+			x := newHandover(t, tt.vip)
+			x.first.do("drop")
+			if r := x.first.do("send away"); r.N != 1 {
+				t.Fatalf("%d are connected, want 1", r.N)
+			}
+			quiet(t, x.conn, 100*time.Millisecond) // there is nobody to send it to
+			asked := time.Now()
+			x.next.do("hold")
+			reset(t, x.conn, 2*time.Second)
+			t.Logf("told %s after the next Hold was asked for", time.Since(asked).Round(10*time.Microsecond))
+		})
+	}
+}
+
+func TestSendAwayEndsWithHold(t *testing.T) {
+	for _, tt := range families {
+		t.Run(tt.name, func(t *testing.T) {
+			x := newHandover(t, tt.vip)
+			x.first.do("drop")
+			x.first.do("send away")
+			x.first.do("hold") // it has come back, and so has the connection
+			began := time.Now()
+			for time.Since(began) < time.Second {
+				_, err := x.conn.Write([]byte("x"))
+				must(t, err)
+				quiet(t, x.conn, 50*time.Millisecond)
 			}
 		})
 	}
