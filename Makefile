@@ -72,6 +72,9 @@ clients: deps-lab deb ## what client libraries see of every fault, RUNS times (3
 bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/BENCHMARK.md
 	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \
 		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestBench$$' ./test/bench
+	$(if $(filter 0,$(shell id -u)),,sudo) test/clients/setup.sh --npm
+	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \
+		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestBeside$$' ./test/clients
 
 chaos: deps-lab deb ## faults at random: SEED= repeats a run, ROUNDS= makes it longer, NODES= larger; ROUNDS=each: all there are
 	REDISD_DEB=$(abspath $(DEB)) go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run Chaos ./test/...

@@ -12,13 +12,14 @@ import (
 
 	"github.com/redisd/redisd/test/figures"
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // bench is one run of it.
 type bench struct {
 	results
 	dir    string // of the raw results
-	ways   []way
+	ways   []ways.Way
 	faults []fault
 	parts  []string
 }
@@ -83,11 +84,11 @@ func newBench(t *testing.T) *bench {
 	}
 	b.Runs = figures.Number(t, "BENCH_RUNS", 5)
 	b.BaselineRuns = figures.Number(t, "BENCH_BASELINE_RUNS", min(b.Runs, 3))
-	b.ways = figures.Choose(t, "BENCH_WAYS", ways, func(w way) string { return w.id })
+	b.ways = figures.Choose(t, "BENCH_WAYS", ways.All, func(w ways.Way) string { return w.ID })
 	b.faults = figures.Choose(t, "BENCH_FAULTS", faults, func(f fault) string { return f.id })
 	all := []string{"matrix", "bootstrap", "throughput", "footprint"}
 	b.parts = figures.Choose(t, "BENCH_PARTS", all, func(p string) string { return p })
-	b.Partial = len(b.ways) < len(ways) || len(b.faults) < len(faults) || len(b.parts) < len(all)
+	b.Partial = len(b.ways) < len(ways.All) || len(b.faults) < len(faults) || len(b.parts) < len(all)
 	return b
 }
 
@@ -103,7 +104,7 @@ func (b *bench) matrix(t *testing.T) {
 	for _, w := range b.ways {
 		var jobs []job
 		runs := b.BaselineRuns
-		if w.id == "redisd" {
+		if w.ID == "redisd" {
 			runs = b.Runs
 		}
 		for _, f := range b.faults {
@@ -115,7 +116,7 @@ func (b *bench) matrix(t *testing.T) {
 		}
 		for len(jobs) > 0 {
 			left := len(jobs)
-			t.Run(w.id, func(t *testing.T) { b.goOn(t, w, &jobs) })
+			t.Run(w.ID, func(t *testing.T) { b.goOn(t, w, &jobs) })
 			if len(jobs) == left {
 				jobs = jobs[1:] // it could not even be set up
 			}
@@ -125,31 +126,31 @@ func (b *bench) matrix(t *testing.T) {
 
 // open sets a way up on fresh hosts. The installation is on their disks when it returns: what a
 // power loss takes is to be what happened since.
-func (b *bench) open(t *testing.T, w way) *running {
-	r := w.open(t)
-	if err := onAll(r.nodes, (*lab.Host).SyncDisks); err != nil {
+func (b *bench) open(t *testing.T, w ways.Way) *ways.Running {
+	r := w.Open(t)
+	if err := ways.OnAll(r.Nodes, (*lab.Host).SyncDisks); err != nil {
 		t.Fatal(err)
 	}
-	b.Machine.AddVersions(t.Context(), r.nodes[0])
+	b.Machine.AddVersions(t.Context(), r.Nodes[0])
 	return r
 }
 
-func (b *bench) goOn(t *testing.T, w way, jobs *[]job) {
+func (b *bench) goOn(t *testing.T, w ways.Way, jobs *[]job) {
 	r := b.open(t, w)
 	for len(*jobs) > 0 && t.Context().Err() == nil {
 		j := (*jobs)[0]
 		*jobs = (*jobs)[1:]
 		began := time.Now()
 		o := measure(t.Context(), r, j.fault)
-		o.Way, o.Run = w.id, j.run
+		o.Way, o.Run = w.ID, j.run
 		b.Outcomes = append(b.Outcomes, o)
 		if err := b.save(b.dir); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%-10s %-13s %d: write downtime %.1f ms, %.1f after it was mended (own %.1f); %d acknowledged, %d lost (%d late), dual %.0f ms, whole after %.0f ms, %s>%s; took %v %s",
-			w.id, o.Fault, o.Run, o.Downtime, o.AfterMend, o.OwnStall, o.Acked, o.Lost, o.LostLate, o.Dual, o.Whole, o.Primary, o.Then,
+			w.ID, o.Fault, o.Run, o.Downtime, o.AfterMend, o.OwnStall, o.Acked, o.Lost, o.LostLate, o.Dual, o.Whole, o.Primary, o.Then,
 			time.Since(began).Round(100*time.Millisecond), o.Error)
-		if w.id == "redisd" {
+		if w.ID == "redisd" {
 			keepsItsWord(t, o)
 		}
 		if o.Error != "" {
@@ -192,7 +193,7 @@ func (b *bench) bootstraps(t *testing.T) {
 }
 
 func (b *bench) throughput(t *testing.T) {
-	found, err := measureThroughput(t.Context(), b.open(t, ways[0]))
+	found, err := measureThroughput(t.Context(), b.open(t, ways.All[0]))
 	b.Throughput = found
 	for _, one := range found {
 		t.Logf("%-10s %s %d: %.0f/s, p50 %.2f ms, p99 %.2f ms", one.Target, one.Test, one.Round, one.RPS, one.P50, one.P99)
@@ -203,7 +204,7 @@ func (b *bench) throughput(t *testing.T) {
 }
 
 func (b *bench) footprint(t *testing.T) {
-	found, err := measureFootprint(t.Context(), b.open(t, ways[0]))
+	found, err := measureFootprint(t.Context(), b.open(t, ways.All[0]))
 	b.Footprint = found
 	for _, f := range found {
 		t.Logf("%s (%s), %s: %.1f MiB, %.2f %% of one CPU over %.0f s", f.Node, f.Role, f.Phase, f.RSS, f.CPU, f.Over)

@@ -11,6 +11,7 @@ import (
 	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/test/cluster"
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // bootstrap is how three blank hosts with the package installed became a cluster, and a fourth one
@@ -46,7 +47,7 @@ func measureBootstrap(t testing.TB) (b bootstrap, err error) {
 	if err := errors.Join(err, enabled); err != nil {
 		return b, err
 	}
-	if _, err := runningRedisd(c).awaitWhole(ctx, wholeLimit); err != nil {
+	if _, err := ways.Redisd(c).AwaitWhole(ctx, wholeLimit); err != nil {
 		return b, err
 	}
 	b.Whole = ms(time.Since(began))
@@ -68,7 +69,7 @@ func measureBootstrap(t testing.TB) (b bootstrap, err error) {
 	if err != nil {
 		return b, err
 	}
-	_, err = runningRedisd(c).awaitWhole(ctx, wholeLimit)
+	_, err = ways.Redisd(c).AwaitWhole(ctx, wholeLimit)
 	b.Joined = ms(time.Since(began))
 	return b, err
 }

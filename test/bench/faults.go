@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // fault is something that happens to the primary.
@@ -19,7 +20,7 @@ type fault struct {
 	// only names the ways that it is for; none: all.
 	only []string
 	// prepare looks up what it needs, so that the injection itself takes no time.
-	prepare func(ctx context.Context, r *running, primary *lab.Host) (injection, error)
+	prepare func(ctx context.Context, r *ways.Running, primary *lab.Host) (injection, error)
 }
 
 // injection is a fault about to happen.
@@ -53,29 +54,29 @@ var faults = []fault{
 	{id: "kill-large", title: "redis-server killed, 1 000 000 keys", prepare: killedLarge},
 }
 
-func (f fault) applies(w way) bool { return len(f.only) == 0 || slices.Contains(f.only, w.id) }
+func (f fault) applies(w ways.Way) bool { return len(f.only) == 0 || slices.Contains(f.only, w.ID) }
 
-func nothing(context.Context, *running, *lab.Host) (injection, error) {
+func nothing(context.Context, *ways.Running, *lab.Host) (injection, error) {
 	calm := func(context.Context) error { return nil }
 	return injection{inject: calm, mend: calm}, nil
 }
 
-func killed(ctx context.Context, _ *running, primary *lab.Host) (injection, error) {
+func killed(ctx context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	p, err := primary.Process(ctx, "redis-server")
 	return injection{inject: func(context.Context) error { return p.Kill() }}, err
 }
 
-func killedLarge(ctx context.Context, r *running, primary *lab.Host) (injection, error) {
-	if err := r.fillUp(ctx); err != nil {
+func killedLarge(ctx context.Context, r *ways.Running, primary *lab.Host) (injection, error) {
+	if err := fillUp(ctx, r); err != nil {
 		return injection{}, err
 	}
-	if _, err := r.awaitWhole(ctx, wholeLimit); err != nil {
+	if _, err := r.AwaitWhole(ctx, wholeLimit); err != nil {
 		return injection{}, err
 	}
 	return killed(ctx, r, primary)
 }
 
-func hung(ctx context.Context, _ *running, primary *lab.Host) (injection, error) {
+func hung(ctx context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	p, err := primary.Process(ctx, "redis-server")
 	return injection{
 		inject: func(context.Context) error { return p.Pause() },
@@ -89,17 +90,17 @@ func hung(ctx context.Context, _ *running, primary *lab.Host) (injection, error)
 	}, err
 }
 
-func powerLost(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+func powerLost(_ context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	return injection{inject: primary.PowerOff, mend: primary.PowerOn}, nil
 }
 
-func cut(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+func cut(_ context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	return injection{inject: primary.Silence, mend: primary.Unsilence}, nil
 }
 
-func split(_ context.Context, r *running, primary *lab.Host) (injection, error) {
+func split(_ context.Context, r *ways.Running, primary *lab.Host) (injection, error) {
 	var peers []lab.End
-	for _, h := range r.nodes {
+	for _, h := range r.Nodes {
 		if h != primary {
 			peers = append(peers, h)
 		}
@@ -110,10 +111,10 @@ func split(_ context.Context, r *running, primary *lab.Host) (injection, error) 
 	}, nil
 }
 
-func stopped(_ context.Context, r *running, primary *lab.Host) (injection, error) {
+func stopped(_ context.Context, r *ways.Running, primary *lab.Host) (injection, error) {
 	systemctl := func(verb string) func(context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := primary.Run(ctx, "systemctl", verb, r.unit)
+			_, err := primary.Run(ctx, "systemctl", verb, r.Unit)
 			return err
 		}
 	}
@@ -122,20 +123,20 @@ func stopped(_ context.Context, r *running, primary *lab.Host) (injection, error
 
 // rebooted leaves the host off for a moment: a real one takes that long at least, and what is over
 // before a Sentinel has noticed is no fault to measure.
-func rebooted(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+func rebooted(_ context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	return injection{inject: primary.Shutdown, mend: primary.PowerOn}, nil
 }
 
-func switchedOver(_ context.Context, r *running, primary *lab.Host) (injection, error) {
-	return injection{inject: func(ctx context.Context) error { return r.switchover(ctx, primary) }}, nil
+func switchedOver(_ context.Context, r *ways.Running, primary *lab.Host) (injection, error) {
+	return injection{inject: func(ctx context.Context) error { return r.Switchover(ctx, primary) }}, nil
 }
 
-func agentKilled(ctx context.Context, _ *running, primary *lab.Host) (injection, error) {
+func agentKilled(ctx context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	p, err := primary.Process(ctx, "redisd")
 	return injection{inject: func(context.Context) error { return p.Kill() }}, err
 }
 
-func agentRestarted(_ context.Context, _ *running, primary *lab.Host) (injection, error) {
+func agentRestarted(_ context.Context, _ *ways.Running, primary *lab.Host) (injection, error) {
 	return injection{inject: func(ctx context.Context) error {
 		_, err := primary.Run(ctx, "systemctl", "restart", "redisd")
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // footprint is what one agent took over some time.
@@ -33,22 +34,22 @@ const (
 
 // measureFootprint watches the agents while nothing happens, and while redis-benchmark writes and
 // reads as fast as it can.
-func measureFootprint(ctx context.Context, r *running) ([]footprint, error) {
-	primary, err := r.awaitWhole(ctx, wholeLimit)
+func measureFootprint(ctx context.Context, r *ways.Running) ([]footprint, error) {
+	primary, err := r.AwaitWhole(ctx, wholeLimit)
 	if err != nil {
 		return nil, err
 	}
 	pause(ctx, 2*time.Second) // bootstrapping a cluster is not idling
-	found, err := r.watchAgents(ctx, primary, "idle", func() error {
+	found, err := watchAgents(ctx, r, primary, "idle", func() error {
 		pause(ctx, idleTime)
 		return ctx.Err()
 	})
 	if err != nil {
 		return nil, err
 	}
-	busy, err := r.watchAgents(ctx, primary, "under load", func() error {
+	busy, err := watchAgents(ctx, r, primary, "under load", func() error {
 		for began := time.Now(); time.Since(began) < busyTime; {
-			if _, err := r.load(ctx, r.service); err != nil {
+			if _, err := drive(ctx, r, r.Service); err != nil {
 				return err
 			}
 		}
@@ -57,10 +58,10 @@ func measureFootprint(ctx context.Context, r *running) ([]footprint, error) {
 	return append(found, busy...), err
 }
 
-func (r *running) watchAgents(ctx context.Context, primary *lab.Host, phase string, during func() error) (found []footprint, err error) {
-	agents := make([]lab.Process, len(r.nodes))
-	before := make([]time.Duration, len(r.nodes))
-	for i, h := range r.nodes {
+func watchAgents(ctx context.Context, r *ways.Running, primary *lab.Host, phase string, during func() error) (found []footprint, err error) {
+	agents := make([]lab.Process, len(r.Nodes))
+	before := make([]time.Duration, len(r.Nodes))
+	for i, h := range r.Nodes {
 		if agents[i], err = h.Process(ctx, "redisd"); err != nil {
 			return nil, err
 		}
@@ -73,7 +74,7 @@ func (r *running) watchAgents(ctx context.Context, primary *lab.Host, phase stri
 		return nil, err
 	}
 	over := time.Since(began)
-	for i, h := range r.nodes {
+	for i, h := range r.Nodes {
 		rss, spent, err := usage(agents[i])
 		if err != nil {
 			return nil, err

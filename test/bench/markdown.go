@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/redisd/redisd/test/figures"
+	"github.com/redisd/redisd/test/ways"
 )
 
 const pictureFile = "benchmark.svg"
@@ -85,7 +86,7 @@ func matrix(b *strings.Builder, r *results) {
 	for _, f := range shown {
 		fmt.Fprintf(b, "### %s\n\n%s\n\n| fault |", f.title, f.intro)
 		for _, w := range used {
-			fmt.Fprintf(b, " %s |", w.title)
+			fmt.Fprintf(b, " %s |", w.Title)
 		}
 		b.WriteString("\n|---|" + strings.Repeat("---|", len(used)) + "\n")
 		for _, fault := range faults {
@@ -98,10 +99,10 @@ func matrix(b *strings.Builder, r *results) {
 	}
 }
 
-func row(b *strings.Builder, r *results, f figure, fault fault, used []way, title string, of func(outcome) float64) {
+func row(b *strings.Builder, r *results, f figure, fault fault, used []ways.Way, title string, of func(outcome) float64) {
 	cells, any := "", false
 	for _, w := range used {
-		runs := r.of(w.id, fault.id)
+		runs := r.of(w.ID, fault.id)
 		if f.verified {
 			runs = slices.DeleteFunc(runs, func(o outcome) bool { return o.Then == "" })
 		}
@@ -116,9 +117,9 @@ func row(b *strings.Builder, r *results, f figure, fault fault, used []way, titl
 	}
 }
 
-func usedWays(r *results) (used []way) {
-	for _, w := range ways {
-		if slices.ContainsFunc(r.Outcomes, func(o outcome) bool { return o.Way == w.id }) {
+func usedWays(r *results) (used []ways.Way) {
+	for _, w := range ways.All {
+		if slices.ContainsFunc(r.Outcomes, func(o outcome) bool { return o.Way == w.ID }) {
 			used = append(used, w)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redisd/redisd/test/lab"
 	"github.com/redisd/redisd/test/lab/writer"
+	"github.com/redisd/redisd/test/ways"
 )
 
 const (
@@ -61,11 +62,11 @@ type times struct {
 
 // measure injects a fault into a cluster that is whole, and says what came of it. An outcome with
 // an Error means that the cluster cannot be used any more.
-func measure(ctx context.Context, r *running, f fault) (o outcome) {
+func measure(ctx context.Context, r *ways.Running, f fault) (o outcome) {
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
 	o.Fault = f.id
-	primary, err := r.awaitWhole(ctx, wholeLimit)
+	primary, err := r.AwaitWhole(ctx, wholeLimit)
 	if err != nil {
 		o.Error = fmt.Sprintf("it was not whole before the fault: %v", err)
 		return o
@@ -77,7 +78,7 @@ func measure(ctx context.Context, r *running, f fault) (o outcome) {
 		return o
 	}
 	prefix := fmt.Sprintf("bench:%d:", time.Now().UnixNano())
-	w, err := r.write(ctx, prefix)
+	w, err := r.Write(ctx, prefix)
 	if err != nil {
 		o.Error = err.Error()
 		return o
@@ -131,13 +132,13 @@ func (in injection) run(ctx context.Context, w *writer.Writer, f fault) (t times
 }
 
 // recover waits until writes are back and the cluster is whole.
-func (o *outcome) recover(ctx context.Context, r *running, w *writer.Writer, t times) {
+func (o *outcome) recover(ctx context.Context, r *ways.Running, w *writer.Writer, t times) {
 	o.Whole = -1
 	if err := awaitAck(ctx, w); err != nil {
 		o.Error = err.Error()
 		return
 	}
-	primary, err := r.awaitWhole(ctx, wholeLimit)
+	primary, err := r.AwaitWhole(ctx, wholeLimit)
 	if err == nil {
 		err = awaitAck(ctx, w)
 	}
@@ -169,14 +170,14 @@ func (o *outcome) take(rep *writer.Report, t times) {
 }
 
 // verify counts what is gone.
-func (o *outcome) verify(ctx context.Context, r *running, w *writer.Writer, t times, prefix string) {
-	v, err := w.Verify(ctx, redisOf(r.host(o.Then)))
+func (o *outcome) verify(ctx context.Context, r *ways.Running, w *writer.Writer, t times, prefix string) {
+	v, err := w.Verify(ctx, ways.RedisOf(hostOf(r, o.Then)))
 	if err != nil {
 		o.Error = err.Error()
 		return
 	}
 	for _, l := range v.Lost {
-		if directLane(l, prefix) {
+		if ways.DirectLane(l, prefix) {
 			continue
 		}
 		o.Lost++
@@ -194,8 +195,8 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // host by its name; nil if there is none.
-func (r *running) host(name string) *lab.Host {
-	for _, h := range r.nodes {
+func hostOf(r *ways.Running, name string) *lab.Host {
+	for _, h := range r.Nodes {
 		if h.Name() == name {
 			return h
 		}

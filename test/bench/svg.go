@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/redisd/redisd/test/figures"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // The picture's measures, in pixels.
@@ -70,11 +71,11 @@ func picture(r *results) string {
 	return b.String()
 }
 
-func legend(b *strings.Builder, used []way) {
+func legend(b *strings.Builder, used []ways.Way) {
 	x := 16
 	for _, w := range used {
-		fmt.Fprintf(b, `<rect class="%s" x="%d" y="40" width="12" height="12" rx="2"/><text x="%d" y="51">%s</text>`+"\n", w.id, x, x+18, html.EscapeString(w.title))
-		x += 40 + 8*len(w.title)
+		fmt.Fprintf(b, `<rect class="%s" x="%d" y="40" width="12" height="12" rx="2"/><text x="%d" y="51">%s</text>`+"\n", w.ID, x, x+18, html.EscapeString(w.Title))
+		x += 40 + 8*len(w.Title)
 	}
 }
 
@@ -87,11 +88,11 @@ func axis(b *strings.Builder, bottom int) {
 }
 
 // group draws the bars of a fault from y on and returns where the next begins.
-func group(b *strings.Builder, r *results, f fault, used []way, y int) int {
+func group(b *strings.Builder, r *results, f fault, used []ways.Way, y int) int {
 	var bars strings.Builder
 	next := y
 	for _, w := range used {
-		runs := r.of(w.id, f.id)
+		runs := r.of(w.ID, f.id)
 		downtime, ok := figures.SampleOf(runs, func(o outcome) float64 { return max(o.Downtime, o.AfterMend) })
 		if !ok {
 			continue
@@ -113,8 +114,8 @@ func group(b *strings.Builder, r *results, f fault, used []way, y int) int {
 	return next + groupSpace
 }
 
-func bar(b *strings.Builder, w way, s figures.Sample, note string, y int) {
-	fmt.Fprintf(b, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, w.id, leftEdge, y, max(2, along(s.Median)), barHeight)
+func bar(b *strings.Builder, w ways.Way, s figures.Sample, note string, y int) {
+	fmt.Fprintf(b, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, w.ID, leftEdge, y, max(2, along(s.Median)), barHeight)
 	fmt.Fprintf(b, `<line class="range" x1="%.1[1]f" y1="%[3]d" x2="%.1[2]f" y2="%[3]d"/>`, leftEdge+along(s.Low), leftEdge+along(s.High), y+barHeight/2)
 	fmt.Fprintf(b, `<text class="small" x="%.1f" y="%d">%s</text>`+"\n", leftEdge+max(along(s.Median), along(s.High))+6, y+barHeight-2, html.EscapeString(figures.Duration(s.Median)+note))
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // throughput is what one round of redis-benchmark said of one target.
@@ -35,19 +36,20 @@ const (
 	loadRequests   = "60000"
 	loadConnection = "50"
 	loadLimit      = 5 * time.Minute
+	lookAgain      = 200 * time.Millisecond
 )
 
 // measureThroughput compares the primary of a cluster of redisd, through the VIP, with a
 // redis-server that somebody has started beside it on the same host: alone, and with two replicas
 // on the same other hosts.
-func measureThroughput(ctx context.Context, r *running) (found []throughput, err error) {
+func measureThroughput(ctx context.Context, r *ways.Running) (found []throughput, err error) {
 	ctx, cancel := context.WithTimeout(ctx, loadLimit)
 	defer cancel()
-	primary, err := r.awaitWhole(ctx, wholeLimit)
+	primary, err := r.AwaitWhole(ctx, wholeLimit)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.startBare(ctx); err != nil {
+	if err := startBare(ctx, r); err != nil {
 		return nil, fmt.Errorf("start a bare redis-server: %w", err)
 	}
 	bare := primary.Addr().String() + ":" + barePort
@@ -56,14 +58,14 @@ func measureThroughput(ctx context.Context, r *running) (found []throughput, err
 			address := bare
 			switch target.id {
 			case "redisd":
-				address = r.service
+				address = r.Service
 			default:
-				err = r.followBare(ctx, primary, target.id == "replicated")
+				err = followBare(ctx, r, primary, target.id == "replicated")
 			}
 			if err != nil {
 				return found, err
 			}
-			results, err := r.load(ctx, address)
+			results, err := drive(ctx, r, address)
 			if err != nil {
 				return found, err
 			}
@@ -73,7 +75,7 @@ func measureThroughput(ctx context.Context, r *running) (found []throughput, err
 			}
 		}
 	}
-	now, err := r.awaitWhole(ctx, wholeLimit)
+	now, err := r.AwaitWhole(ctx, wholeLimit)
 	if err == nil && now != primary {
 		err = fmt.Errorf("under load the primary moved from %s to %s", primary.Name(), now.Name())
 	}
@@ -81,40 +83,40 @@ func measureThroughput(ctx context.Context, r *running) (found []throughput, err
 }
 
 // startBare starts a redis-server with redisd's way of keeping data, and nothing else.
-func (r *running) startBare(ctx context.Context) error {
-	return onAll(r.nodes, func(h *lab.Host) error {
+func startBare(ctx context.Context, r *ways.Running) error {
+	return ways.OnAll(r.Nodes, func(h *lab.Host) error {
 		_, err := h.Shell(ctx, `mkdir -p /var/tmp/bare
 systemd-run -q --unit=bare redis-server --port `+barePort+` --bind '* -::*' --protected-mode no --dir /var/tmp/bare \
-	--requirepass `+r.password+` --masterauth `+r.password+` --appendonly yes --repl-backlog-size 64mb`)
+	--requirepass `+r.Password+` --masterauth `+r.Password+` --appendonly yes --repl-backlog-size 64mb`)
 		return err
 	})
 }
 
 // followBare makes the bare ones on the other hosts replicas of the one beside the primary, or no
 // longer, and waits until they are.
-func (r *running) followBare(ctx context.Context, primary *lab.Host, follow bool) error {
+func followBare(ctx context.Context, r *ways.Running, primary *lab.Host, follow bool) error {
 	ctx, cancel := context.WithTimeout(ctx, wholeLimit)
 	defer cancel()
 	of := []any{"REPLICAOF", "NO", "ONE"}
 	if follow {
 		of = []any{"REPLICAOF", primary.Addr().String(), barePort}
 	}
-	for _, h := range r.nodes {
+	for _, h := range r.Nodes {
 		if h == primary {
 			continue
 		}
 		address := h.Addr().String() + ":" + barePort
-		err := lab.Await(ctx, lookEvery, func() error {
-			_, err := r.ask(ctx, address, r.password, of...)
+		err := lab.Await(ctx, lookAgain, func() error {
+			_, err := r.Ask(ctx, address, r.Password, of...)
 			return err
 		})
 		if err == nil && follow {
-			err = lab.Await(ctx, lookEvery, func() error {
-				answer, err := r.ask(ctx, address, r.password, "ROLE")
+			err = lab.Await(ctx, lookAgain, func() error {
+				answer, err := r.Ask(ctx, address, r.Password, "ROLE")
 				if err != nil {
 					return err
 				}
-				if role, err := list(answer, 4); err != nil || role[3] != "connected" {
+				if role, ok := answer.([]any); !ok || len(role) < 4 || role[3] != "connected" {
 					return fmt.Errorf("the bare replica on %s: %v", h.Name(), answer)
 				}
 				return nil
@@ -127,10 +129,10 @@ func (r *running) followBare(ctx context.Context, primary *lab.Host, follow bool
 	return nil
 }
 
-// load runs redis-benchmark at the client's end.
-func (r *running) load(ctx context.Context, address string) ([]throughput, error) {
+// drive runs redis-benchmark at the client's end.
+func drive(ctx context.Context, r *ways.Running, address string) ([]throughput, error) {
 	host, port, _ := strings.Cut(address, ":")
-	cmd := r.lab.Command(ctx, "redis-benchmark", "-h", host, "-p", port, "-a", r.password, "-t", "set,get",
+	cmd := r.Lab.Command(ctx, "redis-benchmark", "-h", host, "-p", port, "-a", r.Password, "-t", "set,get",
 		"-n", loadRequests, "-c", loadConnection, "-r", "100000", "-d", "100", "--csv")
 	out, err := cmd.Output()
 	if err != nil {

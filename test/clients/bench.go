@@ -9,15 +9,16 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redisd/redisd/test/cluster"
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 const (
 	startLimit  = 60 * time.Second // until all programs have done something, on a busy machine
 	aliveLimit  = 10 * time.Second // until one that has come back is as before
 	idleTime    = 300 * time.Millisecond
-	changeLimit = 30 * time.Second // until another redis-server takes writes
+	changeLimit = 60 * time.Second // until another redis-server takes writes
+	wholeLimit  = 3 * time.Minute  // until a fault's traces are gone: Sentinels take their time
 	lookEvery   = 20 * time.Millisecond
 	probeKey    = "clients:probe"
 	feedLimit   = 200 * time.Millisecond
@@ -26,10 +27,11 @@ const (
 	poolRound   = 8 // connections that a round of pool uses: POOLED in the programs
 )
 
-// bench is a cluster and the clients that use it.
+// bench is a way to make Redis highly available, and the clients that use it.
 type bench struct {
 	t        testing.TB
-	cluster  *cluster.Cluster
+	way      ways.Way
+	running  *ways.Running
 	settings string
 	patience time.Duration
 	clients  []*client
@@ -37,11 +39,13 @@ type bench struct {
 	feeder   *redis.Client // publishes and pushes what listeners wait for
 }
 
-func openBench(t testing.TB, settings string, patience time.Duration) *bench {
-	c := cluster.New(t, cluster.Lab(t), cluster.Options{})
-	c.Start(t.Context())
-	b := &bench{t: t, cluster: c, settings: settings, patience: patience}
-	b.feeder = b.dial(b.cluster.VIP, feedLimit)
+func openBench(t testing.TB, way ways.Way, settings string, patience time.Duration) *bench {
+	b := &bench{t: t, way: way, running: way.Open(t), settings: settings, patience: patience}
+	if err := ways.OnAll(b.running.Nodes, (*lab.Host).SyncDisks); err != nil {
+		t.Fatal(err)
+	}
+	b.primary(t.Context())
+	b.feeder = b.dial(b.running.Service, feedLimit)
 	t.Cleanup(func() {
 		for _, c := range b.clients {
 			c.stop()
@@ -52,9 +56,9 @@ func openBench(t testing.TB, settings string, patience time.Duration) *bench {
 }
 
 // dial makes a client that gives up on a dead connection after that time.
-func (b *bench) dial(host string, limit time.Duration) *redis.Client {
+func (b *bench) dial(address string, limit time.Duration) *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: host + ":6379", Password: b.cluster.Password(), Dialer: b.cluster.Lab.DialContext,
+		Addr: address, Password: b.running.Password, Dialer: b.running.Lab.DialContext,
 		DialTimeout: limit, ReadTimeout: limit, MaxRetries: -1,
 	})
 }
@@ -63,16 +67,16 @@ func (b *bench) add(l library, via, mode string) {
 	b.number++
 	c := &client{library: l, via: via, mode: mode, key: fmt.Sprintf("clients:%d:%s:%s:%s", b.number, l.id, via, mode)}
 	env := []string{
-		"REDIS_VIP=" + b.cluster.VIP + ":6379", "REDIS_NAME=lab", "REDIS_PASSWORD=" + b.cluster.Password(), "REDIS_SETTINGS=" + b.settings,
+		"REDIS_VIP=" + b.running.Service, "REDIS_NAME=" + b.running.Name, "REDIS_PASSWORD=" + b.running.Password, "REDIS_SETTINGS=" + b.settings,
 	}
 	if via == "sentinel" {
 		var list []string
-		for _, name := range b.cluster.Names() {
-			list = append(list, b.cluster.Host(name).Addr().String()+":26379")
+		for _, h := range b.running.Nodes {
+			list = append(list, ways.SentinelOf(h))
 		}
 		env = append(env, "REDIS_SENTINELS="+strings.Join(list, ","))
 	}
-	if err := startClient(context.WithoutCancel(b.t.Context()), b.cluster.Lab, c, env); err != nil {
+	if err := startClient(context.WithoutCancel(b.t.Context()), b.running.Lab, c, env); err != nil {
 		b.t.Fatal(err)
 	}
 	b.clients = append(b.clients, c)
@@ -186,7 +190,12 @@ func (w *watch) feed() {
 
 // primary is the host of the primary, when all is whole.
 func (b *bench) primary(ctx context.Context) *lab.Host {
-	return b.cluster.Host(cluster.Primary(b.cluster.Healthy(ctx)))
+	b.t.Helper()
+	primary, err := b.running.AwaitWhole(ctx, wholeLimit)
+	if err != nil {
+		b.t.Fatalf("waited in vain for a whole cluster: %v", err)
+	}
+	return primary
 }
 
 // findPrimary waits until a redis-server other than the old one takes writes, and feeds clients
@@ -198,11 +207,10 @@ func (b *bench) findPrimary(ctx context.Context, old string) (runID string, err 
 		id string
 		r  *redis.Client
 	}
-	names := b.cluster.Names()
-	answers := make(chan found, len(names))
-	for _, name := range names {
+	answers := make(chan found, len(b.running.Nodes))
+	for _, h := range b.running.Nodes {
 		go func() {
-			r := b.dial(b.cluster.Host(name).Addr().String(), feedLimit)
+			r := b.dial(ways.RedisOf(h), feedLimit)
 			id := ""
 			err := lab.Await(ctx, lookEvery, func() (err error) {
 				id, err = takesWrites(ctx, r, old)
@@ -215,7 +223,7 @@ func (b *bench) findPrimary(ctx context.Context, old string) (runID string, err 
 			answers <- found{id, r}
 		}()
 	}
-	for range names {
+	for range b.running.Nodes {
 		answer := <-answers
 		if answer.r == nil {
 			continue

@@ -3,7 +3,9 @@ package clients
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,6 +94,17 @@ func (c *client) stop() {
 	_ = c.cmd.Process.Kill()
 	<-c.read
 	_ = c.cmd.Wait() // it was killed
+}
+
+// ended returns why a program that is to go on for ever has ended; nil: it has not.
+func (c *client) ended() error {
+	select {
+	case <-c.read:
+		err := c.cmd.Wait()
+		return fmt.Errorf("%s ended: %w; %s", c, cmp.Or(err, errors.New("by itself")), c.stderr.String())
+	default:
+		return nil
+	}
 }
 
 // since are the events from a time on.

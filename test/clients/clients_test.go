@@ -13,6 +13,7 @@ import (
 
 	"github.com/redisd/redisd/test/figures"
 	"github.com/redisd/redisd/test/lab"
+	"github.com/redisd/redisd/test/ways"
 )
 
 // mayLose is how many acknowledged writes a client may lose with a primary that is gone: what had
@@ -50,7 +51,7 @@ func TestClients(t *testing.T) {
 			chosen := slices.DeleteFunc(slices.Clone(together), func(mode string) bool { return !slices.Contains(p.modes, mode) })
 			if len(chosen) > 0 {
 				for _, settings := range p.settings {
-					t.Run(settings+"/"+via+"/"+strings.Join(chosen, ","), func(t *testing.T) { p.measure(t, settings, via, chosen) })
+					t.Run(settings+"/"+via+"/"+strings.Join(chosen, ","), func(t *testing.T) { p.measure(t, ways.All[0], settings, via, chosen) })
 				}
 			}
 		}
@@ -61,6 +62,42 @@ func TestClients(t *testing.T) {
 		docs = p.dir
 	}
 	if err := errors.Join(p.save(p.dir), page.Put(docs, tables(&p.results))); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("took %v; results are in %s, tables in %s", time.Since(began).Round(time.Second), p.dir, docs)
+}
+
+// TestBeside measures the same libraries on redisd and on manual set-ups.
+func TestBeside(t *testing.T) {
+	if old := os.Getenv("CLIENTS_RENDER"); old != "" {
+		r, err := load(strings.Split(old, ",")...)
+		if err == nil {
+			err = beside.Put(cmp.Or(os.Getenv("BENCH_DOCS"), "."), besideTables(r))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if os.Getenv("REDISD_BENCH") == "" {
+		t.Skip("a measurement, not a test: make bench")
+	}
+	t.Setenv("CLIENTS", "all")
+	p := newPlan(t)
+	began := time.Now()
+	together := []string{"writer", "blpop"}
+	for i, w := range figures.Choose(t, "BENCH_WAYS", ways.All, func(w ways.Way) string { return w.ID }) {
+		for _, via := range p.vias {
+			if via == "vip" || i < 2 { // what is asked is the same Sentinel in all manual set-ups
+				t.Run(w.ID+"/"+via, func(t *testing.T) { p.measure(t, w, "defaults", via, together) })
+			}
+		}
+	}
+	docs := cmp.Or(os.Getenv("BENCH_DOCS"), p.dir)
+	if p.Partial || t.Failed() {
+		docs = p.dir
+	}
+	if err := errors.Join(p.save(p.dir), beside.Put(docs, besideTables(&p.results))); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("took %v; results are in %s, tables in %s", time.Since(began).Round(time.Second), p.dir, docs)
@@ -118,10 +155,10 @@ func choose[T any](t *testing.T, variable string, all, normal []T, id func(T) st
 }
 
 // measure plays all faults under the clients that find the primary in one way and do these things.
-func (p *plan) measure(t *testing.T, settings, via string, together []string) {
+func (p *plan) measure(t *testing.T, way ways.Way, settings, via string, together []string) {
 	ctx := t.Context()
-	b := openBench(t, settings, time.Duration(p.Patience*float64(time.Second)))
-	p.Machine.AddVersions(ctx, b.cluster.Host("a"))
+	b := openBench(t, way, settings, time.Duration(p.Patience*float64(time.Second)))
+	p.Machine.AddVersions(ctx, b.running.Nodes[0])
 	for _, l := range p.libraries {
 		for _, mode := range together {
 			if via == "vip" || l.sentinel {
@@ -134,6 +171,9 @@ func (p *plan) measure(t *testing.T, settings, via string, together []string) {
 	t.Logf("%d clients are at work after %v", len(b.clients), time.Since(began).Round(100*time.Millisecond))
 	for run := range p.Runs {
 		for _, f := range p.faults {
+			if !f.applies(way) {
+				continue
+			}
 			began := time.Now()
 			found, err := b.play(ctx, f)
 			if err != nil {
@@ -142,7 +182,9 @@ func (p *plan) measure(t *testing.T, settings, via string, together []string) {
 			for _, o := range found {
 				o.Run = run + 1
 				p.Outcomes = append(p.Outcomes, o)
-				p.check(t, f, o)
+				if way.ID == ways.All[0].ID { // the others may do as they like
+					p.check(t, f, o)
+				}
 			}
 			t.Logf("%s %d, took %v:\n%s", f.id, run+1, time.Since(began).Round(100*time.Millisecond), lines(found))
 			if err := p.save(p.dir); err != nil {

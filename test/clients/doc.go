@@ -3,9 +3,12 @@
 // and by Sentinel, while the primary has a fault. It looks at clients from outside, and nothing
 // here knows how redisd works.
 //
-// TestClients is it. As part of all tests it plays one switchover and one crash, with the libraries
-// that Debian has, set as docs/CLIENTS.md says. `make clients` (CLIENTS=all) measures everything,
-// with the libraries' defaults, and writes the tables of that page. What can be set:
+// TestBeside measures the same libraries on the manual set-ups of package ways as well, with the
+// variables below and BENCH_WAYS: `make bench`, docs/BENCHMARK.md.
+//
+// TestClients is the rest. As part of all tests it plays one switchover and one crash, with the
+// libraries that Debian has, set as docs/CLIENTS.md says. `make clients` (CLIENTS=all) measures
+// everything, with the libraries' defaults, and writes the tables of that page. What can be set:
 //
 //	RUNS                runs of each fault (3)
 //	CLIENTS_FAULTS      which faults, by their short names in faults.go

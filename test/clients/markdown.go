@@ -103,14 +103,7 @@ func (t table) row(b *strings.Builder, r *results, id, via string, used []fault)
 		runs := r.of(func(o outcome) bool {
 			return slices.Contains(t.modes, o.Mode) && o.Library == id && o.Via == via && o.Fault == f.id
 		})
-		back := slices.DeleteFunc(slices.Clone(runs), func(o outcome) bool { return o.Stuck })
-		cell := "–"
-		if sample, ok := figures.SampleOf(back, t.of); ok {
-			cell = t.cell(sample)
-		}
-		if n := len(runs) - len(back); n > 0 {
-			cell = strings.TrimPrefix(fmt.Sprintf("%s, **%d of %d stuck**", cell, n, len(runs)), "–, ")
-		}
+		cell := sampleCell(runs, t.of, t.cell)
 		any = any || len(runs) > 0
 		cells += " " + cell + " |"
 	}

@@ -24,11 +24,16 @@ const (
 func (b *bench) play(ctx context.Context, f fault) ([]outcome, error) {
 	primary := b.primary(ctx)
 	b.alive(ctx)
-	in, err := f.ready(ctx, primary)
+	in, err := f.ready(ctx, b.running, primary)
 	if err != nil {
 		return nil, err
 	}
-	probe := b.cluster.Writer(ctx, func(o *writer.Options) { o.Workers = 1 })
+	probe, err := writer.Start(ctx, writer.Options{
+		Dial: b.running.Lab.DialContext, Addrs: []string{b.running.Service}, Password: b.running.Password, Workers: 1,
+	})
+	if err != nil {
+		return nil, err
+	}
 	defer probe.Stop()
 	if err := probe.AwaitAck(ctx); err != nil {
 		return nil, err
@@ -66,15 +71,18 @@ func (b *bench) play(ctx context.Context, f fault) ([]outcome, error) {
 	}
 	var found []outcome
 	for _, c := range b.clients {
+		if err := c.ended(); err != nil {
+			return nil, fmt.Errorf("after %s: %w", f.title, err)
+		}
 		o := seen.of(c, w.back(c))
-		o.Settings, o.Fault, o.Service = b.settings, f.id, ms(service.Length())
+		o.Way, o.Settings, o.Fault, o.Service = b.way.ID, b.settings, f.id, ms(service.Length())
 		found = append(found, o)
 	}
 	if err := in.mended(ctx); err != nil {
 		return nil, fmt.Errorf("mend %s: %w", f.title, err)
 	}
-	b.cluster.Healthy(ctx)
-	r := b.dial(b.cluster.VIP, readLimit)
+	b.primary(ctx)
+	r := b.dial(b.running.Service, readLimit)
 	defer r.Close()
 	for i, c := range b.clients {
 		if err := b.verify(ctx, r, c, &found[i]); err != nil {

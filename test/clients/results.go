@@ -24,6 +24,7 @@ type results struct {
 
 // outcome is what one client saw of one fault. Times are in milliseconds.
 type outcome struct {
+	Way      string `json:"way,omitempty"` // how Redis is made highly available; none: redisd
 	Library  string `json:"library"`
 	Settings string `json:"settings"` // defaults, documented
 	Via      string `json:"via"`

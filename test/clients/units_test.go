@@ -1,11 +1,15 @@
 package clients
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/redisd/redisd/test/figures"
 )
 
 func TestParse(t *testing.T) {
@@ -76,6 +80,42 @@ func TestSight(t *testing.T) {
 	writer := &client{mode: "writer", events: []event{{At: at(999), Kind: "ok", What: "1"}, {At: at(2900), Kind: "ok", What: "2"}}}
 	if diff := cmp.Diff(outcome{Mode: "writer", Gap: 1901}, s.of(writer, true)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestBesideTables(t *testing.T) {
+	r := &results{Runs: 1, Patience: 35, Names: map[string]string{"hiredis": "hiredis 0.14.1", "phpredis": "phpredis 5.3.7"}}
+	add := func(way, library string, gap float64, stuck bool) {
+		r.Outcomes = append(r.Outcomes, outcome{Way: way, Library: library, Via: "vip", Mode: "writer", Fault: "crash", Gap: gap, Stuck: stuck})
+	}
+	add("redisd", "hiredis", 20, false)
+	add("redisd", "phpredis", 40, false)
+	add("keepalived", "hiredis", 2000, false)
+	add("keepalived", "phpredis", never, true)
+	text := besideTables(r)
+	for _, want := range []string{
+		"| fault | redisd | Sentinel + keepalived |", "| redis-server killed | 30 ms (20 ms–40 ms) | 2.00 s, **1 of 2 stuck** |",
+		"| phpredis 5.3.7 | 40 ms | **1 of 1 stuck** |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "HAProxy") || strings.Contains(text, "by Sentinel") {
+		t.Errorf("what was not measured has a table:\n%s", text)
+	}
+}
+
+// TestPages holds the pages in docs to what is put into them.
+func TestPages(t *testing.T) {
+	for _, p := range []figures.Page{page, beside} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", p.File))
+		if err == nil {
+			_, err = p.Between(string(text), "")
+		}
+		if err != nil {
+			t.Errorf("%s: %v", p.File, err)
+		}
 	}
 }
 

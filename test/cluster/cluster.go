@@ -29,6 +29,9 @@ import (
 // Patience bounds the waits; what is to be fast is measured, not awaited.
 const Patience = 60 * time.Second
 
+// Name is that of every cluster, and by which Sentinel knows its primary.
+const Name = "lab"
+
 // slow is from when on a wait for health is worth a line.
 const slow = 3 * time.Second
 
@@ -187,7 +190,7 @@ func (c *Cluster) Configure(ctx context.Context, h *lab.Host) error {
 
 // Config is the configuration file of every node.
 func (c *Cluster) Config() string {
-	return fmt.Sprintf("[cluster]\nname = \"lab\"\nexpect = %d\n\n[[vip]]\naddress = \"%s/24\"\n\n%s", c.opts.Expect, c.VIP, c.opts.Config)
+	return fmt.Sprintf("[cluster]\nname = %q\nexpect = %d\n\n[[vip]]\naddress = \"%s/24\"\n\n%s", Name, c.opts.Expect, c.VIP, c.opts.Config)
 }
 
 // Join boots another host, configures it and starts redisd.

@@ -4,6 +4,7 @@
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,6 +179,9 @@ int main(int argc, char **argv) {
 	if (argc != 3 || sscanf(vip, "%63[^:]:%d", host, &port) != 2)
 		return 2;
 	key = argv[2];
+	/* doc: */
+	signal(SIGPIPE, SIG_IGN);
+	/* :doc */
 	listens = strcmp(mode, "blpop") == 0 || strcmp(mode, "subscribe") == 0;
 	if (strcmp(mode, "writer") == 0)
 		writes(do_write);

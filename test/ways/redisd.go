@@ -1,4 +1,4 @@
-package bench
+package ways
 
 import (
 	"context"
@@ -12,22 +12,22 @@ import (
 	"github.com/redisd/redisd/test/lab"
 )
 
-func openRedisd(t testing.TB) *running {
+func openRedisd(t testing.TB) *Running {
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{})
 	if err := c.Enable(t.Context(), c.Names()...); err != nil {
 		t.Fatal(err)
 	}
-	return runningRedisd(c)
+	return Redisd(c)
 }
 
-// runningRedisd is a cluster of redisd as the measurements see it.
-func runningRedisd(c *cluster.Cluster) *running {
-	r := &running{lab: c.Lab, service: c.VIP + ":" + redisPort, password: c.Password(), unit: "redisd"}
+// Redisd is a cluster of redisd as the measurements see it.
+func Redisd(c *cluster.Cluster) *Running {
+	r := &Running{Lab: c.Lab, Service: c.VIP + ":" + redisPort, Password: c.Password(), Name: cluster.Name, Unit: "redisd"}
 	for _, name := range c.Names() {
-		r.nodes = append(r.nodes, c.Host(name))
+		r.Nodes = append(r.Nodes, c.Host(name))
 	}
-	r.whole = func(ctx context.Context) (*lab.Host, error) { return wholeRedisd(ctx, c, r.nodes) }
-	r.switchover = func(ctx context.Context, primary *lab.Host) error {
+	r.Whole = func(ctx context.Context) (*lab.Host, error) { return wholeRedisd(ctx, c, r.Nodes) }
+	r.Switchover = func(ctx context.Context, primary *lab.Host) error {
 		_, err := primary.Run(ctx, "redisd", "switchover")
 		return err
 	}

@@ -1,4 +1,4 @@
-package bench
+package ways
 
 import (
 	"context"
@@ -15,21 +15,21 @@ const probeTimeout = time.Second // of one question
 
 var silenceLibrary = sync.OnceFunc(logging.Disable)
 
-// dial connects to a redis-server or redis-sentinel, once.
-func (r *running) dial(address, password string) *goredis.Client {
+// Dial connects to a redis-server or redis-sentinel, once.
+func (r *Running) Dial(address, password string) *goredis.Client {
 	silenceLibrary()
 	return goredis.NewClient(&goredis.Options{
-		Addr: address, Password: password, Protocol: 2, Dialer: r.lab.DialContext,
+		Addr: address, Password: password, Protocol: 2, Dialer: r.Lab.DialContext,
 		DialTimeout: probeTimeout, ReadTimeout: probeTimeout, WriteTimeout: probeTimeout,
 		DialerRetries: 1, MaxRetries: -1, PoolSize: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
 
-// ask sends one command, on a connection of its own: after a fault there must be none that is
+// Ask sends one command, on a connection of its own: after a fault there must be none that is
 // waited for in vain.
-func (r *running) ask(ctx context.Context, address, password string, args ...any) (any, error) {
-	c := r.dial(address, password)
+func (r *Running) Ask(ctx context.Context, address, password string, args ...any) (any, error) {
+	c := r.Dial(address, password)
 	defer c.Close()
 	answer, err := c.Do(ctx, args...).Result()
 	if err != nil {
@@ -58,32 +58,4 @@ func fields(answer any) (map[string]string, error) {
 		m[fmt.Sprint(l[i])] = fmt.Sprint(l[i+1])
 	}
 	return m, nil
-}
-
-const (
-	manyKeys   = 1_000_000
-	fillScript = `for i=0,99 do redis.call('SET','many:'..ARGV[1]..':'..i,string.rep('x',100)) end return 1`
-	fillBatch  = 50 // scripts at once: five thousand keys
-)
-
-// fillUp sees to it that a million keys of 100 bytes are there.
-func (r *running) fillUp(ctx context.Context) error {
-	c := r.dial(r.service, r.password)
-	defer c.Close()
-	n, err := c.DBSize(ctx).Result()
-	if err != nil || n >= manyKeys {
-		return err
-	}
-	for i := 0; i < manyKeys/100; i += fillBatch {
-		_, err := c.Pipelined(ctx, func(p goredis.Pipeliner) error {
-			for j := range fillBatch {
-				p.Eval(ctx, fillScript, nil, i+j)
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("fill the dataset: %w", err)
-		}
-	}
-	return nil
 }

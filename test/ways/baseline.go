@@ -1,4 +1,4 @@
-package bench
+package ways
 
 import (
 	"context"
@@ -30,7 +30,7 @@ const (
 
 // openBaseline boots three hosts, and others that run no Redis, and sets replication and Sentinel
 // up on the three.
-func openBaseline(t testing.TB, others ...string) (r *running, extra []*lab.Host) {
+func openBaseline(t testing.TB, others ...string) (r *Running, extra []*lab.Host) {
 	t.Helper()
 	lab.Require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
@@ -44,12 +44,12 @@ func openBaseline(t testing.TB, others ...string) (r *running, extra []*lab.Host
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = &running{lab: l, nodes: hosts[:3], password: baselinePassword, unit: "redis-server"}
-	r.switchover = func(ctx context.Context, primary *lab.Host) error {
+	r = &Running{Lab: l, Nodes: hosts[:3], Password: baselinePassword, Name: baselinePrimary, Unit: "redis-server"}
+	r.Switchover = func(ctx context.Context, primary *lab.Host) error {
 		_, err := primary.Run(ctx, "redis-cli", "-p", sentinelPort, "sentinel", "failover", baselinePrimary)
 		return err
 	}
-	if err := onAll(r.nodes, func(h *lab.Host) error { return r.replicate(ctx, h, h != hosts[0]) }); err != nil {
+	if err := OnAll(r.Nodes, func(h *lab.Host) error { return r.replicate(ctx, h, h != hosts[0]) }); err != nil {
 		t.Fatal(err)
 	}
 	return r, hosts[3:]
@@ -67,10 +67,10 @@ rm -rf /var/lib/redis/*`)
 
 // replicate writes redis.conf and sentinel.conf as the recipes say. Sentinel is started by watch,
 // once its other parts are there.
-func (r *running) replicate(ctx context.Context, h *lab.Host, replica bool) error {
+func (r *Running) replicate(ctx context.Context, h *lab.Host, replica bool) error {
 	extra := ""
 	if replica {
-		extra = fmt.Sprintf("replicaof %s %s\n", r.nodes[0].Addr(), redisPort)
+		extra = fmt.Sprintf("replicaof %s %s\n", r.Nodes[0].Addr(), redisPort)
 	}
 	_, err := h.Shell(ctx, fmt.Sprintf(`sed -i -e 's/^bind .*/bind * -::*/' -e 's/^protected-mode .*/protected-mode no/' \
 	-e 's/^appendonly .*/appendonly yes/' /etc/redis/redis.conf
@@ -80,10 +80,10 @@ systemctl enable -q --now redis-server`, baselinePassword, extra))
 }
 
 // watch starts the Sentinels, with further lines in their configuration.
-func (r *running) watch(ctx context.Context, lines string) error {
+func (r *Running) watch(ctx context.Context, lines string) error {
 	text := fill("baseline/sentinel.conf", map[string]string{
-		"PRIMARY": r.nodes[0].Addr().String(), "PASSWORD": baselinePassword}) + lines
-	return onAll(r.nodes, func(h *lab.Host) error {
+		"PRIMARY": r.Nodes[0].Addr().String(), "PASSWORD": baselinePassword}) + lines
+	return OnAll(r.Nodes, func(h *lab.Host) error {
 		if err := h.WriteFile(ctx, "/etc/redis/sentinel.conf", []byte(text), 0o640); err != nil {
 			return err
 		}
@@ -92,7 +92,8 @@ func (r *running) watch(ctx context.Context, lines string) error {
 	})
 }
 
-func onAll(hosts []*lab.Host, do func(*lab.Host) error) error {
+// OnAll does something at all hosts at the same time.
+func OnAll(hosts []*lab.Host, do func(*lab.Host) error) error {
 	errs := make([]error, len(hosts))
 	var wg sync.WaitGroup
 	for i, h := range hosts {
@@ -115,9 +116,9 @@ func fill(name string, words map[string]string) string {
 }
 
 // wholeBaseline is whole but for where the service's address is.
-func (r *running) wholeBaseline(ctx context.Context) (*lab.Host, error) {
+func (r *Running) wholeBaseline(ctx context.Context) (*lab.Host, error) {
 	var primary *lab.Host
-	for _, h := range r.nodes {
+	for _, h := range r.Nodes {
 		isPrimary, err := r.inSync(ctx, h)
 		if err != nil {
 			return nil, err
@@ -132,7 +133,7 @@ func (r *running) wholeBaseline(ctx context.Context) (*lab.Host, error) {
 	if primary == nil {
 		return nil, errors.New("there is no primary")
 	}
-	for _, h := range r.nodes {
+	for _, h := range r.Nodes {
 		if err := r.sentinelContent(ctx, h, primary); err != nil {
 			return nil, fmt.Errorf("sentinel on %s: %w", h.Name(), err)
 		}
@@ -141,8 +142,8 @@ func (r *running) wholeBaseline(ctx context.Context) (*lab.Host, error) {
 }
 
 // inSync says whether a node is primary; a replica has to be in sync.
-func (r *running) inSync(ctx context.Context, h *lab.Host) (isPrimary bool, err error) {
-	answer, err := r.ask(ctx, redisOf(h), baselinePassword, "ROLE")
+func (r *Running) inSync(ctx context.Context, h *lab.Host) (isPrimary bool, err error) {
+	answer, err := r.Ask(ctx, RedisOf(h), baselinePassword, "ROLE")
 	if err != nil {
 		return false, err
 	}
@@ -160,8 +161,8 @@ func (r *running) inSync(ctx context.Context, h *lab.Host) (isPrimary bool, err 
 }
 
 // sentinelContent returns why a Sentinel is not content.
-func (r *running) sentinelContent(ctx context.Context, h, primary *lab.Host) error {
-	answer, err := r.ask(ctx, sentinelOf(h), "", "SENTINEL", "master", baselinePrimary)
+func (r *Running) sentinelContent(ctx context.Context, h, primary *lab.Host) error {
+	answer, err := r.Ask(ctx, SentinelOf(h), "", "SENTINEL", "master", baselinePrimary)
 	if err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (r *running) sentinelContent(ctx context.Context, h, primary *lab.Host) err
 	if m["ip"] != primary.Addr().String() || m["flags"] != "master" || m["num-slaves"] != "2" || m["num-other-sentinels"] != "2" {
 		return fmt.Errorf("it has %s as %s, with %s replicas and %s other sentinels", m["ip"], m["flags"], m["num-slaves"], m["num-other-sentinels"])
 	}
-	if answer, err = r.ask(ctx, sentinelOf(h), "", "SENTINEL", "replicas", baselinePrimary); err != nil {
+	if answer, err = r.Ask(ctx, SentinelOf(h), "", "SENTINEL", "replicas", baselinePrimary); err != nil {
 		return err
 	}
 	replicas, err := list(answer, 2)
@@ -192,13 +193,13 @@ func (r *running) sentinelContent(ctx context.Context, h, primary *lab.Host) err
 }
 
 // withAddress makes whole a matter of the floating address, too.
-func (r *running) withAddress() {
-	address := r.lab.IP(virtualAddress).String()
-	r.service = address + ":" + redisPort
-	r.whole = func(ctx context.Context) (*lab.Host, error) {
+func (r *Running) withAddress() {
+	address := r.Lab.IP(virtualAddress).String()
+	r.Service = address + ":" + redisPort
+	r.Whole = func(ctx context.Context) (*lab.Host, error) {
 		primary, err := r.wholeBaseline(ctx)
 		if err == nil {
-			err = heldBy(ctx, r.nodes, address, primary)
+			err = heldBy(ctx, r.Nodes, address, primary)
 		}
 		return primary, err
 	}
@@ -206,13 +207,13 @@ func (r *running) withAddress() {
 
 // openAddress has Sentinel call a script that moves an address. Debian's unit lets Sentinel run no
 // other program and gives it no rights: the drop-in takes that back.
-func openAddress(t testing.TB) *running {
+func openAddress(t testing.TB) *Running {
 	r, _ := openBaseline(t)
 	r.withAddress()
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
-	script := fill("baseline/move-address", map[string]string{"ADDRESS": r.lab.IP(virtualAddress).String()})
-	err := onAll(r.nodes, func(h *lab.Host) error {
+	script := fill("baseline/move-address", map[string]string{"ADDRESS": r.Lab.IP(virtualAddress).String()})
+	err := OnAll(r.Nodes, func(h *lab.Host) error {
 		if err := errors.Join(
 			h.WriteFile(ctx, "/usr/local/sbin/move-address", []byte(script), 0o755),
 			h.WriteFile(ctx, "/etc/systemd/system/redis-sentinel.service.d/script.conf", []byte(fill("baseline/script.conf", nil)), 0o644),
@@ -226,7 +227,7 @@ func openAddress(t testing.TB) *running {
 		err = r.watch(ctx, "sentinel client-reconfig-script "+baselinePrimary+" /usr/local/sbin/move-address\n")
 	}
 	if err == nil {
-		_, err = r.nodes[0].Shell(ctx, "/usr/local/sbin/move-address - - start - - "+r.nodes[0].Addr().String()+" "+redisPort)
+		_, err = r.Nodes[0].Shell(ctx, "/usr/local/sbin/move-address - - start - - "+r.Nodes[0].Addr().String()+" "+redisPort)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -235,15 +236,15 @@ func openAddress(t testing.TB) *running {
 }
 
 // openKeepalived has keepalived move the address to where its check finds a primary.
-func openKeepalived(t testing.TB) *running {
+func openKeepalived(t testing.TB) *Running {
 	r, _ := openBaseline(t)
 	r.withAddress()
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
 	err := r.watch(ctx, "")
 	if err == nil {
-		err = onAll(r.nodes, func(h *lab.Host) error {
-			words := map[string]string{"ADDRESS": r.lab.IP(virtualAddress).String(), "PASSWORD": baselinePassword}
+		err = OnAll(r.Nodes, func(h *lab.Host) error {
+			words := map[string]string{"ADDRESS": r.Lab.IP(virtualAddress).String(), "PASSWORD": baselinePassword}
 			if err := errors.Join(
 				h.WriteFile(ctx, "/usr/local/sbin/redis-is-primary", []byte(fill("baseline/redis-is-primary", words)), 0o755),
 				h.WriteFile(ctx, "/etc/keepalived/keepalived.conf", []byte(fill("baseline/keepalived.conf", words)), 0o644),
@@ -262,15 +263,15 @@ func openKeepalived(t testing.TB) *running {
 
 // openHAProxy has HAProxy on a host of its own, which has no fault, send clients to where its check
 // finds a primary.
-func openHAProxy(t testing.TB) *running {
+func openHAProxy(t testing.TB) *Running {
 	r, extra := openBaseline(t, "proxy")
 	proxy := extra[0]
-	r.service = redisOf(proxy)
+	r.Service = RedisOf(proxy)
 	ctx, cancel := context.WithTimeout(t.Context(), setUpLimit)
 	defer cancel()
 	words := map[string]string{"PASSWORD": baselinePassword}
-	for _, h := range r.nodes {
-		words[strings.ToUpper(h.Name())] = redisOf(h)
+	for _, h := range r.Nodes {
+		words[strings.ToUpper(h.Name())] = RedisOf(h)
 	}
 	err := errors.Join(r.watch(ctx, ""),
 		proxy.WriteFile(ctx, "/etc/haproxy/haproxy.cfg", []byte(fill("baseline/haproxy.cfg", words)), 0o644))
@@ -280,7 +281,7 @@ func openHAProxy(t testing.TB) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.whole = func(ctx context.Context) (*lab.Host, error) {
+	r.Whole = func(ctx context.Context) (*lab.Host, error) {
 		primary, err := r.wholeBaseline(ctx)
 		if err == nil {
 			err = r.proxied(ctx, proxy, primary)
@@ -291,10 +292,10 @@ func openHAProxy(t testing.TB) *running {
 }
 
 // proxied says whether HAProxy has this server up and no other, by its statistics.
-func (r *running) proxied(ctx context.Context, proxy, primary *lab.Host) error {
+func (r *Running) proxied(ctx context.Context, proxy, primary *lab.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	transport := &http.Transport{DialContext: r.lab.DialContext, DisableKeepAlives: true}
+	transport := &http.Transport{DialContext: r.Lab.DialContext, DisableKeepAlives: true}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+proxy.Addr().String()+":8080/;csv", nil)
 	if err != nil {
 		return err
