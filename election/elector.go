@@ -1,6 +1,7 @@
 package election
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,6 +44,7 @@ type Elector struct {
 	highest     Term // the highest term seen anywhere
 	doubtedAt   Time // when a voter last asked for votes against this holder
 	ahead       Term // the highest term that a voter or learner has gone ahead to
+	leasedAt    Time // since when the lease has run without a gap
 	info        Info
 
 	// As a candidate.
@@ -99,7 +101,7 @@ func New(self NodeID, st State, now Time) *Elector {
 		e.leased = grant{to: st.Holder, term: st.HolderTerm, at: now}
 	}
 	if st.Holder == self {
-		e.becomeHolder()
+		e.becomeHolder(now)
 		if st.Released { // perhaps nobody was told
 			e.resendUntil = now + BootstrapFor
 		}
@@ -117,7 +119,8 @@ func (e *Elector) Saved() { e.unsaved = false }
 // SetInfo replaces what renewals carry.
 func (e *Elector) SetInfo(i Info) { e.info = i }
 
-func (e *Elector) becomeHolder() {
+func (e *Elector) becomeHolder(now Time) {
+	e.leasedAt = now
 	e.acks = map[NodeID]Time{}
 	e.rosterAcks = map[NodeID]uint64{}
 	e.unreachable = map[NodeID]bool{}
@@ -270,6 +273,9 @@ func (e *Elector) Propose(now Time, voters []Voter) error {
 	}
 	next := NewRoster(e.st.Roster.Version+1, voters)
 	next.Term = e.st.Roster.Term
+	if err := fits(next, e.st.Roster); err != nil {
+		return fmt.Errorf("change the roster: %w", err)
+	}
 	if n := difference(e.st.Roster, next); n > 1 {
 		return fmt.Errorf("change the roster by %d voters at once: one at a time keeps every two majorities in touch", n)
 	}
@@ -285,6 +291,22 @@ func (e *Elector) Propose(now Time, voters []Voter) error {
 	e.settle()
 	e.renewedAt = now - RenewEvery
 	return nil
+}
+
+// maxRoster is how many bytes of JSON a roster may take that grows: what the agent saves has 8 KiB
+// in all (internal/slotfile), and other things in it.
+const maxRoster = 7 << 10
+
+// fits says why a roster could not be sent or saved. One that shrinks may be too large yet.
+func fits(next, was Roster) error {
+	if err := checkRoster(next); err != nil {
+		return err
+	}
+	b, err := json.Marshal(next)
+	if err == nil && len(b) > maxRoster && len(next.Voters) >= len(was.Voters) {
+		err = fmt.Errorf("%d voters take %d bytes, at most %d can be saved: lower voters in [cluster]", len(next.Voters), len(b), maxRoster)
+	}
+	return err
 }
 
 // difference counts the voters that are in one roster only.

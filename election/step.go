@@ -142,7 +142,11 @@ func (e *Elector) onRenewReply(now Time, m RenewReply) {
 	if m.Bootstrapping && !e.st.Bootstrapping {
 		return // it answers what was sent before all had the cluster: it has not been told
 	}
+	_, leased := e.LeaseUntil(now)
 	e.acks[m.From] = max(e.acks[m.From], m.Sent)
+	if !leased {
+		e.leasedAt = now
+	}
 	e.unreachable[m.From] = m.Unreachable
 	e.born()
 	if m.RosterTerm == e.st.Roster.Term {
@@ -405,9 +409,10 @@ func (e *Elector) win(c *claim) {
 	e.unsaved = true
 	e.bootstrap = grant{}
 	e.leased = grant{to: e.self, term: c.msg.Term, at: c.msg.Sent}
-	e.becomeHolder()
+	since := e.leasedAt
+	e.becomeHolder(c.msg.Sent)
 	if kept {
-		e.acks = acks
+		e.acks, e.leasedAt = acks, since
 	} else {
 		e.info = Info{} // the agent says it anew, once redis-server is a primary
 	}

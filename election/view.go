@@ -30,8 +30,11 @@ type View struct {
 	// Lease: this node may accept writes until LeaseUntil.
 	Lease      bool
 	LeaseUntil Time
-	// Answered: the voters that answered this holder's renewals within a lease.
+	// Answered: who answered this holder's renewals within a lease, voter or learner.
 	Answered []NodeID
+	// Silent: the voters that did not, and since when, as long as this holder has had the lease; nil:
+	// none.
+	Silent map[NodeID]Time
 	// Unreachable: those of them that cannot connect to this node's redis-server.
 	Unreachable []NodeID
 
@@ -94,8 +97,24 @@ func (e *Elector) View(now Time) View {
 		}
 		slices.Sort(v.Answered)
 		slices.Sort(v.Unreachable)
+		v.Silent = e.silent(now)
 	}
 	return v
+}
+
+// silent returns the voters that have not answered this holder within a lease, and since when. That
+// nobody could while it had none, because it was cut off or stood still, is nobody's silence.
+func (e *Elector) silent(now Time) map[NodeID]Time {
+	var silent map[NodeID]Time
+	for _, voter := range e.st.Roster.Voters {
+		if t := e.acks[voter.ID]; voter.ID != e.self && t+Lease <= now {
+			if silent == nil {
+				silent = map[NodeID]Time{}
+			}
+			silent[voter.ID] = max(t, e.leasedAt)
+		}
+	}
+	return silent
 }
 
 // AnsweredAt is when the newest renewal that the voter granted was sent.
