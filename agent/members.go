@@ -70,7 +70,7 @@ func (d *driver) ownMeta(n node.Meta) gossip.Meta {
 	cfg := d.cfg.Load()
 	m := gossip.Meta{
 		ID: d.self, Name: cfg.Node.Name, Version: d.version, Priority: n.Priority, ClusterID: n.ClusterID, Ready: n.Ready,
-		Protocol: feature.Protocol, Needs: feature.Needs, Features: feature.Own,
+		Zone: n.Zone, Protocol: feature.Protocol, Needs: feature.Needs, Features: feature.Own,
 	}
 	if cfg.HasRole(config.RoleRedis) {
 		m.Roles |= gossip.RoleRedis

@@ -61,7 +61,7 @@ func (s *site) desired() reconcile.Desired {
 		Redis: cfg.HasRole(config.RoleRedis), Sentinel: cfg.HasRole(config.RoleSentinel), RedisAddr: s.redisAddr.String(),
 		Expect: cfg.Cluster.Expect, Priority: cfg.Node.Priority, MinReplicas: reconcile.Unknown,
 		DownAfter: time.Duration(cfg.Sentinel.DownAfter), FailoverTimeout: time.Duration(cfg.Sentinel.FailoverTimeout),
-		FailoverLag: cfg.Redis.FailoverLag(),
+		FailoverLag: cfg.Redis.FailoverLag(), Zone: cfg.Node.Zone, Voters: cfg.Cluster.Voters, ReplaceAfter: time.Duration(cfg.Cluster.ReplaceAfter),
 	}
 	if n := cfg.Redis.MinReplicasToWrite; n != nil {
 		d.MinReplicas = *n
@@ -105,7 +105,7 @@ func (s *site) members() node.Members {
 		r := reconcile.Member{
 			ID: m.ID, Name: m.Name, ClusterID: m.ClusterID, Gossip: m.Addr.String(),
 			Alive: m.State.Up(), Ready: m.Ready, Priority: m.Priority, Release: redis.Release(m.RedisVersion),
-			Data: reconcile.Data{Term: m.Data.Term, Offset: m.Data.Offset, Keys: m.Data.Keys}, Features: m.Features,
+			Data: reconcile.Data{Term: m.Data.Term, Offset: m.Data.Offset, Keys: m.Data.Keys}, Features: m.Features, Zone: m.Zone,
 		}
 		if m.Roles.Has(gossip.RoleRedis) {
 			r.Redis = netip.AddrPortFrom(m.Addr.Addr(), m.RedisPort).String()

@@ -33,9 +33,12 @@ type Config struct {
 type Cluster struct {
 	Name       string
 	SecretFile string
-	Expect     int      // members to see before the first primary is ever chosen
-	Join       []string // "host", "host:port" or "srv:name"; empty: look on the local network
-	GossipPort int
+	Expect     int // members to see before the first primary is ever chosen
+	Voters     int // at most so many members vote
+	// ReplaceAfter is how long a voter is away before another votes in its place; 0: for ever.
+	ReplaceAfter Duration
+	Join         []string // "host", "host:port" or "srv:name"; empty: look on the local network
+	GossipPort   int
 }
 
 // Node is what is this node's own: [node].
@@ -44,6 +47,7 @@ type Node struct {
 	Address   netip.Addr // zero until Resolve
 	Interface string     // "": any
 	Roles     []string   // of RoleRedis, RoleSentinel
+	Zone      string     // what fails together; "": not said
 	Priority  int        // the lowest number becomes primary first, 0 never
 	StateDir  string
 	RunDir    string
@@ -122,7 +126,10 @@ func Default() Config {
 			Name:       "redisd",
 			SecretFile: "/etc/redisd/secret",
 			Expect:     3,
-			GossipPort: 7946, // memberlist's own
+			Voters:     5, // two can be lost, and a renewal of the lease is small
+			// Longer than an upgrade or a restart takes.
+			ReplaceAfter: Duration(time.Minute),
+			GossipPort:   7946, // memberlist's own
 		},
 		Node: Node{
 			Roles:    []string{RoleRedis, RoleSentinel},

@@ -33,6 +33,15 @@ var keys = []key{
 		name: "cluster.expect", field: func(c *Config) any { return &c.Cluster.Expect },
 		allowed: "a number of nodes, 1 to 99", ok: func(c Config) bool { return within(c.Cluster.Expect, 1, 99) },
 	}, {
+		name: "cluster.voters", field: func(c *Config) any { return &c.Cluster.Voters },
+		allowed: "1, 3, 5 or 7", ok: func(c Config) bool { n := c.Cluster.Voters; return within(n, 1, 7) && n%2 == 1 },
+	}, {
+		name: "cluster.replace_after", field: func(c *Config) any { return &c.Cluster.ReplaceAfter },
+		allowed: allowedDuration + `, "10s" to "168h", or "0" for never`, ok: func(c Config) bool {
+			d := c.Cluster.ReplaceAfter
+			return d == 0 || between(d, minReplaceAfter, maxReplaceAfter)
+		},
+	}, {
 		name: "cluster.join", field: func(c *Config) any { return &c.Cluster.Join },
 		allowed: "a list of nodes", // its entries are checked one by one
 	}, {
@@ -55,6 +64,10 @@ var keys = []key{
 		name: "node.roles", field: func(c *Config) any { return &c.Node.Roles },
 		allowed: `a list of "redis" and "sentinel", at least one, each once`, ok: func(c Config) bool { return areRoles(c.Node.Roles) },
 		effect: RestartAgent, why: "it decides what the agent runs",
+	}, {
+		name: "node.zone", field: func(c *Config) any { return &c.Node.Zone },
+		allowed: allowedName + ", or none", ok: func(c Config) bool { return c.Node.Zone == "" || isName(c.Node.Zone) },
+		env: "REDISD_NODE_ZONE",
 	}, {
 		name: "node.priority", field: func(c *Config) any { return &c.Node.Priority },
 		allowed: "0 (never primary), or 1 (first choice) to 1000", ok: func(c Config) bool { return within(c.Node.Priority, 0, 1000) },

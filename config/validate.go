@@ -30,6 +30,10 @@ const (
 	minFailoverTimeout = Duration(5 * time.Second)
 	maxFailoverTimeout = Duration(time.Hour)
 
+	// An agent that is replaced by systemd, or by a new version, is back sooner.
+	minReplaceAfter = Duration(10 * time.Second)
+	maxReplaceAfter = Duration(7 * 24 * time.Hour)
+
 	// maxRunDir leaves room for "/redisd.sock" in the 107 bytes of a socket's path (unix(7)).
 	maxRunDir = 95
 )

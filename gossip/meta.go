@@ -92,6 +92,7 @@ type Meta struct {
 	Roles    Roles
 	Ready    bool // its redis has loaded its dataset, or it runs none
 	Priority int  // as the operator configured it; not Redis' replica-priority
+	Zone     string
 	Data     Data
 }
 
@@ -154,6 +155,7 @@ func (m *Meta) fields() []field {
 		{17, "protocol", nil, integer(&m.Protocol, 0, math.MaxUint16)},
 		{18, "needs", nil, integer(&m.Needs, 0, math.MaxUint16)},
 		{19, "features", nil, integer(&m.Features, 0, int64(feature.Most))},
+		{24, "zone", &m.Zone, nil},
 	}
 }
 

@@ -18,7 +18,7 @@ func fullMeta() Meta {
 		Version:   "1.12.3-rc1", RedisVersion: "7.0.15", SentinelID: strings.Repeat("a1b2", 10),
 		RedisPort: 6379, SentinelPort: 26379, HTTPPort: 8379,
 		Protocol: 65535, Needs: 65535, Features: feature.Most,
-		Roles: RoleRedis | RoleSentinel | 1<<31, Priority: -3,
+		Roles: RoleRedis | RoleSentinel | 1<<31, Priority: -3, Zone: "room 1",
 		Data: Data{Keys: 1 << 60, Bytes: 1 << 62},
 	}
 }

@@ -71,6 +71,8 @@ func TestLeaseWhileSaving(t *testing.T) {
 	b.step(Members{List: append(slices.Clone(b.n.members), reconcile.Member{
 		ID: "c", Name: "c", ClusterID: "c", Gossip: "10.0.0.3:7946", Redis: "10.0.0.3:6379", Alive: true, Ready: true, Priority: 100,
 	})})
+	term := b.n.View(b.now).HolderTerm
+	b.step(Received{Message: election.RenewReply{From: "c", Term: term, Granted: true, Sent: b.now, Highest: term}})
 	for range 100 {
 		if len(b.saves) > 0 {
 			break

@@ -398,7 +398,7 @@ func (n *Node) setVIP(v reconcile.VIP) {
 // meta is what this node says about itself now.
 func (n *Node) meta() Meta {
 	m := Meta{
-		ClusterID: n.state().ClusterID, Redis: n.desired.Redis, Sentinel: n.desired.Sentinel, Ready: true, Priority: n.desired.Priority,
+		ClusterID: n.state().ClusterID, Redis: n.desired.Redis, Sentinel: n.desired.Sentinel, Ready: true, Priority: n.desired.Priority, Zone: n.desired.Zone,
 	}
 	if n.desired.Redis {
 		r := n.observeRedis()

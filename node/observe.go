@@ -49,7 +49,12 @@ func observeElection(v *election.View) reconcile.Election {
 	if len(v.Roster.Voters) > 0 {
 		e.Voters = make([]reconcile.Voter, len(v.Roster.Voters))
 		for i, voter := range v.Roster.Voters {
-			e.Voters[i] = reconcile.Voter{ID: string(voter.ID), Addr: voter.Addr}
+			e.Voters[i] = reconcile.Voter{ID: string(voter.ID), Addr: voter.Addr, SilentSince: v.Silent[voter.ID]}
+		}
+	}
+	for _, id := range v.Answered {
+		if !v.Roster.Has(id) {
+			e.Learners = append(e.Learners, string(id))
 		}
 	}
 	return e

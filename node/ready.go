@@ -54,6 +54,7 @@ type Meta struct {
 	Redis, Sentinel bool
 	Ready           bool // its redis-server has loaded what it had
 	Priority        int
+	Zone            string
 	Data            reconcile.Data
 }
 

@@ -48,7 +48,7 @@ func (p *plan) elect() {
 	case e.Claiming || o.CannotSave || !p.datasetUsable() || !p.d.Redis:
 	case e.ClusterID == "":
 		if !o.Paused && again && BootstrapNode(o, p.d) == o.Self {
-			p.do(Bootstrap{Voters: p.aliveVoters()})
+			p.do(Bootstrap{Voters: FirstVoters(o, p.d)})
 		}
 	case !p.isVoter(o.Self):
 	case o.holds():
@@ -223,16 +223,6 @@ func (p *plan) isVoter(id string) bool {
 	return slices.ContainsFunc(p.o.Election.Voters, func(v Voter) bool { return v.ID == id })
 }
 
-func (p *plan) aliveVoters() []Voter {
-	var voters []Voter
-	for _, m := range p.o.Members {
-		if m.Alive {
-			voters = append(voters, Voter{ID: m.ID, Addr: m.Gossip})
-		}
-	}
-	return voters
-}
-
 // announce tells every node where the primary is and who takes over.
 func (p *plan) announce() {
 	e := p.o.Election
@@ -244,28 +234,14 @@ func (p *plan) announce() {
 	}
 }
 
-// roster keeps the voters up to date; only the holder does.
+// roster keeps the voters as they should be; only the holder does.
 func (p *plan) roster() {
 	o := p.o
 	if !o.leased() || !o.Election.Settled || o.Paused {
 		return
 	}
-	for _, m := range o.Members {
-		if !m.Alive || m.ClusterID != o.Election.ClusterID {
-			continue
-		}
-		i := slices.IndexFunc(o.Election.Voters, func(v Voter) bool { return v.ID == m.ID })
-		switch {
-		case i < 0:
-			next := append(slices.Clone(o.Election.Voters), Voter{ID: m.ID, Addr: m.Gossip})
-			p.do(SetRoster{Voters: next, Why: m.ID + " joined"})
-			return
-		case o.Election.Voters[i].Addr != m.Gossip:
-			next := slices.Clone(o.Election.Voters)
-			next[i].Addr = m.Gossip
-			p.do(SetRoster{Voters: next, Why: m.ID + " has a new address"})
-			return
-		}
+	if next, ok := NextRoster(o, p.d); ok {
+		p.do(next)
 	}
 }
 

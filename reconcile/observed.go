@@ -72,12 +72,17 @@ type Observed struct {
 	RemoteFenced uint64
 	VIPs         []VIP
 	Members      []Member // in the order of their IDs, this node among them
+	// Forgotten are the IDs of members that must not vote, alive or not: they leave, or are gone
+	// for good, by a person's word.
+	Forgotten []string
 }
 
 // Election is the state of the ballot.
 type Election struct {
 	ClusterID string
 	Voters    []Voter
+	// Learners are who answers this holder without being a voter, in order.
+	Learners  []string
 	Settled   bool
 	Holder    string
 	Term      uint64 // of the holder
@@ -108,7 +113,12 @@ type Election struct {
 }
 
 // Voter is a node of the roster.
-type Voter struct{ ID, Addr string }
+type Voter struct {
+	ID, Addr string
+	// SilentSince is since when it has not answered this holder, as long as this has had the lease;
+	// 0: it answers, or this node is not the holder.
+	SilentSince Time
+}
 
 // Data is a dataset's version; the later term wins, then the offset.
 type Data struct {
@@ -213,6 +223,9 @@ type Member struct {
 	Ready    bool
 	Data     Data
 	Priority int
+	// Zone is where it is, in the operator's words: what fails together. Voters are spread over
+	// zones.
+	Zone string
 	// Features are what its agent can do.
 	Features feature.Set
 	// Release is that of its redis-server, the later the greater; 0: not known.
@@ -225,6 +238,11 @@ type Desired struct {
 	RedisAddr       string
 	Expect          int
 	Priority        int
+	Zone            string // of this node
+	// Voters is how many members vote at most; 0: all. ReplaceAfter is how long one of them must
+	// have been silent for another to vote in its place; 0: that is never done.
+	Voters       int
+	ReplaceAfter time.Duration `text:"span"`
 	// MinReplicas is the operator's min_replicas_to_write; Unknown: automatic.
 	MinReplicas int
 	// FailoverLag is how many bytes this node may lack of what the last primary had, and still ask

@@ -254,7 +254,7 @@ func findField(v reflect.Value, name string) (reflect.Value, reflect.StructField
 			}
 			continue
 		}
-		if fieldName(t.Name) == name && (f.Kind() != reflect.Struct && (f.Kind() != reflect.Slice || t.Name == "Successors")) {
+		if fieldName(t.Name) == name && (f.Kind() != reflect.Struct && (f.Kind() != reflect.Slice || f.Type().Elem().Kind() == reflect.String)) {
 			return f, t, true
 		}
 	}
