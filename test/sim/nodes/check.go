@@ -456,6 +456,9 @@ func (c *checker) healthy() string {
 			return h.id + " still has plans"
 		}
 	}
+	if why := w.electorate(p); why != "" {
+		return why
+	}
 	readers := 0
 	for _, h := range w.hosts {
 		if h.holds(1) {

@@ -62,6 +62,9 @@ const (
 	// Parted: the network parts the hosts, an operator leaves out the others on one side or on
 	// both, and they meet again.
 	Parted
+	// Learners: not all hosts vote, and one that does is gone for so long that another votes in its
+	// place.
+	Learners
 
 	classEnd
 	// Plain is none of them.
@@ -70,7 +73,7 @@ const (
 
 var classNames = [...]string{
 	"everysec", "blackout", "disk counts", "stale AOF", "RDB only", "flush", "long loading", "login refused", "clients full", "pause all",
-	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf", "parted",
+	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf", "parted", "learners",
 }
 
 // Known are the classes in which the product has a known defect: see testdata/open.txt.

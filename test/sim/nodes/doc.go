@@ -80,6 +80,8 @@
 //     clients are paused, is a violation.
 //   - Hosts: one joins, one returns with other addresses, one is paused with its clock,
 //     clocks are up to 5 % off, an agent hangs while a script runs.
+//   - Voters: there are more hosts than voters, one or two of these are gone for so long that
+//     learners vote in their place, and come back as learners (learners).
 //   - Persons: a forced failover, with and without voters that are left out. These stay
 //     down until the faults are over, and return one by one; or they live on the other
 //     side of a cut (parted), where they may have a primary, or be forced to one, too.

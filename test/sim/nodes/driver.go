@@ -362,6 +362,8 @@ func (a *agent) event(e node.Event) {
 		w.res.Claims++
 	case node.Killed:
 		a.fenceFailed = true // a kill for that follows
+	case node.RosterChanged:
+		w.res.Rosters++
 	case node.GuardActs:
 		w.res.Guarded++
 	case node.HandoverEnded:

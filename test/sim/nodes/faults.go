@@ -73,6 +73,9 @@ func (w *world) draw() {
 	if w.one(0.15) {
 		p.limit = 1 + w.rng.Int64N(200*writeRate)
 	}
+	if w.has(Learners) {
+		n = 4 + w.side.IntN(2)
+	}
 	w.newHosts(n, n == 3 && w.one(0.2))
 	if w.has(Joins) && n < most && !p.cold {
 		w.newcomer()

@@ -74,7 +74,7 @@ func (c *checker) forget(r *server) {
 func (c *checker) forced() bool { return c.forcedAt > 0 && c.w.now < c.forcedAt+forcedFor }
 
 // lacks: S2. A dataset with nothing in it is let in by nobody but an operator once there was some;
-// and after a power loss what most hosts have on their disks is not left behind, but for what a
+// and after a power loss what most voters have on their disks is not left behind, but for what a
 // record may be older than its dataset.
 func (c *checker) lacks(h *host) {
 	w, r := c.w, &h.redis
@@ -90,12 +90,12 @@ func (c *checker) lacks(h *host) {
 		have, n := max(has(r.hist, r.pos, int32(id)), s.start)+recordAge, 0
 		for _, o := range w.hosts {
 			d := o.redis.durable()
-			if o.d.Redis && min(has(d.hist, d.pos, int32(id)), s.reached) > have {
+			if o.d.Redis && h.votesWith(o) && min(has(d.hist, d.pos, int32(id)), s.reached) > have {
 				n++
 			}
 		}
-		if n > w.size()/2 && w.has(DiskCounts) {
-			c.failf("%s is let in, and %d hosts have more of segment %d on their disks", h.id, n, id)
+		if n > min(w.size(), h.voters())/2 && w.has(DiskCounts) {
+			c.failf("%s is let in, and %d voters have more of segment %d on their disks", h.id, n, id)
 		}
 	}
 }

@@ -87,6 +87,7 @@ func (r *Result) add(o Result) {
 	r.Kills += o.Kills
 	r.Guarded += o.Guarded
 	r.FullSyncs += o.FullSyncs
+	r.Rosters += o.Rosters
 	r.Waits += o.Waits
 	r.LeftOut += o.LeftOut
 	r.Touch = max(r.Touch, o.Touch)
@@ -96,6 +97,6 @@ func (r *Result) add(o Result) {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d steps, %v of virtual time, %d inputs, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d came late, %d left out wrote beside another (in touch for at most %v), %d need operator action, all well at most %v after the last fault",
-		r.Steps, r.Virtual.Round(time.Second), r.Inputs, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Late, r.LeftOut, r.Touch.Round(time.Millisecond), r.Waits, r.Settled)
+	return fmt.Sprintf("%d steps, %v of virtual time, %d inputs, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d changes of the voters, %d came late, %d left out wrote beside another (in touch for at most %v), %d need operator action, all well at most %v after the last fault",
+		r.Steps, r.Virtual.Round(time.Second), r.Inputs, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Rosters, r.Late, r.LeftOut, r.Touch.Round(time.Millisecond), r.Waits, r.Settled)
 }

@@ -24,6 +24,8 @@ type Result struct {
 	Crashes, Freezes, PowerLosses  int
 	HandOvers, RemoteFences, Kills int
 	Guarded, FullSyncs             int
+	// Rosters counts the changes of the voters.
+	Rosters int
 	// Ends counts the redis-servers that ended, hung or were busy, but for a stop.
 	Ends int
 	// Late counts what let writes in after its agent had died.
@@ -141,8 +143,9 @@ func (w *world) formed() {
 		p = w.rng.IntN(n)
 	}
 	var voters []election.Voter
-	for _, h := range w.hosts {
-		if h.gone {
+	for i := range w.hosts {
+		h := w.hosts[(p+i)%len(w.hosts)]
+		if h.gone || w.has(Learners) && len(voters) >= votersMost {
 			continue
 		}
 		voters = append(voters, election.Voter{ID: election.NodeID(h.id), Addr: h.gossipAt})

@@ -15,6 +15,7 @@ const guestGrace = 250 * ms
 // prepare draws what the classes of this schedule change in it from the start.
 func (w *world) prepare() {
 	p := &w.p
+	w.limitVoters()
 	for _, h := range w.hosts {
 		w.equip(h)
 		if w.has(FastClocks) {
@@ -31,6 +32,7 @@ func (w *world) prepare() {
 		{PauseWrite, 4 * time.Second}, {Scripts, 30 * time.Second}, {HungWriter, 5 * time.Second}, {PausedGuest, 8 * time.Second}, {FastClocks, 3 * time.Second},
 		{Joins, 4 * time.Second}, {Moves, 4 * time.Second}, {Forced, 25 * time.Second}, {LeaveOut, 25 * time.Second},
 		{ReadOnly, 15 * time.Second}, {Deaf, 45 * time.Second}, {Parted, 25 * time.Second},
+		{Learners, 15 * time.Second},
 	} {
 		if w.has(x.class) && x.lasts > 0 {
 			w.after(p.begin+w.side.upTo(p.span), func() { w.trouble(x.class) })
@@ -93,6 +95,9 @@ func (w *world) trouble(c Class) {
 		return
 	case Parted:
 		w.part()
+		return
+	case Learners:
+		w.loseVoters()
 		return
 	case StaleAOF, RDBOnly:
 		w.killAfterCopy()
