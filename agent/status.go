@@ -73,6 +73,8 @@ type NodeStatus struct {
 	// "unreachable" or "left".
 	State       string         `json:"state"`
 	Voter       bool           `json:"voter"`
+	Learner     bool           `json:"learner,omitempty"` // it follows, and does not vote
+	Zone        string         `json:"zone,omitempty"`
 	Lease       bool           `json:"lease"`
 	RedisPID    int            `json:"redis_pid,omitempty"`
 	Successor   int            `json:"successor,omitempty"` // 1: takes over first
@@ -132,7 +134,7 @@ type Versions struct {
 func (c *commands) nodeStatus() NodeStatus {
 	cfg, v, o := c.cfg.Load(), c.driver.view(), c.driver.observe()
 	n := NodeStatus{
-		ID: c.self, Name: cfg.Node.Name, Address: cfg.Node.Address.String(), Lease: v.Lease,
+		ID: c.self, Name: cfg.Node.Name, Address: cfg.Node.Address.String(), Zone: cfg.Node.Zone, Lease: v.Lease,
 		Role: "sentinel", State: "running", Sentinel: SentinelStatus{State: "none"},
 		VIPs: []string{}, Versions: Versions{Redisd: c.version}, Paused: o.Paused,
 	}
@@ -256,6 +258,7 @@ func (c *commands) Status(ctx context.Context) Status {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		n.Voter = slices.ContainsFunc(v.Roster.Voters, func(w election.Voter) bool { return string(w.ID) == n.ID })
+		n.Learner = v.ClusterID != "" && !n.Voter && n.State != "left"
 		n.Successor = 1 + slices.Index(v.Successors, election.NodeID(n.ID))
 		if n.Lease && n.Role == "primary" {
 			primary = n
@@ -299,7 +302,7 @@ func (c *commands) askAll(ctx context.Context) []NodeStatus {
 
 func silentNode(m gossip.Member, state string) NodeStatus {
 	return NodeStatus{
-		ID: m.ID, Name: m.Name, Address: m.Addr.Addr().String(), Role: "unknown", State: state,
+		ID: m.ID, Name: m.Name, Address: m.Addr.Addr().String(), Zone: m.Zone, Role: "unknown", State: state,
 		Sentinel: SentinelStatus{State: "unknown"}, VIPs: []string{}, Versions: Versions{Redisd: m.Version, Redis: m.RedisVersion},
 	}
 }

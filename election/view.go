@@ -35,6 +35,8 @@ type View struct {
 	// Silent: the voters that did not, and since when, as long as this holder has had the lease; nil:
 	// none.
 	Silent map[NodeID]Time
+	// Untold: the voters that have not said that they have this holder's roster on disk.
+	Untold []NodeID
 	// Unreachable: those of them that cannot connect to this node's redis-server.
 	Unreachable []NodeID
 
@@ -98,6 +100,11 @@ func (e *Elector) View(now Time) View {
 		slices.Sort(v.Answered)
 		slices.Sort(v.Unreachable)
 		v.Silent = e.silent(now)
+		for _, voter := range e.st.Roster.Voters {
+			if voter.ID != e.self && e.rosterAcks[voter.ID] < e.st.Roster.Version {
+				v.Untold = append(v.Untold, voter.ID)
+			}
+		}
 	}
 	return v
 }

@@ -83,6 +83,7 @@ func (r reasons) Error() string {
 func checkTarget(o reconcile.Observed, m reconcile.Member) error {
 	link := slices.IndexFunc(o.Redis.Replicas, func(l reconcile.Link) bool { return m.Redis != "" && l.Addr == m.Redis })
 	voting := slices.ContainsFunc(o.Election.Voters, func(v reconcile.Voter) bool { return v.ID == m.ID })
+	learns := slices.Contains(o.Election.Learners, m.ID) && !slices.Contains(o.Forgotten, m.ID) // it is made a voter first
 	switch {
 	case m.ID == o.Self:
 		return fmt.Errorf("%s is the primary already", m.Name)
@@ -92,8 +93,8 @@ func checkTarget(o reconcile.Observed, m reconcile.Member) error {
 		return fmt.Errorf("%s is not reachable: start redisd there, or see to its network", m.Name)
 	case m.Priority == reconcile.PriorityNever:
 		return fmt.Errorf("%s may not become primary: its priority is 0 (in its redisd.toml), or its redis-server cannot write to its disk", m.Name)
-	case !voting:
-		return fmt.Errorf("%s may not become primary: it is no voter yet; try again in some seconds", m.Name)
+	case !voting && !learns:
+		return fmt.Errorf("%s may not become primary: it is no voter yet, and its agent does not answer the primary: see `redisd members`, and try again in some seconds", m.Name)
 	case link < 0:
 		return fmt.Errorf("%s %w: see `redisd status` and `journalctl -u redisd` on %s", m.Name, ErrNotLinked, m.Name)
 	case !o.Redis.Replicas[link].Online:

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/reconcile"
@@ -49,7 +50,8 @@ func observeElection(v *election.View) reconcile.Election {
 	if len(v.Roster.Voters) > 0 {
 		e.Voters = make([]reconcile.Voter, len(v.Roster.Voters))
 		for i, voter := range v.Roster.Voters {
-			e.Voters[i] = reconcile.Voter{ID: string(voter.ID), Addr: voter.Addr, SilentSince: v.Silent[voter.ID]}
+			e.Voters[i] = reconcile.Voter{ID: string(voter.ID), Addr: voter.Addr, SilentSince: v.Silent[voter.ID],
+				Untold: slices.Contains(v.Untold, voter.ID)}
 		}
 	}
 	for _, id := range v.Answered {

@@ -118,6 +118,8 @@ type Voter struct {
 	// SilentSince is since when it has not answered this holder, as long as this has had the lease;
 	// 0: it answers, or this node is not the holder.
 	SilentSince Time
+	// Untold: it may not know that it is one.
+	Untold bool
 }
 
 // Data is a dataset's version; the later term wins, then the offset.

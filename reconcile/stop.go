@@ -54,12 +54,17 @@ func (p *plan) target() string {
 	switch {
 	case len(s) == 0:
 		return ""
-	case p.o.Handover && slices.Contains(s, p.o.HandoverTo):
+	case p.o.Handover && slices.Contains(s, p.o.HandoverTo) && !p.untold(p.o.HandoverTo):
 		return p.o.HandoverTo
 	case p.o.Handover && p.o.HandoverTo != "" && !CannotStay(p.o, p.d):
 		return ""
 	}
 	return s[p.o.HandoverFailures%len(s)] // one that does not answer is in sync for two seconds yet
+}
+
+// untold: a voter that was a learner until now may not know that it can take over.
+func (p *plan) untold(id string) bool {
+	return slices.ContainsFunc(p.o.Election.Voters, func(v Voter) bool { return v.ID == id && v.Untold })
 }
 
 // stop ends the node in order: hand the primary over and wait until somebody has taken it, stop

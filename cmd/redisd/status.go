@@ -30,7 +30,8 @@ func (a *app) statusCommand() *cobra.Command {
 and where they are, every node, and under the table, after a "!", what is wrong.
 After a "-" stands what somebody changed in a running Redis, and redisd leaves alone.
 
-  ROLE      primary or replica; "replica, next" takes over first
+  ROLE      primary or replica; "replica, next" takes over first; a learner does
+            not vote, and takes over when it has been made a voter
   STATE     running, starting, loading (its data from disk), syncing (with the
             primary), fenced (it refuses writes), hung, stopped, unreachable, left
   LINK LAG  a replica's link to the primary, and how far it is behind: in bytes,

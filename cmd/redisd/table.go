@@ -130,13 +130,15 @@ func row(n agent.NodeStatus) []string {
 	}
 }
 
-// role marks the standing successor, who takes over first.
+// role marks the standing successor, who takes over first, and who does not vote.
 func role(n agent.NodeStatus) string {
 	switch {
 	case n.Role == "replica" && n.Successor == 1:
 		return "replica, next"
 	case n.Role == "unknown":
 		return "?"
+	case n.Learner:
+		return n.Role + ", learner"
 	}
 	return n.Role
 }

@@ -67,6 +67,11 @@ var pictures = map[string]func(*agent.Status){
 		}
 		s.Nodes[2].Drift = []agent.Drift{{Directive: "save", Value: "900 1", Source: "redisd.toml"}}
 	},
+	"learner": func(s *agent.Status) {
+		n := s.Nodes[2]
+		n.ID, n.Name, n.Address, n.Voter, n.Learner, n.Successor = "04", "d", "10.0.0.4", false, true, 0
+		s.Nodes = append(s.Nodes, n)
+	},
 	"sentinel-only": func(s *agent.Status) {
 		s.Nodes[2] = agent.NodeStatus{Name: "c", Address: "10.0.0.3", Role: "sentinel", State: "running", Voter: true,
 			Sentinel: s.Nodes[2].Sentinel, Versions: agent.Versions{Redisd: "0.1.0"}}
@@ -98,6 +103,13 @@ func TestWriteMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, filepath.Join("testdata", "members.txt"), got.Bytes())
+
+	got.Reset()
+	s.Nodes[0].Zone, s.Nodes[1].Zone, s.Nodes[3].Learner = "north", "south", true
+	if err := writeMembers(&got, s); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join("testdata", "members-zones.txt"), got.Bytes())
 }
 
 // healthy is a cluster of three with nothing wrong.
