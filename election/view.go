@@ -32,8 +32,7 @@ type View struct {
 	LeaseUntil Time
 	// Answered: who answered this holder's renewals within a lease, voter or learner.
 	Answered []NodeID
-	// Silent: the voters that did not, and since when, as long as this holder has had the lease; nil:
-	// none.
+	// Silent: the voters that did not, and since when, as long as this holder has had the lease.
 	Silent map[NodeID]Time
 	// Untold: the voters that have not said that they have this holder's roster on disk.
 	Untold []NodeID
