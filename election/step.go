@@ -397,7 +397,7 @@ func (e *Elector) count(now Time) []Envelope {
 // they have on disk who holds it, so that whoever wins next finds a voter that asks whether this
 // node still writes. A holder that claimed again keeps the lease it has.
 func (e *Elector) win(c *claim) {
-	acks, kept := e.acks, e.holding()
+	acks, since, kept := e.acks, e.leasedAt, e.holding()
 	e.claim = nil
 	e.claimedAt = c.msg.Sent
 	e.st = State{
@@ -409,7 +409,6 @@ func (e *Elector) win(c *claim) {
 	e.unsaved = true
 	e.bootstrap = grant{}
 	e.leased = grant{to: e.self, term: c.msg.Term, at: c.msg.Sent}
-	since := e.leasedAt
 	e.becomeHolder(c.msg.Sent)
 	if kept {
 		e.acks, e.leasedAt = acks, since
