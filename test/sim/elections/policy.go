@@ -90,6 +90,9 @@ func (a *agent) propose(now election.Time, v election.View) {
 	w := a.h.w
 	voters := slices.Clone(v.Roster.Voters)
 	o := w.hosts[w.rng.IntN(len(w.hosts))]
+	if x := w.exchange(v); x != nil && w.one(0.7) {
+		o = x
+	}
 	if o == a.h {
 		return
 	}
@@ -102,6 +105,22 @@ func (a *agent) propose(now election.Time, v election.View) {
 		w.res.Rosters++
 		w.logf("%s proposes %v", a.h.id, ids(voters))
 	}
+}
+
+// exchange is the voter that has been silent, to be taken out, or else a learner that answers, to
+// be taken in for it; nil: neither.
+func (w *world) exchange(v election.View) *host {
+	for _, x := range v.Roster.Voters {
+		if _, silent := v.Silent[x.ID]; silent {
+			return w.host(x.ID)
+		}
+	}
+	for _, id := range v.Answered {
+		if !v.Roster.Has(id) && len(v.Roster.Voters) < w.f.expect {
+			return w.host(id)
+		}
+	}
+	return nil
 }
 
 func ids(voters []election.Voter) []election.NodeID {

@@ -89,6 +89,11 @@ func more() []*Scenario {
 		{Name: "two and two to come", Nodes: 4, Voters: 2, Terms: 3, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
 		{Name: "three that change", Nodes: 4, Terms: 3, Voters: 3, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
 		{Name: "four, and two to come", Nodes: 6, Voters: 4, Terms: 4, Letters: 3, Deaf: true, Budget: Budget{Claims: 2, Changes: 2}},
+		// A voter is lost, and another comes in its place; the order is free.
+		{Name: "an exchange", Nodes: 4, Voters: 3, Terms: 2, Letters: 3, Deaf: true, Budget: Budget{Claims: 1, Changes: 2, Crashes: 1, Beats: 2}},
+		{Name: "an exchange, half done", Nodes: 4, Voters: 3, Terms: 2, Letters: 2, Deaf: true, Budget: Budget{Claims: 1, Changes: 2, Crashes: 1, Beats: 1},
+			Begin: []string{"crash c", "clock 150ms", "tick a", "deliver a>b renew term=1", "deliver b>a renewed term=1", "propose a with or without c"}},
+		{Name: "an exchange of five", Nodes: 6, Voters: 5, Terms: 3, Letters: 3, Deaf: true, Still: true, Budget: Budget{Claims: 1, Changes: 2, Crashes: 1, Beats: 4, Waits: 1}},
 		// Bugs that need few things in one order: many walks, with nothing else in them.
 		{Name: "a fence lifted again", Nodes: 3, Terms: 2, Letters: 2, Still: true, Budget: Budget{Claims: 1, Fences: 1, Crashes: 1, Beats: 2, Waits: 2}},
 		{Name: "a writer nobody knows of", Nodes: 3, Terms: 3, Letters: 2, Still: true, Budget: Budget{Claims: 2, Releases: 1, Crashes: 1}},
