@@ -56,7 +56,7 @@ func (b *ballot) save(out []Send, then func(error)) {
 	n := b.n
 	st, _ := b.e.Unsaved()
 	b.saving, b.held, b.then, b.keeping, b.next = true, out, then, b.pause != nil, st
-	next := State{Election: st, Pause: n.paused}
+	next := State{Election: st, Pause: n.paused, Removed: n.removed.saving()}
 	if b.keeping {
 		next.Pause = *b.pause
 	}
@@ -99,6 +99,7 @@ func (b *ballot) saved(err error) {
 	if b.keeping {
 		b.pauseKept(err)
 	}
+	n.removed.saved(n.at, err)
 	if err == nil {
 		b.onDisk = b.next
 		b.e.Saved()
@@ -254,7 +255,7 @@ func (b *ballot) learners() []election.NodeID {
 	n := b.n
 	var out []election.NodeID
 	for _, m := range n.members {
-		if m.Alive && m.ID != n.self {
+		if m.Alive && m.ID != n.self && !n.isRemoved(election.NodeID(m.ID)) {
 			out = append(out, election.NodeID(m.ID))
 		}
 	}

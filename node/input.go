@@ -111,6 +111,8 @@ type (
 	Stop struct{}
 	// SetPause asks for automatic changes to be stopped, or to go on. The later version counts.
 	SetPause struct{ Pause Pause }
+	// Remove tells of nodes that are no members any more.
+	Remove struct{ List []Removal }
 	// RequestSwitchover asks for the primary to move to the node with that ID.
 	RequestSwitchover struct{ ID, To string }
 	// Force has this node claim the lease although data is lost, by these voters, until it is held
@@ -138,6 +140,7 @@ func (Saved) input()             {}
 func (RecordSaved) input()       {}
 func (Stop) input()              {}
 func (SetPause) input()          {}
+func (Remove) input()            {}
 func (RequestSwitchover) input() {}
 func (Force) input()             {}
 

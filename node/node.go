@@ -39,6 +39,8 @@ type State struct {
 	// Whole is the term whose lease this node gave back with all its data, if that is the last one
 	// there was.
 	Whole uint64 `json:"whole,omitempty"`
+	// Removed are the nodes that are no members any more.
+	Removed []Removal `json:"removed,omitempty"`
 }
 
 // Pause is an operator's request that nothing be changed automatically. It holds for the whole
@@ -74,6 +76,7 @@ type Node struct {
 	members    []reconcile.Member
 	conflict   bool // another host answers under this node's ID
 	paused     Pause
+	removed    removed
 	stopping   bool
 	// stoppingSince is when it was asked to stop.
 	stoppingSince Time
@@ -101,6 +104,7 @@ func New(o Options) *Node {
 		at: o.Now, paused: o.State.Pause, calls: map[uint64]func(Input){},
 	}
 	n.rounds.n, n.watch.n = n, n
+	n.removed.set(o.State.Removed)
 	n.perform = performer{n: n, drained: o.State.Drained, whole: o.State.Whole}
 	n.ballot = ballot{n: n, e: election.New(election.NodeID(o.Self), o.State.Election, o.Now), onDisk: o.State.Election}
 	n.redis = redisWatch{rec: o.Record, saved: o.Record, stale: o.RedisPID != 0}
@@ -189,6 +193,8 @@ func (n *Node) take(in Input) {
 		n.wake()
 	case SetPause:
 		n.ballot.setPause(in.Pause)
+	case Remove:
+		n.ballot.remove(in.List)
 	case RequestSwitchover:
 		n.perform.request = request{id: in.ID, to: in.To, asked: true}
 		n.wake()
@@ -223,6 +229,7 @@ func (n *Node) advance() {
 	for {
 		moved := n.ballot.readInbox()
 		moved = n.ballot.savePause() || moved
+		moved = n.ballot.saveRemoved() || moved
 		moved = n.ballot.stepForce() || moved
 		moved = n.rounds.step() || moved
 		if !moved {

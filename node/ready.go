@@ -157,6 +157,8 @@ type (
 	PauseChanged struct{ On bool }
 	// PauseRefused: that could not be kept.
 	PauseRefused struct{ Err error }
+	// NodeRemoved: the node is no member any more.
+	NodeRemoved struct{ Removal Removal }
 	// NotSaved: no vote is given and no lease taken.
 	NotSaved struct{ Err error }
 	// RecordNotSaved: the dataset's version is not on disk.
@@ -198,6 +200,7 @@ func (OperatorRequired) event() {}
 func (StopAwaitsSync) event()   {}
 func (PauseChanged) event()     {}
 func (PauseRefused) event()     {}
+func (NodeRemoved) event()      {}
 func (NotSaved) event()         {}
 func (RecordNotSaved) event()   {}
 func (ActionPlanned) event()    {}
