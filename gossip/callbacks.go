@@ -50,8 +50,21 @@ func (c callbacks) NotifyMsg(buf []byte) {
 }
 
 func (callbacks) GetBroadcasts(int, int) [][]byte { return nil }
-func (callbacks) LocalState(bool) []byte          { return nil }
-func (callbacks) MergeRemoteState([]byte, bool)   {}
+
+// LocalState and MergeRemoteState carry what the agents tell one another when two nodes meet.
+func (c callbacks) LocalState(bool) []byte {
+	if c.g.cfg.State == nil {
+		return nil
+	}
+	return c.g.cfg.State()
+}
+
+// MergeRemoteState: an agent of an earlier build tells nothing.
+func (c callbacks) MergeRemoteState(state []byte, _ bool) {
+	if c.g.cfg.Learn != nil && len(state) > 0 {
+		c.g.cfg.Learn(state)
+	}
+}
 
 // NotifyAlive is asked before memberlist believes in a node's being alive.
 func (c callbacks) NotifyAlive(n *memberlist.Node) error {

@@ -29,6 +29,12 @@ type Config struct {
 	// memberlist's lock is held: it must be quick and call nothing of Gossip but Members.
 	Accept func(Meta) error
 
+	// State is what this node tells whomever it exchanges all it knows with: on first contact, and
+	// every 15 s with one other. Learn takes in what the other one told. Both may be nil; nothing may
+	// wait in them.
+	State func() []byte
+	Learn func([]byte)
+
 	// cut, in tests, says which hosts cannot be reached.
 	cut func(netip.Addr) bool
 }
