@@ -51,6 +51,8 @@ type Agent struct {
 	keeper      *keeper
 	tickler     *tickler
 	doorkeeper  *doorkeeper
+	registrar   *registrar
+	exorcist    *exorcist
 	files       *files
 	vips        *vipSet
 	voters      []election.Voter // that this node's disk remembers
@@ -88,7 +90,13 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{site: s, voters: state.Election.Roster.Voters, files: &files{s}, vips: new(vipSet)}
+	if why, removed := state.removed(); removed && procs[node.Redis].pid() == 0 && procs[node.Sentinel].pid() == 0 {
+		if state, err = s.beginAnew(state, why); err != nil {
+			return nil, err
+		}
+		s.self = state.ID
+	}
+	a := &Agent{site: s, voters: state.Election.Roster.Voters, files: &files{site: s}, vips: new(vipSet)}
 	a.build(a.newNode(state, procs), procs, o)
 	if !o.LastGood {
 		a.reloader.rememberConfig()
@@ -139,6 +147,8 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	sentinel := redis.NewSentinel(s.sentinelAddr(), s.sentinelCredentials())
 	requests := &requests{site: s}
 	a.talk, a.driver = newTalk(s), newDriver(s, n)
+	a.registrar = newRegistrar(s, a.driver, a.talk, a.journal)
+	a.exorcist = &exorcist{site: s, driver: a.driver, talk: a.talk, journal: a.journal, files: a.files, sentinel: sentinel, proc: procs[node.Sentinel]}
 	a.doorkeeper = &doorkeeper{site: s, door: door, proc: procs[node.Redis]}
 	a.keeper = newKeeper(s, a.files, a.journal, redis.NewLocal(door), procs[node.Redis].servingPID)
 	a.poller = &poller{
@@ -161,7 +171,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	}
 	a.commands = &commands{
 		site: s, driver: d, talk: a.talk, poller: a.poller, coordinator: a.coordinator, keeper: a.keeper, vips: a.vips, procs: procs,
-		syncs: a.syncs, tickler: a.tickler,
+		syncs: a.syncs, tickler: a.tickler, registrar: a.registrar, exorcist: a.exorcist,
 	}
 	a.reloader = &reloader{
 		site: s, driver: d, files: a.files, vips: a.vips, server: server, keeper: a.keeper, load: o.Load,
@@ -185,7 +195,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.files.importFirst(ctx, procs[node.Redis].pid() != 0); err != nil {
 		return err
 	}
-	if err := d.join(a.voters); err != nil {
+	if err := d.join(a.voters, a.registrar); err != nil {
 		return err
 	}
 	defer d.leave()
@@ -207,7 +217,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, procs[node.Redis].Close(), procs[node.Sentinel].Close(), a.disk.close())
+	return errors.Join(err, a.registrar.ended(), procs[node.Redis].Close(), procs[node.Sentinel].Close(), a.disk.close())
 }
 
 // runRooms runs every goroutine of the agent until ctx ends, or the node has stopped.
@@ -222,7 +232,7 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d.tellExits() // before a process of the same number is started
 	for _, run := range []func(context.Context) error{
 		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
-		a.coordinator.run, a.syncs.run, a.keeper.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, api.serve,
+		a.coordinator.run, a.registrar.run, a.exorcist.run, a.syncs.run, a.keeper.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, api.serve,
 		func(ctx context.Context) error { return a.watchAddress(ctx, a.journal) },
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },
 		func(ctx context.Context) error { return d.work(ctx, node.Guard) },

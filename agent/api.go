@@ -52,6 +52,8 @@ func (c *commands) listen() (*api, error) {
 		reply(w, addr, nil)
 	})
 	mux.HandleFunc("POST /v1/switchover", c.serveSwitchover)
+	mux.HandleFunc("POST /v1/leave", c.serveLeave)
+	mux.HandleFunc("POST /v1/forget", c.serveForget)
 	mux.HandleFunc("GET /v1/failover", func(w http.ResponseWriter, r *http.Request) { reply(w, c.PlanFailover(), nil) })
 	mux.HandleFunc("POST /v1/failover", func(w http.ResponseWriter, r *http.Request) {
 		var req FailoverRequest
@@ -87,12 +89,7 @@ func (c *commands) serveSwitchover(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	flush := http.NewResponseController(w)
-	say := func(l SwitchoverLine) {
-		_ = json.NewEncoder(w).Encode(l) // whoever asked may have gone
-		_ = flush.Flush()
-	}
+	say := lines(w)
 	res, err := c.coordinator.Switchover(r.Context(), req, func(s Step) { say(SwitchoverLine{Step: &s}) })
 	if err != nil {
 		res.Error = err.Error()

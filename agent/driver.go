@@ -316,6 +316,13 @@ func (d *driver) pauseRefused(since int) (count int, err error) {
 	return d.refusedCount, nil
 }
 
+// removed are the removals that this node knows of; saved: they are on its disk.
+func (d *driver) removed() (list []node.Removal, saved bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.node.Removed()
+}
+
 func (d *driver) recorded() reconcile.Data {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -58,7 +58,7 @@ func (c *commands) PlanFailover() FailoverPlan {
 		if slices.ContainsFunc(o.Members, func(m reconcile.Member) bool { return m.ID == v.ID && m.Alive }) {
 			here++
 		} else {
-			p.Away = append(p.Away, cmp.Or(c.nameOf(v.ID), v.ID)+" ("+v.Addr+")")
+			p.Away = append(p.Away, awayVoter(o.Members, v))
 		}
 	}
 	for _, m := range o.Members {
@@ -77,6 +77,23 @@ func (c *commands) PlanFailover() FailoverPlan {
 	})
 	p.Majority = here > len(o.Election.Voters)/2
 	return p
+}
+
+// awayVoter says which voter is away: where another node has its address by now, that one is not.
+func awayVoter(members []reconcile.Member, v reconcile.Voter) string {
+	name, now := v.ID, ""
+	for _, m := range members {
+		switch {
+		case m.ID == v.ID:
+			name = m.Name
+		case m.Alive && m.Gossip == v.Addr:
+			now = m.Name
+		}
+	}
+	if now != "" {
+		return fmt.Sprintf("%s (id %s, whose disk was at %s, where %s is now)", name, v.ID, v.Addr, now)
+	}
+	return fmt.Sprintf("%s (%s)", name, v.Addr)
 }
 
 // Failover makes a node primary although data is lost.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/redisd/redisd/confgen"
@@ -27,7 +28,10 @@ var sentinelTimers = redis.Timers{Info: time.Second, Publish: 500 * time.Millise
 const confMode = 0o600
 
 // files writes what redis-server and redis-sentinel read when they start.
-type files struct{ *site }
+type files struct {
+	*site
+	ghosts atomic.Pointer[ghosts] // that the next start of redis-sentinel is to know nothing of
+}
 
 func (f *files) sentinelConfigured() bool {
 	_, err := os.Stat(filepath.Join(f.sentinelDir(), confgen.SentinelConfName))
@@ -161,6 +165,6 @@ func Trial(ctx context.Context, cfg config.Config) error {
 func (f *files) writeSentinelFile(cfg config.Config, primary string, quorum int) error {
 	addr, _ := netip.ParseAddrPort(primary)
 	return rewrite(filepath.Join(f.sentinelDir(), confgen.SentinelConfName), func(old []byte) ([]byte, error) {
-		return confgen.SentinelConf(f.sentinelFacts(cfg, addr, quorum), old)
+		return confgen.SentinelConf(f.sentinelFacts(cfg, addr, quorum), withoutGhosts(old, f.ghosts.Swap(nil)))
 	})
 }

@@ -22,13 +22,16 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 	if s.Paused {
 		s.problem("paused: no automatic failover (redisd resume ends it)")
 	}
-	voting, synced, sentinels := 0, 0, 0
+	voting, synced, successors, sentinels := 0, 0, 0, 0
 	for _, n := range s.Nodes {
 		if n.Voter && !n.away() {
 			voting++
 		}
 		if n.inSync() || n.relinks() {
 			synced++
+			if n.Voter {
+				successors++
+			}
 		}
 		if n.Sentinel.State == "running" || n.Sentinel.State == "stopped" {
 			sentinels++
@@ -42,9 +45,7 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 	if primary != nil && synced == 0 && len(s.Nodes) > 1 {
 		s.problem("no replica is in sync: the primary cannot be replaced without losing data")
 	}
-	if s.ClusterID != "" && voting == s.Majority && voting < s.Voters {
-		s.problem("%d of %d voters are here, just the majority: one more loss stops all writes", voting, s.Voters)
-	}
+	s.judgeStanding(standingOf(s.Voters, voting, successors, primary != nil && !down))
 	switch {
 	case down:
 		s.Health = "down"
@@ -52,6 +53,20 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 		s.Health = "degraded"
 	default:
 		s.Health = "healthy"
+	}
+}
+
+// judgeStanding says what further losses would do.
+func (s *Status) judgeStanding(st Standing) {
+	if s.ClusterID == "" {
+		return
+	}
+	s.Survives, s.Raise = st.Survives, st.raise(s.Nodes)
+	switch {
+	case st.Here < st.Majority:
+		s.problem("%d of %d voters are here, and a primary needs %d: %s", st.Here, st.Voters, st.Majority, s.Raise)
+	case st.Here < st.Voters && st.Survives == 0:
+		s.problem("%d of %d voters are here, and %s: %s", st.Here, st.Voters, st.losses(), s.Raise)
 	}
 }
 

@@ -37,7 +37,10 @@ func TestJudge(t *testing.T) {
 		{"no primary", func(s *Status) { s.Primary = nil }, "down", "no primary"},
 		{"fenced", func(s *Status) { s.Nodes[0].State = "fenced" }, "down", "accepts no writes"},
 		{"replica away", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "c (10.0.0.3) is unreachable"},
-		{"just the majority", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "one more loss stops all writes"},
+		{"just the majority", func(s *Status) { s.Nodes[2].State = "unreachable" }, "degraded", "2 of 3 voters are here, and no further node can be lost: start c, or forget it and add another"},
+		{"no majority", func(s *Status) {
+			s.Primary, s.Nodes[1].State, s.Nodes[2].State = nil, "unreachable", "unreachable"
+		}, "down", "1 of 3 voters are here, and a primary needs 2: start b and c"},
 		{"link down", func(s *Status) { s.Nodes[1].Replication.Link = "down" }, "degraded", "b does not replicate"},
 		{"links being made anew", func(s *Status) {
 			for i := range s.Nodes[1:] {

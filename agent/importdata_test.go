@@ -52,7 +52,7 @@ func TestImportNothing(t *testing.T) {
 // TestImportFirst: of several places where data may be, what belongs to the program that runs here
 // goes first, and one that has none leaves the turn to the next.
 func TestImportFirst(t *testing.T) {
-	f := &files{&site{log: slog.New(slog.DiscardHandler)}}
+	f := &files{site: &site{log: slog.New(slog.DiscardHandler)}}
 	empty, first, second := t.TempDir(), t.TempDir(), t.TempDir()
 	for _, dir := range []string{first, second} {
 		if err := os.WriteFile(filepath.Join(dir, "dump.rdb"), []byte("REDIS0011 of "+dir), 0o600); err != nil {

@@ -122,6 +122,10 @@ func (j *journal) tell(e node.Event) {
 		word := map[bool]string{true: "paused", false: "resumed"}[e.On]
 		j.log.Warn("the cluster is " + word + " by an operator")
 		j.events.add(word, "the cluster is "+word+" by an operator")
+	case node.NodeRemoved:
+		how := map[bool]string{true: "has left", false: "is forgotten"}[e.Removal.Left]
+		j.log.Warn("a node is no member any more", "name", e.Removal.Name, "id", e.Removal.ID, "why", how)
+		j.events.add("member_removed", e.Removal.Name+" ("+e.Removal.ID+") "+how)
 	case node.GuardActs:
 		j.log.Warn("the lease has ended while the agent is stuck: no writes, no VIP")
 		j.events.add("guard", "the lease ended while the agent was stuck")

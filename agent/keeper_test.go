@@ -50,7 +50,7 @@ func newKeptServer(t *testing.T, change func(*config.Config)) *keptServer {
 	}
 	s := &site{log: slog.New(slog.DiscardHandler), secret: sec, disk: &disk{dir: t.TempDir()}, redisAddr: addr}
 	s.cfg.Store(&cfg)
-	f := &files{s}
+	f := &files{site: s}
 	if err := os.MkdirAll(s.redisDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}

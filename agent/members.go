@@ -16,7 +16,7 @@ import (
 const leaveTimeout = 2 * time.Second
 
 // join starts gossip with everybody this node has ever known.
-func (d *driver) join(voters []election.Voter) error {
+func (d *driver) join(voters []election.Voter, r *registrar) error {
 	cfg := d.cfg.Load()
 	d.mu.Lock()
 	meta := d.node.Meta()
@@ -30,7 +30,7 @@ func (d *driver) join(voters []election.Voter) error {
 	g, err := gossip.Start(gossip.Config{
 		ID: d.self, Cluster: cfg.Cluster.Name, Key: d.secret.Key("gossip", 32),
 		Bind: d.gossipAddr, Advertise: d.gossipAddr, // its own address, so that the VIP is never spoken from
-		Join: cfg.Cluster.Join, Peers: peers, Meta: d.ownMeta(meta), Accept: d.accept,
+		Join: cfg.Cluster.Join, Peers: peers, Meta: d.ownMeta(meta), Accept: d.accept, State: r.tell, Learn: r.hear,
 		Discovery: len(cfg.Cluster.Join) == 0 && !cfg.Node.Address.IsLoopback(),
 	}, d.log)
 	if err != nil {

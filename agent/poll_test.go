@@ -52,7 +52,7 @@ func newPolled(t *testing.T, last byte, directives map[string]string) *polled {
 	if err := os.MkdirAll(s.redisDir(), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	f := &files{s}
+	f := &files{site: s}
 	if err := f.writeRedisFiles(cfg, ""); err != nil {
 		t.Fatal(err)
 	}

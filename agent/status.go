@@ -31,6 +31,8 @@ type commands struct {
 	keeper      *keeper
 	syncs       *syncs
 	tickler     *tickler
+	registrar   *registrar
+	exorcist    *exorcist
 	vips        *vipSet
 	procs       [2]*supervised
 }
@@ -49,6 +51,10 @@ type Status struct {
 	Term     uint64   `json:"term"`
 	Voters   int      `json:"voters"`
 	Majority int      `json:"majority"`
+	// Survives is how many more nodes can be lost, whichever they are, with writes going on; Raise
+	// says what would let it be more.
+	Survives int      `json:"survives"`
+	Raise    string   `json:"raise,omitempty"`
 	Paused   bool     `json:"paused"`
 	VIPs     []string `json:"vips"`
 	// Features are what the agents of all voters can do.
@@ -278,6 +284,11 @@ func (c *commands) askAll(ctx context.Context) []NodeStatus {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	members := c.gossip.Members()
+	for _, v := range c.driver.view().Roster.Voters {
+		if _, known := c.member(string(v.ID)); !known {
+			members = append(members, unknownVoter(v))
+		}
+	}
 	nodes := make([]NodeStatus, len(members))
 	var wg sync.WaitGroup
 	for i, m := range members {
@@ -290,14 +301,21 @@ func (c *commands) askAll(ctx context.Context) []NodeStatus {
 				nodes[i] = silentNode(m, "left")
 				return
 			}
-			if err := c.talk.ask(ctx, m.Addr, opStatus, nil, &nodes[i]); err != nil {
-				nodes[i] = silentNode(m, "unreachable")
+			if err := c.talk.ask(ctx, m.Addr, opStatus, nil, &nodes[i]); err != nil || nodes[i].ID != m.ID {
+				nodes[i] = silentNode(m, "unreachable") // or another node is there now
 			}
 		})
 	}
 	wg.Wait()
 	slices.SortFunc(nodes, func(a, b NodeStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return nodes
+}
+
+// unknownVoter is one that gossip has not heard of since this agent started.
+func unknownVoter(v election.Voter) gossip.Member {
+	m := gossip.Member{Meta: gossip.Meta{ID: string(v.ID), Name: string(v.ID)}, State: gossip.Dead}
+	m.Addr, _ = netip.ParseAddrPort(v.Addr)
+	return m
 }
 
 func silentNode(m gossip.Member, state string) NodeStatus {
@@ -373,6 +391,9 @@ const (
 	opPause    = "pause"
 	opFailover = "failover"
 	opClients  = "clients"
+	opRemove   = "remove"  // of the holder: take a member out
+	opRemoved  = "removed" // who is no member any more
+	opTurn     = "turn"    // of the holder: see ghosts.go
 )
 
 // serve answers another agent's call.
@@ -406,6 +427,24 @@ func (c *commands) serve(ctx context.Context, op string, body json.RawMessage) (
 			return nil, err
 		}
 		return c.tickler.hear(u, c.driver.view())
+	case opRemove:
+		var req removal
+		if err := json.Unmarshal(body, &req); err != nil {
+			return nil, err
+		}
+		return c.registrar.removeHere(ctx, req)
+	case opRemoved:
+		var l removals
+		if err := json.Unmarshal(body, &l); err != nil {
+			return nil, err
+		}
+		return true, c.registrar.told(ctx, l)
+	case opTurn:
+		var t turn
+		if err := json.Unmarshal(body, &t); err != nil {
+			return nil, err
+		}
+		return true, c.exorcist.grantTurn(t)
 	case opPause:
 		var p Pause
 		if err := json.Unmarshal(body, &p); err != nil {

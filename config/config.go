@@ -39,6 +39,7 @@ type Cluster struct {
 	ReplaceAfter Duration
 	Join         []string // "host", "host:port" or "srv:name"; empty: look on the local network
 	GossipPort   int
+	ReapAfter    Duration // how long a member may be gone before it is forgotten; 0: for ever
 }
 
 // Node is what is this node's own: [node].

@@ -49,6 +49,11 @@ var keys = []key{
 		allowed: allowedPort, ok: func(c Config) bool { return isPort(c.Cluster.GossipPort) },
 		effect: RestartAgent, why: "the agent listens on it from its start",
 	}, {
+		name: "cluster.reap_after", field: func(c *Config) any { return &c.Cluster.ReapAfter },
+		allowed: allowedDuration + `, "1m" to "8760h"; "0s" is never`, ok: func(c Config) bool {
+			return c.Cluster.ReapAfter == 0 || between(c.Cluster.ReapAfter, minReapAfter, maxReapAfter)
+		},
+	}, {
 		name: "node.name", field: func(c *Config) any { return &c.Node.Name },
 		allowed: allowedName + ", or none for the host's name", ok: func(c Config) bool { return c.Node.Name == "" || isName(c.Node.Name) },
 		env: "REDISD_NODE_NAME", effect: RestartAgent, why: "the other nodes know this one by it",

@@ -23,6 +23,8 @@ const (
 )
 
 const (
+	minReapAfter = Duration(time.Minute) // a reboot takes less
+	maxReapAfter = Duration(365 * 24 * time.Hour)
 	// Below this a lost connection alone looks like a dead primary: Sentinel tries to connect again
 	// only once a second.
 	minDownAfter       = Duration(1500 * time.Millisecond)

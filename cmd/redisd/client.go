@@ -76,6 +76,37 @@ func (a *app) send(ctx context.Context, socket, method, path string, body any) (
 	return client.Do(req)
 }
 
+// errCutShort: an answer of several lines ended before the last of them.
+var errCutShort = errors.New("its answer was cut short")
+
+// follow has the agent do something, and reads its answer line by line until one was the last.
+func follow[L any](parent context.Context, a *app, within time.Duration, path string, body any, last func(L) bool) error {
+	ctx, cancel := context.WithTimeout(parent, within)
+	defer cancel()
+	socket := a.socketPath()
+	resp, err := a.send(ctx, socket, http.MethodPost, path, body)
+	switch {
+	case parent.Err() != nil:
+		return errInterrupted
+	case err != nil:
+		return noAnswer(socket, within, err)
+	}
+	defer resp.Body.Close()
+	if err := problemOf(resp); err != nil {
+		return err
+	}
+	lines := json.NewDecoder(resp.Body)
+	for {
+		var l L
+		if err := lines.Decode(&l); err != nil {
+			return fmt.Errorf("%w: %w", errCutShort, err)
+		}
+		if last(l) {
+			return nil
+		}
+	}
+}
+
 // problemOf is what an answer says went wrong.
 func problemOf(resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {

@@ -4,7 +4,8 @@
 // host, or check and render its configuration. A command has a file of its name (pause.go has
 // resume, too); the other files are what several commands share, or one part of a large one.
 //
-// Exit codes: 0 done, 1 failed, 2 usage or bad configuration.
+// Exit codes: 0 done, 1 failed, 2 usage or bad configuration, 3 (the agent alone) its node has left the
+// cluster.
 package main
 
 import (
@@ -18,6 +19,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/redisd/redisd/agent"
 )
 
 // version is set when the package is built.
@@ -29,6 +32,9 @@ func main() {
 	stop()
 	os.Exit(code)
 }
+
+// exitLeft has systemd leave the service down: see redisd.service.
+const exitLeft = 3
 
 // usageError makes the exit code 2: the command line or the configuration is wrong, and nothing was
 // done.
@@ -52,6 +58,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if errors.Is(err, agent.ErrLeft) {
+		return exitLeft
 	}
 	a.complain(err)
 	if _, usage := errors.AsType[usageError](err); usage {
@@ -91,6 +100,7 @@ replace it when it fails, and keep a floating address (VIP) on it.`,
 	})
 	root.AddCommand(
 		a.agentCommand(), a.statusCommand(), a.membersCommand(), a.primaryCommand(), a.switchoverCommand(), a.failoverCommand(), a.pauseCommand(), a.resumeCommand(),
+		a.leaveCommand(), a.forgetCommand(),
 		a.planCommand(), a.eventsCommand(), a.checkCommand(), a.configCommand(), a.keygenCommand(),
 		a.passwordCommand(), a.demoCommand(), a.releaseCommand(), a.versionCommand(),
 	)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,38 +73,25 @@ func (a *app) showStep(s agent.Step) { fmt.Fprintf(a.out, "%8.1f ms  %s\n", s.At
 // switchover asks for it and reads the answer line by line. There is a result also of one that did
 // not work, as soon as it was begun.
 func (a *app) switchover(parent context.Context, req agent.SwitchoverRequest, show func(agent.Step)) (*agent.Moved, error) {
-	ctx, cancel := context.WithTimeout(parent, req.Timeout+afterwards)
-	defer cancel()
-	socket := a.socketPath()
-	resp, err := a.send(ctx, socket, "POST", "/v1/switchover", req)
-	switch {
-	case parent.Err() != nil:
-		return nil, errInterrupted
-	case err != nil:
-		return nil, noAnswer(socket, req.Timeout+afterwards, err)
-	}
-	defer resp.Body.Close()
-	if err := problemOf(resp); err != nil {
-		return nil, err
-	}
-	lines := json.NewDecoder(resp.Body)
-	for {
-		var l agent.SwitchoverLine
-		switch err := lines.Decode(&l); {
-		case parent.Err() != nil:
-			return nil, errors.New("interrupted: if no step but the check was shown, nothing is done; `redisd status` shows the primary")
-		case err != nil:
-			return nil, fmt.Errorf("the agent on this host ended before the switchover did (%w): `redisd status` shows the primary", err)
-		}
-		switch {
-		case l.Step != nil:
+	var res *agent.Moved
+	err := follow(parent, a, req.Timeout+afterwards, "/v1/switchover", req, func(l agent.SwitchoverLine) bool {
+		if l.Step != nil {
 			show(*l.Step)
-		case l.Result != nil && l.Result.Error != "":
-			return l.Result, errors.New(l.Result.Error)
-		case l.Result != nil:
-			return l.Result, nil
 		}
+		res = l.Result
+		return res != nil
+	})
+	switch {
+	case errors.Is(err, errCutShort) && parent.Err() != nil:
+		return nil, errors.New("interrupted: if no step but the check was shown, nothing is done; `redisd status` shows the primary")
+	case errors.Is(err, errCutShort):
+		return nil, fmt.Errorf("the agent on this host ended before the switchover did (%w): `redisd status` shows the primary", err)
+	case err != nil:
+		return nil, err
+	case res.Error != "":
+		return res, errors.New(res.Error)
 	}
+	return res, nil
 }
 
 // writeMoved says what it cost.

@@ -24,6 +24,9 @@ func writeStatus(w io.Writer, s agent.Status) error {
 	for _, v := range s.VIPs {
 		fmt.Fprintf(w, "vip      %s %s\n", v, heldBy(v, s.Nodes))
 	}
+	if s.Primary != nil {
+		fmt.Fprintf(w, "losses   %s\n", losses(s))
+	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NODE\tADDRESS\tROLE\tSTATE\tLINK\tLAG\tKEYS\tMEMORY\tSENTINEL\tVIP\tREDIS\tREDISD")
@@ -96,6 +99,19 @@ func verdict(s agent.Status) string {
 		text += " (paused)"
 	}
 	return text
+}
+
+// losses says how many more are survived, and where that is none, what to do about it.
+func losses(s agent.Status) string {
+	switch {
+	case s.Survives == 1:
+		return "1 more node can be lost"
+	case s.Survives > 1:
+		return fmt.Sprintf("%d more nodes can be lost", s.Survives)
+	case s.Raise != "":
+		return "no further node can be lost: " + s.Raise
+	}
+	return "no further node can be lost"
 }
 
 // heldBy says which nodes have the VIP. More than one is for the operator to see.

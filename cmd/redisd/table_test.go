@@ -18,8 +18,9 @@ var pictures = map[string]func(*agent.Status){
 		s.Health = "degraded"
 		s.Problems = []string{
 			"c (10.0.0.3) is unreachable", "the sentinel on a knows 2 of 3 sentinels",
-			"2 of 3 voters are here, just the majority: one more loss stops all writes",
+			"2 of 3 voters are here, and no further node can be lost: start c, or forget it and add another",
 		}
+		s.Survives, s.Raise = 0, "start c, or forget it and add another"
 		s.Nodes[2] = agent.NodeStatus{ID: "03", Name: "c", Address: "10.0.0.3", Role: "unknown", State: "unreachable", Voter: true,
 			Sentinel: agent.SentinelStatus{State: "unknown"}, Versions: agent.Versions{Redisd: "0.1.0", Redis: "7.0.15"}}
 	},
@@ -123,7 +124,7 @@ func healthy() agent.Status {
 		}
 	}
 	return agent.Status{
-		Cluster: "cache", ClusterID: "c0ffee", Seen: "a", Health: "healthy", Voters: 3, Majority: 2, VIPs: []string{"10.0.0.100/24"},
+		Cluster: "cache", ClusterID: "c0ffee", Seen: "a", Health: "healthy", Voters: 3, Majority: 2, Survives: 1, Raise: "add two nodes", VIPs: []string{"10.0.0.100/24"},
 		Primary: &agent.Primary{Name: "b", Address: "10.0.0.2:6379"},
 		Nodes: []agent.NodeStatus{
 			replica("01", "a", "10.0.0.1", 1),

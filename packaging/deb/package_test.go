@@ -32,10 +32,11 @@ func TestUnitKeepsRedisAlive(t *testing.T) {
 		{"Service", "NotifyAccess", "main", "redis-server must not speak for the agent"},
 		{"Service", "Restart", "always", "there is always an agent"},
 		{"Unit", "StartLimitIntervalSec", "0", "there is always an agent, however often it died"},
-		{"Service", "RestartPreventExitStatus", "2", "a bad configuration must not restart for ever"},
 		{"Service", "Environment", "GOTRACEBACK=crash", "a panic must not look like exit code 2"},
 		{"Service", "RuntimeDirectoryPreserve", "restart", "the next agent finds the socket's directory"},
 		{"Service", "WatchdogSignal", "SIGKILL", "a hung agent must not wake up before it dies"},
+		{"Service", "RestartPreventExitStatus", "2 3", "a bad configuration must not restart for ever, nor a node that has left"},
+		{"Service", "SuccessExitStatus", "3", "a node that has left has not failed"},
 		{"Service", "ExecStopPost", "/usr/bin/redisd release", "no VIP outlives the agent"},
 	} {
 		if got := unit[want.section+"/"+want.key]; !slices.Contains(got, want.value) {
