@@ -30,8 +30,8 @@ type Config struct {
 	Accept func(Meta) error
 
 	// State is what this node tells whomever it exchanges all it knows with: on first contact, and
-	// every 15 s with one other. Learn takes in what the other one told. Both may be nil; nothing may
-	// wait in them.
+	// every 15 s with one other. Learn takes in what the other one told. Both may be nil; nothing
+	// may wait in them.
 	State func() []byte
 	Learn func([]byte)
 

@@ -4,8 +4,8 @@
 // host, or check and render its configuration. A command has a file of its name (pause.go has
 // resume, too); the other files are what several commands share, or one part of a large one.
 //
-// Exit codes: 0 done, 1 failed, 2 usage or bad configuration, 3 (the agent alone) its node has left the
-// cluster.
+// Exit codes: 0 done, 1 failed, 2 usage or bad configuration, 3 (the agent alone) its node has left
+// the cluster.
 package main
 
 import (
