@@ -89,10 +89,12 @@ func (x *exorcist) run(ctx context.Context) error {
 		}
 		seen := x.look(ctx)
 		if certain := seen.both(last); !certain.none() {
-			if err := x.drive(ctx, certain); err != nil {
+			err := x.drive(ctx, certain)
+			if err == nil {
+				seen = ghosts{}
+			} else {
 				x.log.Debug("ghosts stay in the sentinel for now", "ghosts", certain.String(), "error", err)
 			}
-			seen = ghosts{}
 		}
 		last, wait = seen, ghostsEvery
 		if !seen.none() {

@@ -91,6 +91,10 @@ func writeMembers(w io.Writer, s agent.Status) error {
 	if err := t.Flush(); err != nil || s.Voters == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%d of %d voters are here; a primary needs %d\n", here, s.Voters, s.Majority)
+	fmt.Fprintf(w, "\n%d of %d voters are here; a primary needs %d\n", here, s.Voters, s.Majority)
+	if s.Primary == nil {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, losses(s))
 	return err
 }

@@ -98,6 +98,7 @@ func TestWriteStatus(t *testing.T) {
 func TestWriteMembers(t *testing.T) {
 	s := healthy()
 	s.Nodes[2].State, s.Nodes[2].Versions = "unreachable", agent.Versions{}
+	s.Survives, s.Raise = 0, "start c, or forget it and add another"
 	s.Nodes = append(s.Nodes, agent.NodeStatus{ID: "04", Name: "d", Address: "10.0.0.4", State: "syncing", Versions: agent.Versions{Redisd: "0.2.0"}})
 	var got bytes.Buffer
 	if err := writeMembers(&got, s); err != nil {

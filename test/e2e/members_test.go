@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,6 +211,70 @@ func comesBackAsNew(t *testing.T, c *cluster.Cluster, name, oldID, event string,
 	}
 }
 
+// sentinelWatch notes when Sentinels could not be asked, from the client's end of the network.
+type sentinelWatch struct {
+	mu    sync.Mutex
+	gaps  []gap
+	asked map[string]int
+	stop  func()
+}
+
+// gap is a time in which one Sentinel did not answer.
+type gap struct {
+	name     string
+	from, to time.Time
+}
+
+func watchSentinels(t *testing.T, c *cluster.Cluster, names []string) *sentinelWatch {
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &sentinelWatch{asked: map[string]int{}}
+	var wg sync.WaitGroup
+	w.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
+	t.Cleanup(w.stop)
+	for _, name := range names {
+		s := spyAt(c, net.JoinHostPort(c.Host(name).Addr().String(), "26379"), "")
+		wg.Go(func() {
+			defer s.Close()
+			var since time.Time
+			for ; ctx.Err() == nil; moment(ctx) {
+				began := time.Now()
+				err := s.Do(ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", clusterName).Err()
+				w.mu.Lock()
+				w.asked[name]++
+				switch {
+				case ctx.Err() != nil:
+				case err != nil && since.IsZero():
+					since = began
+				case err == nil && !since.IsZero():
+					w.gaps = append(w.gaps, gap{name, since, time.Now()})
+					since = time.Time{}
+				}
+				w.mu.Unlock()
+			}
+		})
+	}
+	return w
+}
+
+// oneAtATime: each Sentinel was away for a moment, and no two at the same one.
+func (w *sentinelWatch) oneAtATime(t *testing.T) {
+	t.Helper()
+	w.stop()
+	away := map[string]bool{}
+	for i, g := range w.gaps {
+		away[g.name] = true
+		t.Logf("the Sentinel on %s could not be asked for %v", g.name, g.to.Sub(g.from).Round(time.Millisecond))
+		for _, h := range w.gaps[:i] {
+			if h.name != g.name && g.from.Before(h.to) && h.from.Before(g.to) {
+				t.Errorf("nor could that on %s at the same time", h.name)
+			}
+		}
+	}
+	if len(away) != len(w.asked) {
+		t.Errorf("only %v were away: the test saw nothing", away)
+	}
+}
+
 func replicaLeaves(t *testing.T, c *cluster.Cluster) {
 	s := awaitMembers(t, c, "a", "b", "c")
 	name := c.Names()[0]
@@ -217,10 +282,12 @@ func replicaLeaves(t *testing.T, c *cluster.Cluster) {
 		name = c.Names()[1]
 	}
 	others := slices.DeleteFunc([]string{"a", "b", "c"}, func(n string) bool { return n == name })
+	w := watchSentinels(t, c, others)
 	underWrites(t, c, func() { leaveNode(t, c, name) })
 	if after := awaitMembers(t, c, others...); cluster.Primary(after) != cluster.Primary(s) {
 		t.Error("the primary moved")
 	}
+	w.oneAtATime(t)
 	run(t, c.Host(name), "systemctl", "start", "redisd")
 	comesBackAsNew(t, c, name, idOf(s, name), "joined: left", "a", "b", "c")
 }
