@@ -32,7 +32,7 @@ const (
 	ghostsEvery = time.Second
 	ghostsAgain = 250 * time.Millisecond
 	// ghostsAfter is how long an agent must have run: before, it may not know yet who is a member.
-	ghostsAfter = 10 * time.Second
+	ghostsAfter = 3 * time.Second
 	// turnFor is how long one node's Sentinel may be away before it is another one's turn.
 	turnFor = 3 * time.Second
 )

@@ -160,10 +160,12 @@ func (r *registrar) ended() error {
 	return r.ends
 }
 
-// removal asks the holder of the lease to take a member out.
+// removal asks the holder of the lease to take a member out: the one with that ID, or whom Who
+// names. The holder is the one to find it: who has joined lately knows nobody who was gone by then.
 type removal struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+	Who  string `json:"who,omitempty"`
 	// Left: the member asks for itself.
 	Left bool `json:"left,omitempty"`
 }
@@ -178,11 +180,7 @@ type Removed struct {
 
 // Forget takes a member out that will not return; who is its name or ID.
 func (r *registrar) Forget(ctx context.Context, who string) (Removed, error) {
-	m, err := r.whom(who)
-	if err != nil {
-		return Removed{}, err
-	}
-	return r.remove(ctx, removal{ID: m.ID, Name: m.Name})
+	return r.remove(ctx, removal{Who: who})
 }
 
 // remove has the holder take a member out.
@@ -201,12 +199,6 @@ func (r *registrar) remove(ctx context.Context, req removal) (Removed, error) {
 	}
 }
 
-// whom finds the member of that name or ID. Of several that have the name the one that is gone is
-// meant: the others have come in its place.
-func (r *registrar) whom(who string) (reconcile.Member, error) {
-	return memberToForget(withVoters(r.members().List, r.driver.view().Roster.Voters), who)
-}
-
 // withVoters adds voters that gossip does not know, as after all agents were started anew.
 func withVoters(members []reconcile.Member, voters []election.Voter) []reconcile.Member {
 	out := slices.Clone(members)
@@ -218,7 +210,8 @@ func withVoters(members []reconcile.Member, voters []election.Voter) []reconcile
 	return out
 }
 
-// memberToForget finds who is meant by a name or an ID.
+// memberToForget finds the member of that name or ID. Of several that have the name the one that is
+// gone is meant: the others have come in its place.
 func memberToForget(members []reconcile.Member, who string) (reconcile.Member, error) {
 	var gone, alive []reconcile.Member
 	for _, m := range members {
@@ -256,6 +249,13 @@ func (r *registrar) removeHere(ctx context.Context, req removal) (Removed, error
 	ctx, cancel := context.WithTimeout(ctx, removeWithin)
 	defer cancel()
 	o, v := r.driver.observe(), r.driver.view()
+	if req.Who != "" {
+		m, err := memberToForget(withVoters(o.Members, v.Roster.Voters), req.Who)
+		if err != nil {
+			return Removed{}, err
+		}
+		req.ID, req.Name = m.ID, m.Name
+	}
 	res := Removed{ID: req.ID, Name: req.Name, Before: standing(v, r.self), After: standing(v, r.self).without(v, req.ID)}
 	if err := checkRemoval(o, res.After, req); err != nil {
 		return res, err
@@ -411,7 +411,7 @@ func retirable(o reconcile.Observed, gone map[string]time.Duration, after time.D
 	}
 	for _, m := range withVoters(o.Members, voters) {
 		switch {
-		case m.Alive || m.ID == o.Self || slices.Contains(o.Removed, m.ID):
+		case m.Alive || m.ID == o.Self || slices.Contains(o.Forgotten, m.ID):
 		case gone[m.ID] >= replacedAfter && replaced(o, m):
 			out = append(out, retiree{m.ID, m.Name, "another node has its name and its address: its disk is a new one"})
 		case after > 0 && gone[m.ID] >= after:

@@ -130,7 +130,7 @@ func TestRetirable(t *testing.T) {
 			newDisk(o)
 			o.Members = slices.Delete(o.Members, 2, 3)
 		}, time.Hour, 0, "3"},
-		{"done already", func(o *reconcile.Observed) { newDisk(o); o.Removed = []string{"3"} }, time.Hour, time.Minute, ""},
+		{"done already", func(o *reconcile.Observed) { newDisk(o); o.Forgotten = []string{"3"} }, time.Hour, time.Minute, ""},
 		{"a member without a vote", func(o *reconcile.Observed) {
 			gone(o)
 			o.Election.Voters = o.Election.Voters[:2]

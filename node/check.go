@@ -83,7 +83,7 @@ func (r reasons) Error() string {
 func checkTarget(o reconcile.Observed, m reconcile.Member) error {
 	link := slices.IndexFunc(o.Redis.Replicas, func(l reconcile.Link) bool { return m.Redis != "" && l.Addr == m.Redis })
 	voting := slices.ContainsFunc(o.Election.Voters, func(v reconcile.Voter) bool { return v.ID == m.ID })
-	learns := slices.Contains(o.Election.Learners, m.ID) && !slices.Contains(o.Removed, m.ID) // it is made a voter first
+	learns := slices.Contains(o.Election.Learners, m.ID) && !slices.Contains(o.Forgotten, m.ID) // it is made a voter first
 	switch {
 	case m.ID == o.Self:
 		return fmt.Errorf("%s is the primary already", m.Name)

@@ -22,7 +22,7 @@ func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 		HandoverFailures: n.perform.request.failures, HandoverAt: n.perform.request.triedAt,
 		YieldUntil: n.perform.yieldUntil,
 		Election:   observeElection(v), Redis: n.observeRedis(), Sentinel: n.observeSentinel(at),
-		RemoteFenced: n.probe.fenced, VIPs: n.vips, Members: n.members, Removed: n.removed.ids,
+		RemoteFenced: n.probe.fenced, VIPs: n.vips, Members: n.members, Forgotten: n.removed.ids,
 	}
 	o.Election.ClaimedAt = n.ballot.backoff(v)
 	o.Election.HolderOffset = n.heard.offset

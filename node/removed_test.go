@@ -72,7 +72,7 @@ func TestRemovedIsKept(t *testing.T) {
 	if list, saved := b.n.Removed(); !saved || !slices.Equal(list, gone) {
 		t.Errorf("in the end it has %v, saved %v", list, saved)
 	}
-	if o := b.n.Observe(b.now); !slices.Equal(o.Removed, []string{"x"}) {
-		t.Errorf("it decides on %v", o.Removed)
+	if o := b.n.Observe(b.now); !slices.Equal(o.Forgotten, []string{"x"}) {
+		t.Errorf("it decides on %v", o.Forgotten)
 	}
 }

@@ -45,7 +45,7 @@ func (p *plan) elect() {
 	o, e := p.o, p.o.Election
 	again := o.At >= e.ClaimedAt+ClaimAgain
 	switch {
-	case e.Claiming || o.CannotSave || !p.datasetUsable() || !p.d.Redis || p.removed(o.Self):
+	case e.Claiming || o.CannotSave || !p.datasetUsable() || !p.d.Redis || p.forgotten(o.Self):
 	case e.ClusterID == "":
 		if !o.Paused && again && BootstrapNode(o, p.d) == o.Self {
 			p.do(Bootstrap{Voters: FirstVoters(o, p.d)})
@@ -245,7 +245,7 @@ func (p *plan) roster() {
 	}
 }
 
-func (p *plan) removed(id string) bool { return slices.Contains(p.o.Removed, id) }
+func (p *plan) forgotten(id string) bool { return slices.Contains(p.o.Forgotten, id) }
 
 // successors are the replicas in sync, in the order in which they take over. The order stands as
 // long as all of them stay in sync: offsets jump about under load, and a successor that changes all

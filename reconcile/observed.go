@@ -72,9 +72,9 @@ type Observed struct {
 	RemoteFenced uint64
 	VIPs         []VIP
 	Members      []Member // in the order of their IDs, this node among them
-	// Removed are nodes that are no members any more, and must not vote: they leave, have left, or
-	// were forgotten by a person's word.
-	Removed []string
+	// Forgotten are the IDs of members that must not vote, alive or not: they leave, or are gone
+	// for good, by a person's word.
+	Forgotten []string
 }
 
 // Election is the state of the ballot.

@@ -94,7 +94,7 @@ func (r *roll) n() int                  { return len(r.seats) }
 func (r *roll) odd() bool               { return r.n()%2 == 1 }
 func (r *roll) surplus() bool           { return r.d.Voters > 0 && r.n() > r.d.Voters }
 func (r *roll) full() bool              { return r.d.Voters > 0 && r.n() >= r.d.Voters }
-func (r *roll) unwanted(id string) bool { return slices.Contains(r.o.Removed, id) }
+func (r *roll) unwanted(id string) bool { return slices.Contains(r.o.Forgotten, id) }
 
 func (r *roll) votes(id string) bool {
 	return slices.ContainsFunc(r.seats, func(s seat) bool { return s.ID == id })

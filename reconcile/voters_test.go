@@ -37,7 +37,7 @@ func drawElectorate(t *rapid.T) *electorate {
 			e.dead[id], m.Alive = true, false
 		}
 		if rapid.IntRange(0, 7).Draw(t, "forgotten") == 0 {
-			e.o.Removed = append(e.o.Removed, id)
+			e.o.Forgotten = append(e.o.Forgotten, id)
 		}
 		e.o.Members = append(e.o.Members, m)
 		if id == "n1" || rapid.Bool().Draw(t, "votes") {
@@ -119,7 +119,7 @@ func (e *electorate) checkStep(t *rapid.T, before []reconcile.Voter, next reconc
 	gone, come := out(before, next.Voters), out(next.Voters, before)
 	asked := e.d.Voters > 0 && len(before) > e.d.Voters
 	for _, id := range gone {
-		asked = asked || slices.Contains(e.o.Removed, id) && !e.dead[id]
+		asked = asked || slices.Contains(e.o.Forgotten, id) && !e.dead[id]
 	}
 	was, is := e.survives(before), e.survives(next.Voters)
 	switch {
@@ -137,7 +137,7 @@ func (e *electorate) check(t *rapid.T, silent time.Duration) {
 	fail := func(what string) { t.Fatalf("%s in the end, in\n%s", what, reconcile.Text(e.o, e.d)) }
 	o, live, could := e.o, 0, 0
 	for _, m := range o.Members {
-		voter, wanted := votes(o.Election.Voters, m.ID), !slices.Contains(o.Removed, m.ID)
+		voter, wanted := votes(o.Election.Voters, m.ID), !slices.Contains(o.Forgotten, m.ID)
 		if !e.dead[m.ID] && (wanted || m.ID == "n1") {
 			could++
 		}

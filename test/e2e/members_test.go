@@ -32,6 +32,7 @@ func TestMembers(t *testing.T) {
 	t.Run("new disk", func(t *testing.T) { newDisk(t, c) })
 	t.Run("new disk and name", func(t *testing.T) { newName(t, c) })
 	t.Run("replaced by another", func(t *testing.T) { replacedByAnother(t, c) })
+	t.Run("package removed", func(t *testing.T) { packageRemoved(t, c) })
 }
 
 // awaitMembers waits until these and no others are the members, and all is well with them: the
@@ -452,4 +453,17 @@ func replacedByAnother(t *testing.T, c *cluster.Cluster) {
 	// The forgotten one comes back with its disk; then the other, which is still a member.
 	on(t, c, []string{lost, first})
 	comesBackAsNew(t, c, lost, idOf(s, lost), "joined: forgotten", "a", "b", "c", "d")
+}
+
+// packageRemoved: who takes the package off a host takes the node out of the cluster.
+func packageRemoved(t *testing.T, c *cluster.Cluster) {
+	s := awaitMembers(t, c, "a", "b", "c", "d")
+	name := cluster.Primary(s)
+	others := slices.DeleteFunc([]string{"a", "b", "c", "d"}, func(n string) bool { return n == name })
+	w := watchSentinels(t, c, others)
+	underWrites(t, c, func() {
+		run(t, c.Host(name), "sh", "-c", "DEBIAN_FRONTEND=noninteractive apt-get remove -y -qq redisd")
+	})
+	awaitMembers(t, c, others...)
+	w.oneAtATime(t)
 }
