@@ -2,9 +2,9 @@
 // for a node that runs.
 //
 // It reads one file and the environment variables that override a node's own keys, and reports all
-// mistakes at once, each with its line, the invalid value and what it must be. It never writes a
-// file, asks the network or looks at the host: facts about the host are passed in. The agent and
-// the commands call it.
+// mistakes at once, each with its line, the invalid value and what it must be; and the files of
+// other clusters on the same host, to compare them. It never writes a file, asks the network or
+// looks at the host: facts about the host are passed in. The agent and the commands call it.
 //
 // The manual of every key is the file that the package installs, packaging/deb/redisd.toml; a test
 // holds it to this package.
@@ -167,8 +167,9 @@ func (c Config) HasRole(role string) bool {
 
 // source knows where each value came from.
 type source struct {
-	file string
-	at   map[string]string // key: "file:line" or an environment variable
+	instance string // "": the file is not in Dir
+	file     string
+	at       map[string]string // key: "file:line" or an environment variable
 }
 
 // Where says where a key got its value: "FILE:LINE", the environment variable, or "default". A key

@@ -21,15 +21,23 @@ const maxFile = 1 << 20
 // Load reads a redisd.toml, then the environment variables that override the node's own keys, and
 // checks all of it. On an error, all that is wrong is in it, one *Mistake each, and the Config must
 // not be used.
-func Load(path string) (Config, error) {
+func Load(path string) (Config, error) { return LoadAs(InstanceOf(path), path) }
+
+// LoadAs is Load for a copy of an instance's file, which is somewhere else.
+func LoadAs(instance, path string) (Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration: %w", err)
 	}
-	return parse(path, string(text), os.LookupEnv)
+	return DefaultOf(instance).with(path, string(text), os.LookupEnv)
 }
 
 func parse(path, text string, lookup func(string) (string, bool)) (Config, error) {
+	return Default().with(path, text, lookup)
+}
+
+// with fills in what a text says, and the environment, over what c has.
+func (c Config) with(path, text string, lookup func(string) (string, bool)) (Config, error) {
 	if len(text) > maxFile {
 		return Config{}, fmt.Errorf("read the configuration: %s has more than %d bytes", path, maxFile)
 	}
@@ -40,8 +48,7 @@ func parse(path, text string, lookup func(string) (string, bool)) (Config, error
 		return Config{}, syntaxMistake(path, err)
 	}
 	lines := keyLines(text)
-	c := Default()
-	c.source = source{file: path, at: map[string]string{}}
+	c.source = source{instance: c.source.instance, file: path, at: map[string]string{}}
 	for key, line := range lines {
 		c.source.at[key] = path + ":" + strconv.Itoa(line)
 	}
