@@ -10,10 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/redisd/redisd/gossip"
 )
 
 // SocketName is the name of the local socket in the node's run directory.
 const SocketName = "redisd.sock"
+
+// DiscoveryPort is taken on every host with a node that looks for others on the local network.
+const DiscoveryPort = gossip.DiscoveryPort
 
 // api answers the commands on this host over a local socket. Who may open the socket (root and the
 // group redis) may do everything.

@@ -29,9 +29,10 @@ const importName = ".import"
 // importDataset copies, on the very first start, the data of the distribution's redis-server or
 // valkey-server, so that a server that had data goes on with it. The original is left as it is. A
 // copy that is cut short is begun again: redis-server is not started without it. A node of a
-// loopback cluster (the demo) imports nothing.
+// loopback cluster (the demo) imports nothing, and neither does one of a further cluster on this
+// host: the data is redisd.service's, which stands in for that server.
 func (f *files) importDataset() error {
-	if f.gossipAddr.Addr().IsLoopback() {
+	if f.gossipAddr.Addr().IsLoopback() || config.Further(f.cfg.Load().Instance()) {
 		return nil
 	}
 	from := dataDirs(f.cfg.Load().Redis.Binary)

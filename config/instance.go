@@ -30,6 +30,10 @@ func InstanceOf(path string) string {
 	return name
 }
 
+// Further reports whether it is that of a cluster which a host has beside the one of
+// redisd.service.
+func Further(instance string) bool { return instance != "" && instance != Main }
+
 // IsInstance reports whether an instance can have this name.
 func IsInstance(name string) bool { return isName(name) && !strings.HasSuffix(name, extension) }
 
@@ -39,7 +43,7 @@ func IsInstance(name string) bool { return isName(name) && !strings.HasSuffix(na
 func DefaultOf(instance string) Config {
 	c := Default()
 	c.source.instance = instance
-	if instance == "" || instance == Main {
+	if !Further(instance) {
 		return c
 	}
 	c.Cluster.Name = instance

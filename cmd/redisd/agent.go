@@ -42,13 +42,16 @@ func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
 	// redis-server and redis-sentinel write their files, which hold passwords and data, with the
 	// umask they inherit.
 	syscall.Umask(0o077)
-	log := newLogger(a.err, debug)
+	if err := a.itsOwn(); err != nil {
+		return err
+	}
+	log := newLogger(localWriter{a.err, a.instance()}, debug)
 	cfg, lastGood, err := a.startConfig(parent, log)
 	if err != nil {
 		return notYet(parent, err)
 	}
 	node, err := agent.New(agent.Options{
-		Config: cfg, ConfigPath: a.configPath, LastGood: lastGood, Load: a.loadConfig, Log: log, Version: version,
+		Config: cfg, ConfigPath: a.configPath, LastGood: lastGood, Load: a.reloadConfig, Log: log, Version: version,
 		Lines: func(process string) func(supervisor.Line) { return supervisor.Journal(process, a.err) },
 	})
 	if err != nil {
@@ -63,7 +66,7 @@ func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
 	defer signal.Stop(signals)
 	done := make(chan struct{})
 	defer close(done)
-	go handleSignals(ctx, cancel, node, log, signals, done)
+	go a.handleSignals(ctx, cancel, node, log, signals, done)
 	if untilEOF {
 		go func() { // ends with the process at the latest: a read cannot be called off
 			_, _ = io.Copy(io.Discard, os.Stdin)
@@ -96,14 +99,11 @@ func notYet(ctx context.Context, err error) error {
 }
 
 // preflight finds everything that would keep the agent from starting, before anything is touched.
-// With tried, redis-server runs with this very configuration and need not be asked about it: that
-// takes longer than all else together, and an agent that follows one that died has a lease to
-// renew.
-func preflight(ctx context.Context, cfg config.Config, file string, tried bool, log *slog.Logger) error {
+func preflight(ctx context.Context, cfg config.Config, file string, p past, log *slog.Logger) error {
 	if socket := cfg.SocketPath(); dial(socket) == nil {
 		return hostError{fmt.Errorf("another redisd agent runs on this node (it answers on %s): `redisd status` asks it", socket)}
 	}
-	found := inspect(ctx, cfg, file, service{}, tried)
+	found := inspect(ctx, cfg, file, service{}, p)
 	for _, w := range found.of(warning) {
 		log.Warn("the configuration was not checked in full", "error", w)
 	}
@@ -118,7 +118,7 @@ func preflight(ctx context.Context, cfg config.Config, file string, tried bool, 
 }
 
 // handleSignals turns signals into calls until done is closed.
-func handleSignals(ctx context.Context, cancel func(), node *agent.Agent, log *slog.Logger, signals <-chan os.Signal, done <-chan struct{}) {
+func (a *app) handleSignals(ctx context.Context, cancel func(), node *agent.Agent, log *slog.Logger, signals <-chan os.Signal, done <-chan struct{}) {
 	stopping := false
 	for {
 		select {
@@ -131,7 +131,7 @@ func handleSignals(ctx context.Context, cancel func(), node *agent.Agent, log *s
 			case stopping:
 				log.Warn("told to stop twice: the agent ends, and Redis runs on")
 				cancel()
-			case restarting(ctx):
+			case restarting(ctx, unit(a.instance())):
 				log.Info("the service is being restarted: Redis runs on for the next agent")
 				cancel()
 			default:

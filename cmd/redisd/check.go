@@ -33,7 +33,7 @@ func (a *app) check(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx), false)
+	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx, unit(a.instance())), past{})
 	warnings := found.of(warning)
 	for _, w := range hostWarnings("/proc/sys", "/sys") {
 		warnings = append(warnings, errors.New(w))
@@ -42,7 +42,7 @@ func (a *app) check(ctx context.Context) error {
 		warnings = append(warnings, errors.New(w))
 	}
 	for _, w := range warnings {
-		fmt.Fprintln(a.out, "warning:", w)
+		fmt.Fprintln(a.out, "warning:", words(a.instance(), w.Error()))
 	}
 	if err := errors.Join(append(found.of(mistake), found.of(obstacle)...)...); err != nil {
 		return usageError{err}
@@ -92,6 +92,8 @@ type findings struct {
 	cfg  config.Config
 	file string
 	list []finding
+	// taken are the keys with something that another node on this host has.
+	taken []string
 }
 
 // add says about a key of the configuration what is wrong, and the cure.

@@ -16,15 +16,12 @@ import (
 	"time"
 
 	"github.com/redisd/redisd/agent"
+	"github.com/redisd/redisd/config"
 )
 
-const (
-	// defaultRunDir is where the agent of the package has its socket.
-	defaultRunDir = "/run/redisd"
-	// answerWithin is how long an agent may take to answer a question: it asks the others for a
-	// second at most.
-	answerWithin = 10 * time.Second
-)
+// answerWithin is how long an agent may take to answer a question: it asks the others for a second
+// at most.
+const answerWithin = 10 * time.Second
 
 // get asks the agent on this host.
 func (a *app) get(ctx context.Context, path string, result any) error {
@@ -45,7 +42,7 @@ func (a *app) request(parent context.Context, within time.Duration, method, path
 	case parent.Err() != nil:
 		return errInterrupted
 	case err != nil:
-		return noAnswer(socket, within, err)
+		return a.noAnswer(socket, within, err)
 	}
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {
@@ -89,7 +86,7 @@ func follow[L any](parent context.Context, a *app, within time.Duration, path st
 	case parent.Err() != nil:
 		return errInterrupted
 	case err != nil:
-		return noAnswer(socket, within, err)
+		return a.noAnswer(socket, within, err)
 	}
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {
@@ -123,10 +120,10 @@ func problemOf(resp *http.Response) error {
 var errInterrupted = errors.New("interrupted")
 
 // noAnswer says why there was none, and what to do about that.
-func noAnswer(socket string, within time.Duration, err error) error {
+func (a *app) noAnswer(socket string, within time.Duration, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no agent runs on this host (nothing listens on %s): `systemctl start redisd` starts it, `journalctl -u redisd` says why it ended", socket)
+		return fmt.Errorf("no agent runs on this host (nothing listens on %s): `systemctl start redisd` starts it, `journalctl -u redisd` says why it ended%s", socket, a.whoAnswers())
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("may not speak to the agent (%s: %w): run this as root, or as a member of the group redis", socket, fs.ErrPermission)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -141,11 +138,11 @@ func (a *app) socketPath() string {
 	if a.socket != "" {
 		return a.socket
 	}
-	socket := filepath.Join(defaultRunDir, agent.SocketName)
+	socket := config.DefaultOf(a.instance()).SocketPath()
 	if cfg, err := a.readConfig(); err == nil {
 		socket = cfg.SocketPath()
 	}
-	if demo := demoSocket(); dial(socket) != nil && ownedByMe(filepath.Dir(demo)) && dial(demo) == nil {
+	if demo := demoSocket(); !config.Further(a.instance()) && dial(socket) != nil && ownedByMe(filepath.Dir(demo)) && dial(demo) == nil {
 		return demo // a demo runs, and no agent does
 	}
 	return socket

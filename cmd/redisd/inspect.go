@@ -20,13 +20,14 @@ import (
 
 // inspect finds what would keep the agent from starting, or from doing its work, with the
 // configuration that was read from file. It changes nothing. The agent calls it before it touches
-// anything, and `redisd check`. tried: redis-server is known to accept it.
-func inspect(ctx context.Context, cfg config.Config, file string, svc service, tried bool) *findings {
+// anything, and `redisd check`.
+func inspect(ctx context.Context, cfg config.Config, file string, svc service, p past) *findings {
 	f := &findings{cfg: cfg, file: file}
 	f.files(ctx, svc)
 	f.directories(ctx, svc)
 	f.cluster()
-	f.programs(ctx, tried)
+	f.programs(ctx, p.runs)
+	f.neighbours(ctx, config.Dir, p.collides())
 	f.ports(ctx)
 	f.vips()
 	return f
@@ -56,7 +57,7 @@ func (f *findings) files(ctx context.Context, svc service) {
 		}
 	}
 	// Any other file may be one that is yet to be installed.
-	if f.file == defaultConfig && !svc.may(ctx, "-r", f.file) {
+	if f.file == config.File(f.cfg.Instance()) && !svc.may(ctx, "-r", f.file) {
 		f.list = append(f.list, finding{mistake, fmt.Errorf("%s: %s", f.file, cannotRead(f.file))})
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,15 +16,15 @@ import (
 // keeps a node from starting, but it must not take down one whose redis-server runs: there the last
 // configuration that worked is used, until the file is put right and reloaded.
 func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Config, lastGood bool, err error) {
-	cfg, err = checkedConfig(ctx, a.configPath, log)
+	cfg, err = a.checkedConfig(ctx, a.configPath, log)
 	if err == nil {
 		return cfg, false, nil
 	}
-	good := filepath.Join(stateDir(), agent.LastGoodName)
+	good := a.lastGood()
 	if _, missing := os.Stat(good); missing != nil {
 		return cfg, false, err
 	}
-	last, lastErr := checkedConfig(ctx, good, log)
+	last, lastErr := a.checkedConfig(ctx, good, log)
 	if lastErr != nil || !leftRunning(last, "redis-server") {
 		return cfg, false, err
 	}
@@ -33,16 +34,16 @@ func (a *app) startConfig(ctx context.Context, log *slog.Logger) (cfg config.Con
 }
 
 // checkedConfig reads a configuration and checks it against this host.
-func checkedConfig(ctx context.Context, path string, log *slog.Logger) (config.Config, error) {
-	cfg, err := readConfig(path)
+func (a *app) checkedConfig(ctx context.Context, path string, log *slog.Logger) (config.Config, error) {
+	cfg, err := readConfig(a.instance(), path)
 	if err != nil {
 		return cfg, err
 	}
 	if cfg, err = resolve(cfg); err != nil {
 		return cfg, err
 	}
-	tried := sameText(path, filepath.Join(cfg.Node.StateDir, agent.LastGoodName)) && leftRunning(cfg, "redis-server")
-	return cfg, preflight(ctx, cfg, path, tried, log)
+	worked := sameText(path, filepath.Join(cfg.Node.StateDir, agent.LastGoodName))
+	return cfg, preflight(ctx, cfg, path, past{worked: worked, runs: worked && leftRunning(cfg, "redis-server")}, log)
 }
 
 // sameText reports that two files have the same content.
@@ -55,10 +56,42 @@ func sameText(a, b string) bool {
 	return err == nil && bytes.Equal(one, other)
 }
 
-// stateDir is where the state is when the file that says so cannot be read.
-func stateDir() string {
-	if dir := os.Getenv("REDISD_NODE_STATE_DIR"); dir != "" {
-		return dir
+// past is what is known of a configuration from before.
+type past struct {
+	// worked: the last node here that started had this very text.
+	worked bool
+	// runs: its redis-server still runs, and need not be asked about it. That takes longer than all
+	// else together, and an agent that follows one that died has a lease to renew.
+	runs bool
+}
+
+// collides is how grave it is that another node on this host has something of this one's. Of the
+// two, the file that was changed is refused; the one that it has met is not taken down by that.
+func (p past) collides() gravity {
+	if p.worked {
+		return warning
 	}
-	return config.Default().Node.StateDir
+	return mistake
+}
+
+// reloadConfig reads the configuration for a node that runs, and whose addresses and ports may not
+// come to be those of another one on this host.
+func (a *app) reloadConfig() (config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return cfg, err
+	}
+	f := &findings{cfg: cfg, file: a.configPath}
+	f.neighbours(context.Background(), config.Dir, mistake)
+	return cfg, errors.Join(f.of(mistake)...)
+}
+
+// lastGood is where the last configuration that worked is, when the file that says so cannot be
+// read.
+func (a *app) lastGood() string {
+	dir := os.Getenv("REDISD_NODE_STATE_DIR")
+	if dir == "" {
+		dir = config.DefaultOf(a.instance()).Node.StateDir
+	}
+	return filepath.Join(dir, agent.LastGoodName)
 }

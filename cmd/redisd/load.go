@@ -12,7 +12,8 @@ import (
 	"github.com/redisd/redisd/config"
 )
 
-const defaultConfig = "/etc/redisd/redisd.toml"
+// defaultConfig is that of redisd.service.
+var defaultConfig = config.File(config.Main)
 
 // loadConfig reads the configuration for running a node: complete and checked.
 func (a *app) loadConfig() (config.Config, error) {
@@ -24,13 +25,13 @@ func (a *app) loadConfig() (config.Config, error) {
 }
 
 // readConfig reads the file alone.
-func (a *app) readConfig() (config.Config, error) { return readConfig(a.configPath) }
+func (a *app) readConfig() (config.Config, error) { return readConfig(a.instance(), a.configPath) }
 
-func readConfig(path string) (config.Config, error) {
-	cfg, err := config.Load(path)
+func readConfig(instance, path string) (config.Config, error) {
+	cfg, err := config.LoadAs(instance, path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		err = fmt.Errorf("%s: there is no such file: the package brings %s, and --config names another one", path, defaultConfig)
+		err = fmt.Errorf("%s: there is no such file: the package brings %s, and --config names another one%s", path, defaultConfig, haveInstances())
 	case errors.Is(err, os.ErrPermission):
 		err = fmt.Errorf("%s: %w: run this as root, or as a member of the group redis", path, os.ErrPermission)
 	}

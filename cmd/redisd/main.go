@@ -46,6 +46,7 @@ func (e usageError) Unwrap() error { return e.error }
 type app struct {
 	out, err   io.Writer
 	configPath string
+	named      bool // the configuration was given by its name
 	socket     string
 }
 
@@ -75,7 +76,7 @@ func (a *app) complain(err error) {
 	if inJournal() {
 		prefix = "<3>" + prefix // sd-daemon(3): an error
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
+	for line := range strings.SplitSeq(words(a.instance(), err.Error()), "\n") {
 		fmt.Fprintln(a.err, prefix+line)
 	}
 }
@@ -92,9 +93,10 @@ replace it when it fails, and keep a floating address (VIP) on it.`,
 		Version:       version,
 	}
 	root.SetVersionTemplate("redisd {{.Version}}\n") // as `redisd version`
-	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", defaultConfig, "the configuration `file`")
+	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", defaultConfig, "the configuration: the `name` of a cluster on this host, for /etc/redisd/NAME.toml, or the path of a file")
 	root.PersistentFlags().StringVar(&a.socket, "socket", os.Getenv("REDISD_SOCKET"), "the agent's local `socket` (default: the one the configuration names)")
-	_ = root.MarkPersistentFlagFilename("config", "toml")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.chooseConfig() }
+	_ = root.RegisterFlagCompletionFunc("config", completeConfig)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})

@@ -22,7 +22,7 @@ func (a *app) planCommand() *cobra.Command {
 				return printJSON(a.out, p)
 			}
 			if len(p.Actions) == 0 {
-				_, err := fmt.Fprintln(a.out, p.Idle())
+				_, err := fmt.Fprintln(a.out, words(a.instance(), p.Idle()))
 				return err
 			}
 			for _, action := range p.Actions {

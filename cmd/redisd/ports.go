@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/redisd/redisd/config"
@@ -56,6 +57,9 @@ func leftRunning(cfg config.Config, process string) bool {
 // port tries to listen where the node will: on all addresses, IPv4 and IPv6, or on its loopback
 // address alone.
 func (f *findings) port(ctx context.Context, key string, port int, protocols ...string) {
+	if slices.Contains(f.taken, key) {
+		return // said with more
+	}
 	addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	if f.cfg.Node.Address.IsLoopback() {
 		addrs = []netip.Addr{f.cfg.Node.Address}

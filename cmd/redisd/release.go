@@ -49,16 +49,19 @@ func (a *app) releaseCommand() *cobra.Command {
 // been paused, and another primary be there. An agent that cannot start, or did not stop in time,
 // may not leave a primary behind that nobody watches.
 func (a *app) release(ctx context.Context, result string) error {
-	stopping := stoppingUnit(ctx)
+	if err := a.itsOwn(); err != nil {
+		return err
+	}
+	stopping := stoppingUnit(ctx, unit(a.instance()))
 	switch {
 	case result == "success":
 		return nil
 	case !stopping && (result == "signal" || result == "core-dump"):
 		return nil
 	}
-	cfg, err := config.Load(a.configPath)
+	cfg, err := a.releaseConfig()
 	if err != nil {
-		cfg = config.Default() // the file may be what is wrong: let go of what is known
+		return err
 	}
 	if cfg, err = resolve(cfg); err != nil {
 		fmt.Fprintln(a.err, "redisd release:", err)
@@ -82,7 +85,23 @@ func (a *app) release(ctx context.Context, result string) error {
 	return err
 }
 
-// localServer is the redis-server of this host.
+// releaseConfig is what the agent ran with, as far as is known: the file may be what is wrong. With
+// the defaults alone another node's redis-server may be meant, if there can be others here.
+func (a *app) releaseConfig() (config.Config, error) {
+	cfg, err := config.LoadAs(a.instance(), a.configPath)
+	if err == nil {
+		return cfg, nil
+	}
+	if last, lastErr := config.LoadAs(a.instance(), a.lastGood()); lastErr == nil {
+		return last, nil
+	}
+	if !config.Further(a.instance()) {
+		return config.Default(), nil
+	}
+	return cfg, err
+}
+
+// localServer is the redis-server of this node.
 func localServer(cfg config.Config) (*redis.Server, *redis.Door, error) {
 	s, err := secret.Load(cfg.Cluster.SecretFile)
 	if err != nil {

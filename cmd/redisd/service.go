@@ -26,9 +26,9 @@ type service struct {
 	writable   []string // nil: everything, as far as the user may
 }
 
-// askSystemd describes redisd.service. Only root can check for another user; where there is no such
+// askSystemd describes the service. Only root can check for another user; where there is no such
 // service, or no systemd, it is this process.
-func askSystemd(ctx context.Context) service {
+func askSystemd(ctx context.Context, unit string) service {
 	if os.Geteuid() != 0 {
 		return service{}
 	}
@@ -39,7 +39,7 @@ func askSystemd(ctx context.Context) service {
 		return service{}
 	}
 	defer conn.Close()
-	p, err := conn.GetAllPropertiesContext(ctx, unitName)
+	p, err := conn.GetAllPropertiesContext(ctx, unit)
 	if err != nil {
 		return service{}
 	}

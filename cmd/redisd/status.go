@@ -90,6 +90,9 @@ func (s *statusView) show(ctx context.Context, w io.Writer) (down bool, err erro
 	if err := s.get(ctx, "/v1/status", &st); err != nil {
 		return false, err
 	}
+	for i, p := range st.Problems {
+		st.Problems[i] = words(s.instance(), p)
+	}
 	if s.json {
 		return st.Health == "down", printJSON(w, st)
 	}

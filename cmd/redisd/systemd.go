@@ -10,22 +10,19 @@ import (
 // systemdPatience bounds each question to systemd.
 const systemdPatience = time.Second
 
-// unitName is the service that runs the agent.
-const unitName = "redisd.service"
-
-// restarting reports that systemd is restarting the service rather than stopping it: then Redis
-// runs on for the next agent. Without systemd it is a stop.
-func restarting(ctx context.Context) bool {
-	job := unitJob(ctx)
+// restarting reports that systemd is restarting a service rather than stopping it: then Redis runs
+// on for the next agent. Without systemd it is a stop.
+func restarting(ctx context.Context, unit string) bool {
+	job := unitJob(ctx, unit)
 	return job == "restart" || job == "try-restart"
 }
 
-// stoppingUnit reports that systemd stops the service for good.
-func stoppingUnit(ctx context.Context) bool { return unitJob(ctx) == "stop" }
+// stoppingUnit reports that systemd stops a service for good.
+func stoppingUnit(ctx context.Context, unit string) bool { return unitJob(ctx, unit) == "stop" }
 
-// unitJob is what systemd is doing with the service: "stop", "restart" and so on; empty when
-// nothing, or when there is no systemd to ask.
-func unitJob(ctx context.Context) string {
+// unitJob is what systemd is doing with a service: "stop", "restart" and so on; empty when nothing,
+// or when there is no systemd to ask.
+func unitJob(ctx context.Context, unit string) string {
 	ctx, cancel := context.WithTimeout(ctx, systemdPatience)
 	defer cancel()
 	conn, err := dbus.NewSystemConnectionContext(ctx)
@@ -38,7 +35,7 @@ func unitJob(ctx context.Context) string {
 		return ""
 	}
 	for _, j := range jobs {
-		if j.Unit == unitName {
+		if j.Unit == unit {
 			return j.JobType
 		}
 	}
