@@ -22,6 +22,46 @@ var update = flag.Bool("update", false, "rewrite testdata from what the package 
 
 const unitFile = "../systemd/redisd.service"
 
+// instanceUnit makes redisd@.service, as "make deb" does.
+func instanceUnit(t *testing.T) (path string) {
+	t.Helper()
+	text, err := exec.Command("../systemd/instances").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "redisd@.service")
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestInstancesAreTheSame: redisd@NAME.service has every setting of redisd.service, and differs in
+// what it runs and what is its own alone.
+func TestInstancesAreTheSame(t *testing.T) {
+	own, instance := readUnit(t, unitFile), readUnit(t, instanceUnit(t))
+	want := map[string][2]string{
+		"Unit/Description":         {"Highly available Redis (agent, redis-server and redis-sentinel)", "Highly available Redis (agent, redis-server and redis-sentinel): %i"},
+		"Service/ExecStart":        {"/usr/bin/redisd agent", "/usr/bin/redisd agent -c %i"},
+		"Service/ExecStopPost":     {"/usr/bin/redisd release", "/usr/bin/redisd release -c %i"},
+		"Service/StateDirectory":   {"redisd", "redisd-%i"},
+		"Service/RuntimeDirectory": {"redisd", "redisd-%i"},
+	}
+	for key, values := range want {
+		if got := [2][]string{own[key], instance[key]}; !slices.Equal(got[0], values[:1]) || !slices.Equal(got[1], values[1:]) {
+			t.Errorf("%s is %q, want %q", key, got, values)
+		}
+		delete(own, key)
+		delete(instance, key)
+	}
+	if len(own) < 20 {
+		t.Fatalf("only %d settings were compared", len(own))
+	}
+	if diff := gocmp.Diff(own, instance); diff != "" {
+		t.Errorf("redisd.service (-) and redisd@.service (+) differ:\n%s", diff)
+	}
+}
+
 // TestUnitKeepsRedisAlive names the settings on which it depends that a dead agent costs nothing.
 // Each is wrong by systemd's default.
 func TestUnitKeepsRedisAlive(t *testing.T) {
@@ -51,20 +91,22 @@ func TestUnitKeepsRedisAlive(t *testing.T) {
 	}
 }
 
-// TestUnitsVerify has systemd itself read the unit, with a program that exists here.
+// TestUnitsVerify has systemd itself read the units, with a program that exists here.
 func TestUnitsVerify(t *testing.T) {
 	analyze := lookPath(t, "systemd-analyze")
-	text, err := os.ReadFile(unitFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "redisd.service")
-	if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte("/usr/bin/redisd"), []byte("/bin/true")), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(analyze, "verify", "--man=no", "--generators=no", path).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "redisd.service") {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	for name, from := range map[string]string{"redisd.service": unitFile, "redisd@sessions.service": instanceUnit(t)} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, bytes.ReplaceAll(text, []byte("/usr/bin/redisd"), []byte("/bin/true")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(analyze, "verify", "--man=no", "--generators=no", path).CombinedOutput()
+		if err != nil || strings.Contains(string(out), name) {
+			t.Errorf("systemd-analyze verify %s: %v\n%s", name, err, out)
+		}
 	}
 }
 
