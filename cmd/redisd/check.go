@@ -38,7 +38,7 @@ func (a *app) check(ctx context.Context) error {
 	for _, w := range hostWarnings("/proc/sys", "/sys") {
 		warnings = append(warnings, errors.New(w))
 	}
-	for _, w := range a.versionWarnings(ctx, cfg) {
+	for _, w := range a.agentWarnings(ctx, cfg) {
 		warnings = append(warnings, errors.New(w))
 	}
 	for _, w := range warnings {
@@ -52,13 +52,13 @@ func (a *app) check(ctx context.Context) error {
 	return err
 }
 
-// versionWarnings asks the agent here, if one runs, what the other nodes run.
-func (a *app) versionWarnings(ctx context.Context, cfg config.Config) []string {
+// agentWarnings asks the agent here, if one runs, what is to be said of all nodes.
+func (a *app) agentWarnings(ctx context.Context, cfg config.Config) []string {
 	var s agent.Status
 	if dial(cfg.SocketPath()) != nil || a.get(ctx, "/v1/status", &s) != nil {
 		return nil
 	}
-	return s.VersionWarnings()
+	return append(s.VersionWarnings(), s.PortWarnings()...)
 }
 
 func count(n int, what string) string {

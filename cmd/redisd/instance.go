@@ -17,8 +17,8 @@ import (
 	"github.com/redisd/redisd/config"
 )
 
-// A host can be a node of several clusters: each has a file of its own in /etc/redisd, and a service
-// of its own, redisd@NAME.service. The commands are told which one by "-c NAME".
+// A host can be a node of several clusters: each has a file of its own in /etc/redisd, and a
+// service of its own, redisd@NAME.service. The commands are told which one by "-c NAME".
 
 // chooseConfig makes the path of the configuration out of what -c says: a name, or a path.
 func (a *app) chooseConfig() error {

@@ -7,14 +7,17 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +63,22 @@ type Cluster struct {
 	opts  Options
 	key   secret.Secret
 	text  string
+	as    Further
+}
+
+// Further is one more cluster on the same hosts.
+type Further struct {
+	Name     string // of its configuration and its service
+	VIP      string // the address alone
+	Port     int    // of Redis
+	Password string // of the applications
+}
+
+// As is the same hosts as the nodes of another cluster.
+func (c *Cluster) As(f Further) *Cluster {
+	other := *c
+	other.VIP, other.as = f.VIP, f
+	return &other
 }
 
 // Deb is the package under test: $REDISD_DEB.
@@ -264,7 +283,7 @@ func (c *Cluster) Start(ctx context.Context) {
 // Status is what redisd says on a host.
 func (c *Cluster) Status(ctx context.Context, name string) (agent.Status, error) {
 	var s agent.Status
-	out, err := c.Host(name).Run(ctx, "redisd", "status", "--json")
+	out, err := c.Host(name).Run(ctx, "redisd", "-c", cmp.Or(c.as.Name, "redisd"), "status", "--json")
 	if out == "" && err != nil {
 		return s, err
 	}
@@ -361,12 +380,12 @@ func Node(s agent.Status, name string) agent.NodeStatus {
 }
 
 // Password is what applications log in with.
-func (c *Cluster) Password() string { return c.key.Password("redis client") }
+func (c *Cluster) Password() string { return cmp.Or(c.as.Password, c.key.Password("redis client")) }
 
 // Writer starts a client that writes through the VIP all the time.
 func (c *Cluster) Writer(ctx context.Context, change ...func(*writer.Options)) *writer.Writer {
 	c.T.Helper()
-	o := writer.Options{Dial: c.Lab.DialContext, Addrs: []string{c.VIP + ":6379"}, Password: c.Password()}
+	o := writer.Options{Dial: c.Lab.DialContext, Addrs: []string{net.JoinHostPort(c.VIP, strconv.Itoa(cmp.Or(c.as.Port, 6379)))}, Password: c.Password()}
 	for _, f := range change {
 		f(&o)
 	}

@@ -278,9 +278,9 @@ func powerLoss(t *testing.T, c *cluster.Cluster) {
 }
 
 // awaitOther waits until another node than old is the primary.
-func awaitOther(t *testing.T, c *cluster.Cluster, old string) {
+func awaitOther(t *testing.T, c *cluster.Cluster, old string) agent.Status {
 	t.Helper()
-	c.Await(t.Context(), "another primary", func(s agent.Status) error {
+	return c.Await(t.Context(), "another primary", func(s agent.Status) error {
 		if p := cluster.Primary(s); p == "" || p == old {
 			return fmt.Errorf("the primary is %q: %v", p, s.Problems)
 		}
