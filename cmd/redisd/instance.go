@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,9 +80,12 @@ func unit(instance string) string {
 
 // What messages tell to do, as it is done for redisd.service.
 var (
-	commandWords = regexp.MustCompile(`(-c )?\bredisd (?:status|members|primary|plan|events|check|config|switchover|failover|pause|resume|password)\b`)
+	commandWords = regexp.MustCompile("[`(]redisd [a-z-]+")
 	serviceWords = regexp.MustCompile(`\b(systemctl [a-z-]+|journalctl -u) redisd\b|\bredisd\.service\b`)
 )
+
+// ofNoCluster are the commands that are given without one.
+var ofNoCluster = []string{"agent", "release", "keygen", "demo", "version", "completion", "help"}
 
 // words makes a message about redisd.service and its cluster one about an instance. Nodes do not
 // know by which name another host has their cluster, so it is done where a message is shown.
@@ -90,10 +94,11 @@ func words(instance, text string) string {
 		return text
 	}
 	text = commandWords.ReplaceAllStringFunc(text, func(found string) string {
-		if command, is := strings.CutPrefix(found, "redisd "); is {
-			return "redisd -c " + instance + " " + command
+		command := found[1+len("redisd "):]
+		if strings.HasPrefix(command, "-") || slices.Contains(ofNoCluster, command) {
+			return found // it says already which cluster, or needs none
 		}
-		return found // of a cluster that it names
+		return found[:1] + "redisd -c " + instance + " " + command
 	})
 	return serviceWords.ReplaceAllStringFunc(text, func(found string) string {
 		if command, is := strings.CutSuffix(found, " redisd"); is {
