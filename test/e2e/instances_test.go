@@ -23,6 +23,15 @@ func severalClusters(t *testing.T, c *cluster.Cluster) {
 	if one.Cluster != "cache" || two.Cluster != "sessions" || one.ClusterID == two.ClusterID || cache.Password() == sessions.Password() {
 		t.Errorf("the clusters are %s (%s) and %s (%s)", one.Cluster, one.ClusterID, two.Cluster, two.ClusterID)
 	}
+	for _, of := range []struct {
+		c    *cluster.Cluster
+		port string
+		old  string
+	}{{cache, "6379", "data"}, {sessions, "6380", ""}} {
+		if got := strings.TrimSpace(run(t, c.Host("a"), program("redis-cli"), "--no-auth-warning", "-a", of.c.Password(), "-p", of.port, "GET", "old")); got != of.old {
+			t.Errorf("of the data of the distribution's Redis the cluster at port %s has %q, want %q", of.port, got, of.old)
+		}
+	}
 	t.Run("one fails over", func(t *testing.T) { oneFailsOver(t, cache, sessions) })
 	t.Run("a host with both primaries", func(t *testing.T) { bothPrimaries(t, cache, sessions) })
 	t.Run("services restarted", func(t *testing.T) { instanceRestarted(t, sessions) })
@@ -151,7 +160,7 @@ func collision(t *testing.T, cache, sessions *cluster.Cluster) {
 	})
 	for _, c := range []*cluster.Cluster{cache, sessions} {
 		s := c.Healthy(t.Context())
-		if n := cluster.Node(s, cluster.Primary(s)); len(n.VIPs) != 1 || n.VIPs[0] != c.VIP {
+		if n := cluster.Node(s, cluster.Primary(s)); len(n.VIPs) != 1 || n.VIPs[0] != c.VIP+"/24" {
 			t.Errorf("%s has the VIPs %v, want %s", n.Name, n.VIPs, c.VIP)
 		}
 	}

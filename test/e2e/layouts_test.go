@@ -93,6 +93,7 @@ func follow(t *testing.T, l layout) *cluster.Cluster {
 	t.Helper()
 	on := cluster.Lab(t)
 	c := cluster.New(t, on, cluster.Options{Nodes: l.hosts(), Unconfigured: true})
+	oldData(t, c.Host("a"))
 	for _, s := range l.steps {
 		switch {
 		case s.empty != "":
@@ -108,6 +109,21 @@ func follow(t *testing.T, l layout) *cluster.Cluster {
 		}
 	}
 	return c
+}
+
+// oldData is what the distribution's redis-server has left on a host.
+func oldData(t *testing.T, h *lab.Host) {
+	t.Helper()
+	server, cli := program("redis-server"), program("redis-cli")+" -p 7777 "
+	user := "redis"
+	if server != "redis-server" {
+		user = "valkey"
+	}
+	_, err := h.Shell(t.Context(), "runuser -u "+user+" -- "+server+" --port 7777 --dir /var/lib/"+user+" --daemonize yes >/dev/null\n"+
+		"until "+cli+"PING >/dev/null 2>&1; do sleep 0.02; done\n"+cli+"SET old data\n"+cli+"SHUTDOWN SAVE")
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // inLab has a text speak of the lab's network.
@@ -361,9 +377,15 @@ func anotherPort(t *testing.T, c *cluster.Cluster) {
 			if got := strings.TrimSpace(run(t, c.Host(name), "redisd", "primary")); got != s.Primary.Address {
 				t.Errorf("`redisd primary` on %s: %s", name, got)
 			}
-			if n := cluster.Node(s, name); n.Sentinel.Primary != s.Primary.Address || n.Sentinel.Known != 3 {
-				t.Errorf("the sentinel of %s: %+v", name, n.Sentinel)
-			}
 		}
+		c.Await(ctx, "all Sentinels to name it", func(now agent.Status) error {
+			var errs []error
+			for _, n := range now.Nodes {
+				if n.Sentinel.Primary != s.Primary.Address || n.Sentinel.Known != 3 {
+					errs = append(errs, fmt.Errorf("the sentinel of %s: %+v", n.Name, n.Sentinel))
+				}
+			}
+			return errors.Join(errs...)
+		})
 	}
 }
