@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
 )
 
@@ -143,6 +144,35 @@ func TestCompleteConfig(t *testing.T) {
 	} {
 		if _, got := completeConfig(nil, nil, typed); got != want {
 			t.Errorf("%q: directive %d, want %d", typed, got, want)
+		}
+	}
+}
+
+// TestReleaseConfig: what is let go of is what the node ran with, and nothing of a node that never
+// ran; its file may name the ports and the VIP of another one.
+func TestReleaseConfig(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, agent.LastGoodName)
+	file := filepath.Join(t.TempDir(), "node.toml")
+	release := func(path string) (port int, none bool) {
+		cfg, none := (&app{configPath: path}).releaseConfig()
+		return cfg.Redis.Port, none
+	}
+	t.Setenv("REDISD_NODE_STATE_DIR", dir)
+	if _, none := release("/etc/redisd/no-such-instance.toml"); !none {
+		t.Error("a further node that has never run lets go of something")
+	}
+	if port, none := release(file); none || port != 6379 {
+		t.Errorf("without a file: port %d, none %v", port, none)
+	}
+	write(t, file, "[redis]\nport = 6391", 0o600)
+	if port, none := release(file); none || port != 6391 {
+		t.Errorf("by the file: port %d, none %v", port, none)
+	}
+	write(t, good, "[redis]\nport = 6392", 0o600)
+	for _, path := range []string{file, "/etc/redisd/no-such-instance.toml"} {
+		if port, none := release(path); none || port != 6392 {
+			t.Errorf("%s: port %d, none %v, want what it ran with", path, port, none)
 		}
 	}
 }

@@ -59,11 +59,12 @@ func (a *app) release(ctx context.Context, result string) error {
 	case !stopping && (result == "signal" || result == "core-dump"):
 		return nil
 	}
-	cfg, err := a.releaseConfig()
-	if err != nil {
-		return err
+	cfg, none := a.releaseConfig()
+	if none {
+		return nil
 	}
-	if cfg, err = resolve(cfg); err != nil {
+	cfg, err := resolve(cfg)
+	if err != nil {
 		fmt.Fprintln(a.err, "redisd release:", err)
 	}
 	server, door, err := localServer(cfg)
@@ -85,20 +86,24 @@ func (a *app) release(ctx context.Context, result string) error {
 	return err
 }
 
-// releaseConfig is what the agent ran with, as far as is known: the file may be what is wrong. With
-// the defaults alone another node's redis-server may be meant, if there can be others here.
-func (a *app) releaseConfig() (config.Config, error) {
-	cfg, err := config.LoadAs(a.instance(), a.configPath)
+// releaseConfig is what the agent ran with: the file may be what is wrong, or may have come to name
+// what another node on this host has. There is none when a further node has never run.
+func (a *app) releaseConfig() (cfg config.Config, none bool) {
+	good := a.lastGood()
+	file, err := config.LoadAs(a.instance(), a.configPath)
 	if err == nil {
-		return cfg, nil
+		good = filepath.Join(file.Node.StateDir, agent.LastGoodName)
 	}
-	if last, lastErr := config.LoadAs(a.instance(), a.lastGood()); lastErr == nil {
-		return last, nil
+	last, lastErr := config.LoadAs(a.instance(), good)
+	switch {
+	case lastErr == nil:
+		return last, false
+	case config.Further(a.instance()):
+		return file, true
+	case err == nil:
+		return file, false
 	}
-	if !config.Further(a.instance()) {
-		return config.Default(), nil
-	}
-	return cfg, err
+	return config.Default(), false // let go of what is known
 }
 
 // localServer is the redis-server of this node.

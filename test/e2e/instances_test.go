@@ -158,6 +158,7 @@ func collision(t *testing.T, cache, sessions *cluster.Cluster) {
 		awaitJournal(t, h, "redisd", "is that of another node on this host (vip[0].address, "+sessionsFile)
 		cache.Healthy(ctx)
 	})
+	newcomer(t, cache)
 	for _, c := range []*cluster.Cluster{cache, sessions} {
 		s := c.Healthy(t.Context())
 		if n := cluster.Node(s, cluster.Primary(s)); len(n.VIPs) != 1 || n.VIPs[0] != c.VIP+"/24" {
@@ -167,6 +168,29 @@ func collision(t *testing.T, cache, sessions *cluster.Cluster) {
 	put(t, sessions, name, sessionsFile, good)
 	run(t, h, "systemctl", "reload", "redisd@sessions")
 	awaitJournal(t, h, "redisd@sessions", "configuration reloaded")
+}
+
+// newcomer starts a service with the ports and the VIP of the primary on the same host. It is
+// refused, and what it does not have it does not let go of.
+func newcomer(t *testing.T, cache *cluster.Cluster) {
+	name := cluster.Primary(cache.Healthy(t.Context()))
+	h := cache.Host(name)
+	put(t, cache, name, "/etc/redisd/third.toml", run(t, h, "sed", "s/\"cache\"/\"third\"/", "/etc/redisd/redisd.toml"))
+	// The same secret: its password would be taken by the other's redis-server.
+	put(t, cache, name, "/etc/redisd/third.secret", run(t, h, "cat", "/etc/redisd/secret"))
+	fault(t, cache, 0, func(ctx context.Context, _ string) {
+		if out, err := h.Run(ctx, "systemctl", "start", "redisd@third"); err == nil {
+			t.Errorf("redisd@third started: %s", out)
+		}
+		awaitJournal(t, h, "redisd@third", "port 6379 is that of another node on this host", "the VIP "+cache.VIP+" is that of another node on this host")
+		if state := run(t, h, "systemctl", "show", "--property=ActiveState", "--value", "redisd@third"); strings.TrimSpace(state) != "failed" {
+			t.Errorf("redisd@third is %s", state)
+		}
+	})
+	if s := cache.Healthy(t.Context()); cluster.Primary(s) != name {
+		t.Errorf("the primary has moved to %s", cluster.Primary(s))
+	}
+	run(t, h, "sh", "-ec", "rm /etc/redisd/third.*; systemctl reset-failed redisd@third; rmdir /var/lib/redisd-third")
 }
 
 // killAgent kills the agent of a service, and waits for the next one.
