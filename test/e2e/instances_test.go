@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,8 +17,16 @@ import (
 
 const sessionsFile = "/etc/redisd/sessions.toml"
 
-// severalClusters: each of two clusters on the same hosts goes its own way.
-func severalClusters(t *testing.T, c *cluster.Cluster) {
+// TestSeveralClusters: each of two clusters on the same hosts, made as docs/LAYOUTS.md says, goes
+// its own way.
+func TestSeveralClusters(t *testing.T) {
+	lab.Require(t)
+	all := layouts(t)
+	i := slices.IndexFunc(all, func(l layout) bool { return l.title == several })
+	if i < 0 {
+		t.Fatalf("the page has no section %q", several)
+	}
+	c := follow(t, all[i])
 	cache, sessions := first(t, c), as(t, c, "sessions", 101, 6380)
 	one, two := cache.Healthy(t.Context()), sessions.Healthy(t.Context())
 	if one.Cluster != "cache" || two.Cluster != "sessions" || one.ClusterID == two.ClusterID || cache.Password() == sessions.Password() {
