@@ -27,7 +27,7 @@ func inspect(ctx context.Context, cfg config.Config, file string, svc service, p
 	f.directories(ctx, svc)
 	f.cluster()
 	f.programs(ctx, p.runs)
-	f.neighbours(ctx, config.Dir, p.collides())
+	f.neighbours(ctx, config.Dir, p.collides)
 	f.ports(ctx)
 	f.vips()
 	return f

@@ -108,9 +108,10 @@ func words(instance, text string) string {
 	})
 }
 
-// neighbours finds what this node would share with another one on this host. A file that sets
-// nothing, as the package installs it, counts once something was started with it.
-func (f *findings) neighbours(ctx context.Context, dir string, g gravity) {
+// neighbours finds what this node would share with another one on this host. How grave it is,
+// depends on whether anything was ever started with the other one's file; one that sets nothing, as
+// the package installs it, counts only then.
+func (f *findings) neighbours(ctx context.Context, dir string, grave func(started bool) gravity) {
 	instance := f.cfg.Instance()
 	if instance == "" {
 		return
@@ -121,12 +122,14 @@ func (f *findings) neighbours(ctx context.Context, dir string, g gravity) {
 	}
 	all := append([]config.Config{f.cfg}, others...)
 	for _, o := range others {
-		if _, err := os.Stat(o.Node.StateDir); o.Unset() && err != nil {
+		_, err := os.Stat(o.Node.StateDir)
+		started := err == nil
+		if o.Unset() && !started {
 			continue
 		}
 		for _, c := range f.cfg.Collisions(o) {
 			f.taken = append(f.taken, c.Key)
-			f.add(g, c.Key, "%s is that of another node on this host (%s, %s): %s", c.Value, c.OtherKey, c.Other, cureOf(ctx, c, all))
+			f.add(grave(started), c.Key, "%s is that of another node on this host (%s, %s): %s", c.Value, c.OtherKey, c.Other, cureOf(ctx, c, all))
 		}
 	}
 }

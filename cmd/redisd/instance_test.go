@@ -95,15 +95,15 @@ func TestNeighbours(t *testing.T) {
 	write(t, filepath.Join(dir, "redisd.toml"), "# as installed\n[cluster]\n", 0o644)
 	write(t, filepath.Join(dir, "cache.toml"), "[cluster]\ngossip_port = 7950\n"+ports, 0o644)
 	write(t, filepath.Join(dir, "broken.toml"), "[", 0o644)
-	find := func(gossip int, g gravity) *findings {
+	find := func(gossip int, p past) *findings {
 		cfg := config.DefaultOf("sessions")
 		cfg.Cluster.GossipPort = gossip
 		cfg.Sentinel.Port = 26390
 		f := &findings{cfg: cfg, file: "/etc/redisd/sessions.toml"}
-		f.neighbours(t.Context(), dir, g)
+		f.neighbours(t.Context(), dir, p.collides)
 		return f
 	}
-	f := find(7946, mistake)
+	f := find(7946, past{})
 	if got := f.of(mistake); len(got) != 1 || !strings.HasPrefix(got[0].Error(),
 		"/etc/redisd/sessions.toml: sentinel.port (not set there): port 26390 is that of another node on this host (sentinel.port, "+dir+"/cache.toml:6): ") ||
 		!strings.Contains(got[0].Error(), " is free here; ") {
@@ -112,7 +112,7 @@ func TestNeighbours(t *testing.T) {
 	if got := f.of(warning); len(got) != 1 || !strings.Contains(got[0].Error(), "broken.toml:1: this is not TOML") {
 		t.Errorf("warnings %v", got)
 	}
-	if got := find(7950, warning); len(got.of(mistake)) != 0 || len(got.of(warning)) != 3 || !slices.Equal(got.taken, []string{"cluster.gossip_port", "sentinel.port"}) {
+	if got := find(7950, past{agent: true}); len(got.of(mistake)) != 0 || len(got.of(warning)) != 3 || !slices.Equal(got.taken, []string{"cluster.gossip_port", "sentinel.port"}) {
 		t.Errorf("found %v, taken %v", got.list, got.taken)
 	}
 	// What something else listens on is not offered.
@@ -125,8 +125,18 @@ func TestNeighbours(t *testing.T) {
 // TestCollisionRefusesTheOneThatChanged: a node that has worked with its file is not taken down by
 // another one's.
 func TestCollisionRefusesTheOneThatChanged(t *testing.T) {
-	if (past{worked: true}).collides() != warning || (past{}).collides() != mistake {
-		t.Error("the wrong one is refused")
+	for _, tt := range []struct {
+		p       past
+		started bool
+		want    gravity
+	}{
+		{past{}, true, mistake}, {past{}, false, mistake},
+		{past{agent: true}, true, mistake}, {past{agent: true}, false, warning},
+		{past{agent: true, worked: true}, true, warning},
+	} {
+		if got := tt.p.collides(tt.started); got != tt.want {
+			t.Errorf("%+v, the other one started: %v: %v, want %v", tt.p, tt.started, got, tt.want)
+		}
 	}
 }
 

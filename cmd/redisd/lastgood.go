@@ -43,7 +43,7 @@ func (a *app) checkedConfig(ctx context.Context, path string, log *slog.Logger) 
 		return cfg, err
 	}
 	worked := sameText(path, filepath.Join(cfg.Node.StateDir, agent.LastGoodName))
-	return cfg, preflight(ctx, cfg, path, past{worked: worked, runs: worked && leftRunning(cfg, "redis-server")}, log)
+	return cfg, preflight(ctx, cfg, path, past{agent: true, worked: worked, runs: worked && leftRunning(cfg, "redis-server")}, log)
 }
 
 // sameText reports that two files have the same content.
@@ -58,6 +58,8 @@ func sameText(a, b string) bool {
 
 // past is what is known of a configuration from before.
 type past struct {
+	// agent: it is the agent who asks, for a node that is to run; and not a person.
+	agent bool
 	// worked: the last node here that started had this very text.
 	worked bool
 	// runs: its redis-server still runs, and need not be asked about it. That takes longer than all
@@ -66,9 +68,10 @@ type past struct {
 }
 
 // collides is how grave it is that another node on this host has something of this one's. Of the
-// two, the file that was changed is refused; the one that it has met is not taken down by that.
-func (p past) collides() gravity {
-	if p.worked {
+// two, the file that was changed is refused; the one that it has met is not taken down by that, nor
+// by a file that nothing was started with, a copy perhaps.
+func (p past) collides(started bool) gravity {
+	if p.agent && (p.worked || !started) {
 		return warning
 	}
 	return mistake
@@ -82,7 +85,7 @@ func (a *app) reloadConfig() (config.Config, error) {
 		return cfg, err
 	}
 	f := &findings{cfg: cfg, file: a.configPath}
-	f.neighbours(context.Background(), config.Dir, mistake)
+	f.neighbours(context.Background(), config.Dir, past{agent: true}.collides)
 	return cfg, errors.Join(f.of(mistake)...)
 }
 

@@ -168,6 +168,19 @@ func collision(t *testing.T, cache, sessions *cluster.Cluster) {
 		cache.Healthy(ctx)
 	})
 	newcomer(t, cache)
+	// Neither is it by a copy that somebody keeps there: a changed file is taken all the same.
+	const own = "/etc/redisd/redisd.toml"
+	text := run(t, h, "cat", own)
+	put(t, cache, name, "/etc/redisd/redisd.old.toml", text)
+	put(t, cache, name, own, text+"\n[redis]\nmaxmemory = \"64mb\"\n")
+	run(t, h, "systemctl", "reload", "redisd")
+	awaitJournal(t, h, "redisd", "configuration reloaded", "redis.maxmemory")
+	if out, err := h.Run(t.Context(), "redisd", "check"); err == nil || !strings.Contains(err.Error(), "redisd.old.toml") {
+		t.Errorf("check says of the copy: %v %s", err, out)
+	}
+	put(t, cache, name, own, text)
+	run(t, h, "rm", "/etc/redisd/redisd.old.toml")
+	run(t, h, "systemctl", "reload", "redisd")
 	for _, c := range []*cluster.Cluster{cache, sessions} {
 		s := c.Healthy(t.Context())
 		if n := cluster.Node(s, cluster.Primary(s)); len(n.VIPs) != 1 || n.VIPs[0] != c.VIP+"/24" {
