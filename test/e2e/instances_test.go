@@ -200,7 +200,7 @@ func newcomer(t *testing.T, cache *cluster.Cluster) {
 	put(t, cache, name, "/etc/redisd/third.toml", run(t, h, "sed", "s/\"cache\"/\"third\"/", "/etc/redisd/redisd.toml"))
 	// The same secret: its password would be taken by the other's redis-server.
 	put(t, cache, name, "/etc/redisd/third.secret", run(t, h, "cat", "/etc/redisd/secret"))
-	fault(t, cache, 0, func(ctx context.Context, _ string) {
+	o := faultOf(t, cache, limits{}, func(ctx context.Context, _ string) {
 		if out, err := h.Run(ctx, "systemctl", "start", "redisd@third"); err == nil {
 			t.Errorf("redisd@third started: %s", out)
 		}
@@ -209,8 +209,8 @@ func newcomer(t *testing.T, cache *cluster.Cluster) {
 			t.Errorf("redisd@third is %s", state)
 		}
 	})
-	if s := cache.Healthy(t.Context()); cluster.Primary(s) != name {
-		t.Errorf("the primary has moved to %s", cluster.Primary(s))
+	if cluster.Primary(o.after) != name || len(o.report.Errors) > 0 {
+		t.Errorf("its client noticed: the primary is %s, was %s; errors %v", cluster.Primary(o.after), name, o.report.Errors)
 	}
 	run(t, h, "sh", "-ec", "rm /etc/redisd/third.*; systemctl reset-failed redisd@third; rmdir /var/lib/redisd-third")
 }
