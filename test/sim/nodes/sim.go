@@ -3,6 +3,7 @@ package nodes
 import (
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/redisd/redisd/election"
@@ -193,7 +194,7 @@ func (w *world) form(h *host, p int, roster election.Roster, hist []segment) {
 		up: true, run: 1, startedAt: -time.Hour, of: p, ofAt: w.hosts[p].redisAt, min: reconcile.Fence, link: linkUp, linkRun: 1,
 		hist: hist, pos: pos, p0: pos, whole: true, safe: pos, safeHist: hist,
 	}
-	h.disk.record = node.Record{Version: node.Version{Term: term, Offset: pos, Keys: pos}, RunID: "1"}
+	h.disk.record = node.Record{Version: node.Version{Term: term, Offset: pos, Keys: pos, ReplID: strconv.Itoa(int(r.replID()))}, RunID: "1"}
 	if h.i == p {
 		r.of, r.primary, r.link, r.min, r.term = -1, true, linkDown, 0, term
 		h.disk.record.Primary = true

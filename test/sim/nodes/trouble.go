@@ -381,7 +381,8 @@ func (h *host) spoilDisk(d time.Duration) {
 	})
 	w.after(movesWithin, func() {
 		successor := func(o *host) bool {
-			return o != h && o.alive() && !o.stands && !o.redis.hung && o.redis.link == linkUp && w.follows(o, h) && o.d.Priority != reconcile.PriorityNever && o.d.Redis
+			return o != h && o.alive() && !o.stands && !o.redis.hung && o.redis.link == linkUp && w.follows(o, h) && w.linked(h, o) &&
+				o.d.Priority != reconcile.PriorityNever && o.d.Redis
 		}
 		answer := !slices.ContainsFunc(w.hosts, func(o *host) bool {
 			r := &o.redis
