@@ -194,9 +194,20 @@ type inbox struct {
 func (b *ballot) receive(in Received) {
 	n := b.n
 	b.note(in)
-	if len(n.inbox.list) < inboxMost {
+	if len(n.inbox.list) < inboxMost && !n.inbox.waits(in.Message) {
 		n.inbox.list = append(n.inbox.list, in)
 	}
+}
+
+// waits: the same claim waits already. It comes by packet and by stream, and is said again and
+// again; as each waits for a poll, a redis-server that is busy would have this node hear nothing
+// else for as long as somebody claims.
+func (i *inbox) waits(m election.Message) bool {
+	c, claim := m.(election.Claim)
+	return claim && slices.ContainsFunc(i.list, func(in Received) bool {
+		o, ok := in.Message.(election.Claim)
+		return ok && o.Candidate == c.Candidate && o.Term == c.Term && o.Sent == c.Sent
+	})
 }
 
 // readInbox handles what has come in, and reports whether it did.

@@ -314,6 +314,9 @@ func (n *Node) state() election.State {
 func (n *Node) noteLease() {
 	until, ok := n.lease()
 	if !ok {
+		if n.guard.until > n.at && n.perform.yieldUntil == 0 && string(n.state().Holder) != n.self {
+			n.guard.until = n.at // another node has won: it is over, whatever this host's clock shows
+		}
 		return
 	}
 	n.guard.until = until

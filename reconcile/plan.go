@@ -130,6 +130,13 @@ func (o Observed) holds() bool {
 	return o.Election.ClusterID != "" && o.Election.Holder == o.Self && !o.Election.Released
 }
 
+// mayHold: the lease of the agent before this one may run. It does not once another node has won a
+// term: nothing can renew it then, and the clock of a host that stood still shows too much of it.
+func (o Observed) mayHold() bool { return !o.overthrown() && o.At < o.FenceAfter }
+
+// overthrown: another node has won the last term.
+func (o Observed) overthrown() bool { return o.Election.Holder != "" && o.Election.Holder != o.Self }
+
 // holderHeard: another node holds the lease and says so.
 func (o Observed) holderHeard() bool {
 	e := o.Election
@@ -154,7 +161,7 @@ func (p *plan) primaryAddr() string {
 // the address, then the lease.
 func (p *plan) stepDown() {
 	o, r := p.o, p.o.Redis
-	fence, why := !o.leased() && o.At >= o.FenceAfter, "no lease"
+	fence, why := !o.leased() && !o.mayHold(), "no lease"
 	if o.YieldUntil > 0 {
 		why = "the lease was handed over"
 	}
@@ -163,7 +170,7 @@ func (p *plan) stepDown() {
 	switch {
 	case hung && r.Stuck && !r.Dying && !o.Paused:
 		p.do(KillRedis{Why: hungFor(o.At - r.SilentSince)})
-	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && r.Unsure && hung):
+	case fence && r.Running && !r.Dying && (r.Known && r.MinReplicas != Fence || !r.Known && r.Unsure && (hung || r.Refuses && o.overthrown())):
 		p.do(FenceRedis{Why: why})
 		if r.Role == Primary && r.SilentSince == 0 && !planned[CloseClients](p) {
 			p.do(CloseClients{}) // the fence has killed one that does not answer

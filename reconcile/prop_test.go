@@ -192,6 +192,7 @@ func TestAnySituation(t *testing.T) {
 func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconcile.Action, drained bool) {
 	e := o.Election
 	leased := e.Lease && o.At < e.LeaseUntil && e.ClusterID != "" && e.Holder == o.Self && !e.Released
+	mayHold := o.At < o.FenceAfter && (e.Holder == "" || e.Holder == o.Self)
 	fenced := o.Redis.Known && o.Redis.MinReplicas == reconcile.Fence && !leased
 	unreachable := e.Unreachable > len(e.Voters)/2
 	must := func(ok bool, what string) {
@@ -230,9 +231,9 @@ func checkAction(t *rapid.T, o reconcile.Observed, d reconcile.Desired, a reconc
 	case reconcile.StartRedis, reconcile.StartSentinel, reconcile.SetSentinel, reconcile.Monitor, reconcile.KillRedis:
 		must(!o.Paused, "while paused")
 	case reconcile.FenceRedis:
-		must(!leased && o.At >= o.FenceAfter || o.Stopping || o.Redis.Loading || unreachable, "under a lease")
+		must(!leased && !mayHold || o.Stopping || o.Redis.Loading || unreachable, "under a lease")
 	case reconcile.DropVIP:
-		must(isReplicaVIP(a.Address) || drained || !leased && o.At >= o.FenceAfter || o.Stopping ||
+		must(isReplicaVIP(a.Address) || drained || !leased && !mayHold || o.Stopping ||
 			!o.Redis.Running || o.Redis.Dying || o.Redis.Stuck || o.Redis.Loading || fenced || unreachable, "although it belongs here")
 	}
 }

@@ -116,7 +116,7 @@
 //     crashed and knows what a replica acknowledged, is held to that.
 //   - A dataset after a power loss ("all hosts lose power": the last second or two), until its
 //     record was written anew and synced; and see the classes of blackout.
-//   - A host that stood still and goes on: 150 ms.
+//   - A host that stood still and goes on: 250 ms.
 //   - "Voters that a forced failover left out, and that live": they may take writes until
 //     their agent was shown the later epoch, and has fenced, and never for 2 s in touch
 //     with who takes writes in that.
