@@ -216,7 +216,8 @@ func (c *checker) killing(h *host) {
 	}
 }
 
-// fencing is called before a node fences another one's redis-server: not where an agent has the
+// fencing is called when a node is about to fence another one's redis-server (that may be carried
+// out late, and the holder's agent lifts it again): not where an agent has the
 // lease, and has had it for so long that a majority hears it.
 func (c *checker) fencing(by, h *host) {
 	if c.leftOut(by) || c.leftOut(h) {
@@ -295,7 +296,7 @@ func (c *checker) released(a *agent, term uint64, act reconcile.Release) {
 			rec, _ := t.agent.n.Unrecorded(false)
 			c.handed = rec.Term == term
 		}
-	case act.Whole && r.up:
+	case act.Whole && r.up && r.whole: // of a process that was started anew it knows the record
 		h.keeps = kept{term: term, data: dataset{true, r.hist, r.pos}}
 	}
 	if r.accepts() {

@@ -113,9 +113,9 @@ func (a *agent) onRedis(d node.Do) {
 			a.done(a.left(d.Until), node.Done{ID: d.ID, Err: errFailed})
 			return
 		}
+		w.check.fencing(a.h, to)
 		a.command(d, to, func(*server) bool {
 			w.res.RemoteFences++
-			w.check.fencing(a.h, to)
 			to.setMin(reconcile.Fence, 0)
 			return true
 		})
