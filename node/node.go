@@ -142,6 +142,9 @@ func New(o Options) *Node {
 // earlier one counts as the last.
 func (n *Node) Step(at Time, in Input) Ready {
 	n.at = max(n.at, at)
+	if due := n.out.Until; n.begun && n.at > due+Stalled {
+		n.redis.stoodStill(n.at, n.at-due)
+	}
 	n.out = Ready{}
 	n.take(in)
 	n.advance()

@@ -33,6 +33,7 @@ type redisWatch struct {
 	// answersSince is the first of the answers since it was silent last.
 	answersSince Time
 	stuck        bool
+	ranSince     Time // when this agent last went on after it had stood still
 	// unsure: it was taken over from an agent that may have let it write, and has not said since
 	// whether it does.
 	unsure     bool
@@ -205,12 +206,24 @@ func (w *redisWatch) wentSilent(in RedisPolled, at Time) bool {
 	}
 	first := w.silentSince == 0
 	if first || w.refused != "" {
-		w.silentSince, w.refused, w.wokeAt = in.Began, "", 0
-		w.lastCPU, w.lastSwitches, w.movedAt = s.CPU, s.Switches, in.Began
+		since := max(in.Began, w.ranSince)
+		w.silentSince, w.refused, w.wokeAt = since, "", 0
+		w.lastCPU, w.lastSwitches, w.movedAt = s.CPU, s.Switches, since
 	}
 	was := w.stuck
 	w.stuck = w.stands(s, at)
 	return first || was != w.stuck || w.stuck
+}
+
+// stoodStill: this agent did not run for d until now. Who does not listen hears no answer, so
+// redis-server was not silent for that time, as far as anybody knows.
+func (w *redisWatch) stoodStill(now, d Time) {
+	w.ranSince, w.stuck = now, false
+	for _, t := range []*Time{&w.silentSince, &w.movedAt, &w.wokeAt} {
+		if *t > 0 {
+			*t += d
+		}
+	}
 }
 
 // stands: the process of a redis-server that does not answer is stopped, or waits for what does not

@@ -56,3 +56,33 @@ func TestStands(t *testing.T) {
 		}
 	}
 }
+
+// An agent that stood still itself has heard no answer, and does not know for how long redis-server
+// was silent: what it saw before counts, the time in between does not.
+func TestSilenceOfTheDeaf(t *testing.T) {
+	silent := func(began Time) RedisPolled {
+		return RedisPolled{PID: 7, Began: began, Silent: Silence{Known: true, State: 'S', RanFor: time.Hour}}
+	}
+	w := redisWatch{pid: 7, known: true}
+	at := time.Hour
+	w.wentSilent(silent(at), at+150*ms)
+	w.stoodStill(at+5*time.Second, 4800*ms) // it was due 50 ms after that
+	w.wentSilent(silent(at+200*ms), at+5*time.Second)
+	if w.stuck {
+		t.Error("stuck, for what nobody listened to")
+	}
+	if w.wentSilent(silent(at+5050*ms), at+5200*ms); !w.stuck {
+		t.Error("it was silent for 200 ms before and as long since, and is not stuck")
+	}
+	w = redisWatch{pid: 7, known: true}
+	w.stoodStill(at+5*time.Second, 5*time.Second) // its poll was under way
+	if w.wentSilent(silent(at), at+5*time.Second); w.stuck || w.silentSince != at+5*time.Second {
+		t.Error("silent for as long as this agent stood still")
+	}
+	b := leads(t)
+	b.now += time.Second
+	b.step(RedisPolled{ID: 1, Began: b.now - time.Second, PID: 1, Silent: Silence{Known: true, State: 'S', RanFor: time.Hour}})
+	if since := b.n.redis.silentSince; since < b.now {
+		t.Errorf("a node that stood still for a second takes redis-server for silent for %v", b.now-since)
+	}
+}
