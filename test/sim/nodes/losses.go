@@ -26,7 +26,7 @@ func (c *checker) allowWrites(h *host, term uint64) {
 		s.later = append(s.later, segmentTerm{term, r.pos})
 	}
 	w.res.Promotions++
-	lost, widely := int64(0), false
+	lost, widely, passedOver := int64(0), false, false
 	for id := range c.segments {
 		s := &c.segments[id]
 		have := max(has(r.hist, r.pos, int32(id)), s.start)
@@ -38,6 +38,7 @@ func (c *checker) allowWrites(h *host, term uint64) {
 		for _, o := range w.hosts {
 			if o.d.Redis && !o.doubt && has(o.redis.hist, o.redis.pos, int32(id)) > have {
 				n++
+				passedOver = passedOver || o.redis.term < s.term && w.inTouchWith(h, o)
 			}
 		}
 		widely = widely || n > len(w.hosts)/2
@@ -48,7 +49,10 @@ func (c *checker) allowWrites(h *host, term uint64) {
 	}
 	if lost > 0 {
 		w.res.Losses++
-		w.logf("%s let in without %d bytes, a majority has some: %v", h.id, lost, widely)
+		w.logf("%s let in without %d bytes, a majority has some: %v, one in touch: %v", h.id, lost, widely, passedOver)
+	}
+	if passedOver {
+		w.res.PassedOver++
 	}
 	if widely {
 		w.res.WideLosses++
@@ -57,6 +61,11 @@ func (c *checker) allowWrites(h *host, term uint64) {
 		c.failf("%d bytes lost by the handover to %s", lost, h.id)
 	}
 	c.handed = false
+}
+
+// inTouchWith: h and o have been able to talk for a while, and o could take over.
+func (w *world) inTouchWith(h, o *host) bool {
+	return o.alive() && !o.stands && o.redis.responds(w.now) && !o.redis.loading && w.linked(h, o) && w.now > max(h.cutAt, o.cutAt)+100*ms
 }
 
 // forget: what a loss of power took from the primary is no loss by what comes later.

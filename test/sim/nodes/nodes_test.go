@@ -79,6 +79,7 @@ func (r *Result) add(o Result) {
 	r.Promotions += o.Promotions
 	r.Losses += o.Losses
 	r.WideLosses += o.WideLosses
+	r.PassedOver += o.PassedOver
 	r.Crashes += o.Crashes
 	r.Freezes += o.Freezes
 	r.PowerLosses += o.PowerLosses
@@ -97,6 +98,6 @@ func (r *Result) add(o Result) {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d steps, %v of virtual time, %d inputs, %d claims, %d promotions (%d lost writes, %d some that a majority had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d changes of the voters, %d came late, %d left out wrote beside another (in touch for at most %v), %d need operator action, all well at most %v after the last fault",
-		r.Steps, r.Virtual.Round(time.Second), r.Inputs, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Rosters, r.Late, r.LeftOut, r.Touch.Round(time.Millisecond), r.Waits, r.Settled)
+	return fmt.Sprintf("%d steps, %v of virtual time, %d inputs, %d claims, %d promotions (%d lost writes, %d some that a majority had, %d that a replica in touch had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d changes of the voters, %d came late, %d left out wrote beside another (in touch for at most %v), %d need operator action, all well at most %v after the last fault",
+		r.Steps, r.Virtual.Round(time.Second), r.Inputs, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.PassedOver, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Rosters, r.Late, r.LeftOut, r.Touch.Round(time.Millisecond), r.Waits, r.Settled)
 }

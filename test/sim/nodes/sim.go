@@ -20,8 +20,8 @@ type Result struct {
 	Steps int
 	// Inputs were told to nodes, Claims made, Promotions done, of which Losses lost writes.
 	Inputs, Claims, Promotions, Losses int
-	// WideLosses lost what a majority had.
-	WideLosses                     int
+	// WideLosses lost what a majority had, PassedOver what a replica had that was in touch.
+	WideLosses, PassedOver         int
 	Crashes, Freezes, PowerLosses  int
 	HandOvers, RemoteFences, Kills int
 	Guarded, FullSyncs             int
