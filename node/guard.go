@@ -15,14 +15,6 @@ type guard struct {
 	woke  bool // the rounds were called at its end
 }
 
-// over: the rounds saw to the end of the lease themselves. Before fenceAfter they did not: the
-// lease that this agent took over may run.
-func (g *guard) over(at, fenceAfter Time) {
-	if at >= fenceAfter {
-		*g = guard{}
-	}
-}
-
 // next is when there is something to look at: the end of the lease, when the rounds are called, and
 // then, when they have had their time.
 func (g *guard) next(at Time) Time {

@@ -200,8 +200,8 @@ func (rs *rounds) end() {
 	switch {
 	case !r.finishing:
 		r.finishing = true
-		if !r.o.Election.Lease && !r.failed && n.perform.yieldUntil == 0 {
-			n.guard.over(r.o.At, r.o.FenceAfter) // what the end of the lease asks for is done
+		if !r.o.Election.Lease && !r.o.MayHold() && !r.failed && n.perform.yieldUntil == 0 {
+			n.guard = guard{} // what the end of the lease asks for is done
 		}
 		if r.acted && n.procs[Redis].pid != 0 {
 			n.perform.lanes[Rounds].busy = true

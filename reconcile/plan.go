@@ -130,9 +130,9 @@ func (o Observed) holds() bool {
 	return o.Election.ClusterID != "" && o.Election.Holder == o.Self && !o.Election.Released
 }
 
-// mayHold: the lease of the agent before this one may run. It does not once another node has won a
+// MayHold: the lease of the agent before this one may run. It does not once another node has won a
 // term: nothing can renew it then, and the clock of a host that stood still shows too much of it.
-func (o Observed) mayHold() bool { return !o.overthrown() && o.At < o.FenceAfter }
+func (o Observed) MayHold() bool { return !o.overthrown() && o.At < o.FenceAfter }
 
 // overthrown: another node has won the last term.
 func (o Observed) overthrown() bool { return o.Election.Holder != "" && o.Election.Holder != o.Self }
@@ -161,7 +161,7 @@ func (p *plan) primaryAddr() string {
 // the address, then the lease.
 func (p *plan) stepDown() {
 	o, r := p.o, p.o.Redis
-	fence, why := !o.leased() && !o.mayHold(), "no lease"
+	fence, why := !o.leased() && !o.MayHold(), "no lease"
 	if o.YieldUntil > 0 {
 		why = "the lease was handed over"
 	}
