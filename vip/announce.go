@@ -94,6 +94,9 @@ func (n *announcer) run(ctx context.Context) {
 // whether to go on. A failure does not end the schedule: the link may be down for a moment, and the
 // next announcement comes anyway.
 func (a *Address) announceOnce() bool {
+	if _, ours := a.announceable(); ours && a.cfg.Ready != nil {
+		a.cfg.Ready()
+	}
 	a.awaitLocal()
 	l, ours := a.announceable()
 	if !ours {
@@ -103,6 +106,7 @@ func (a *Address) announceOnce() bool {
 	if _, ours = a.announceable(); !ours {
 		return false // an error then only says that the address went
 	}
+	a.announced()
 	if err != nil {
 		level := slog.LevelWarn
 		if a.mute {
@@ -112,6 +116,16 @@ func (a *Address) announceOnce() bool {
 	}
 	a.mute = err != nil
 	return true
+}
+
+// announced ends the wait of whoever builds upon it.
+func (a *Address) announced() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.said != nil {
+		close(a.said)
+		a.said = nil
+	}
 }
 
 // announceable reports whether the address is ours beyond doubt, and where. Past its lifetime it is

@@ -52,6 +52,24 @@ func Destroy(addr netip.Addr, port uint16) (n int, err error) {
 	return n, nil
 }
 
+// Listening returns the addresses of this host at which something listens on the TCP port; an
+// unspecified one stands for all of its family.
+func Listening(port uint16) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		var id socketID
+		binary.BigEndian.PutUint16(id[idLocalPort:], port)
+		err := dump(diagRequest(family(all), 1<<netlink.TCP_LISTEN, id), func(s socketID) bool {
+			addrs = append(addrs, s.local(all))
+			return true
+		})
+		if err != nil && !(all.Is6() && errors.Is(err, ErrUnsupported)) {
+			return nil, fmt.Errorf("list who listens on port %d: %w", port, err)
+		}
+	}
+	return addrs, nil
+}
+
 // destroy asks the kernel for each socket by its number, so that none is met that has the same
 // addresses by now.
 func destroy(family int, found []socketID) (n int, err error) {
@@ -90,6 +108,12 @@ const (
 	idLocal, idPeer         = 4, 20
 )
 
+// local is where the socket is; its family is that of addr.
+func (s socketID) local(addr netip.Addr) netip.Addr {
+	a, _ := netip.AddrFromSlice(s[idLocal : idLocal+len(addr.AsSlice())])
+	return a
+}
+
 // peer is where the socket is connected to; its family is that of addr.
 func (s socketID) peer(addr netip.Addr) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(s[idPeer : idPeer+len(addr.AsSlice())])
@@ -102,13 +126,17 @@ func (s socketID) peer(addr netip.Addr) netip.AddrPort {
 func eachSocket(local netip.AddrPort, states uint32, found func(socketID) bool) error {
 	var id socketID
 	binary.BigEndian.PutUint16(id[idLocalPort:], local.Port())
+	const bytecode = 1 // INET_DIAG_REQ_BYTECODE
+	return dump(append(diagRequest(family(local.Addr()), states, id),
+		nl.NewRtAttr(bytecode, localIs(local.Addr())).Serialize()...), found)
+}
+
+// dump calls found for the sockets that the request asks for, until it returns false.
+func dump(request []byte, found func(socketID) bool) error {
+	var id socketID
+	const header = 4 // of struct inet_diag_msg: family, state, timer, retransmissions
 	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-	const (
-		bytecode = 1 // INET_DIAG_REQ_BYTECODE
-		header   = 4 // of struct inet_diag_msg: family, state, timer, retransmissions
-	)
-	req.AddRawData(append(diagRequest(family(local.Addr()), states, id),
-		nl.NewRtAttr(bytecode, localIs(local.Addr())).Serialize()...))
+	req.AddRawData(request)
 	return unsupported(req.ExecuteIter(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY, func(b []byte) bool {
 		return len(b) < header+len(id) || found(socketID(b[header:]))
 	}))

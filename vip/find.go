@@ -32,6 +32,7 @@ func (l link) hasNeighbours() bool { return l.hw != hardware{} }
 // A place is a link with the addresses on it.
 type place struct {
 	link
+	flags     net.Flags
 	addresses []netlink.Addr
 }
 
@@ -95,7 +96,7 @@ func readHost() (host, error) {
 	}
 	var h host
 	for _, ifi := range ifis {
-		p := place{link: newLink(ifi.Name, ifi.Index, ifi.HardwareAddr)}
+		p := place{link: newLink(ifi.Name, ifi.Index, ifi.HardwareAddr), flags: ifi.Flags}
 		for _, a := range all {
 			if a.LinkIndex == ifi.Index {
 				p.addresses = append(p.addresses, a)

@@ -65,6 +65,10 @@ type Config struct {
 	// Lifetime the kernel keeps the address for after the last Hold, rounded up to whole seconds;
 	// zero: DefaultLifetime.
 	Lifetime time.Duration
+
+	// Ready is called when the host has the address, before each announcement of it: whoever comes
+	// for it must find somebody listening. It must not take long; nil: nothing has to be done.
+	Ready func() `json:"-"`
 }
 
 // Address is one VIP of this host. Its methods may be called from any goroutine.
@@ -93,12 +97,13 @@ type Address struct {
 	own     map[int]hardware // of every interface of this host, by index
 	running bool             // the link is up and has a carrier
 	closed  bool
-	holding bool         // Hold succeeded and no Drop came since
-	lost    bool         // while holding, the address was found gone
-	renewed time.Time    // just before the last successful Hold asked the kernel
-	taken   time.Time    // the same of the first Hold since the last Drop
-	trap    *socket.Conn // what Park will catch SYNs with
-	parking *parking     // the Park under way
+	holding bool          // Hold succeeded and no Drop came since
+	lost    bool          // while holding, the address was found gone
+	renewed time.Time     // just before the last successful Hold asked the kernel
+	taken   time.Time     // the same of the first Hold since the last Drop
+	said    chan struct{} // closed when the first announcement since then has been sent; nil: it has
+	trap    *socket.Conn  // what Park will catch SYNs with
+	parking *parking      // the Park under way
 }
 
 // New finds the interface, starts watching it and returns the Address, not holding anything: an
@@ -258,7 +263,7 @@ func (a *Address) hold(ctx context.Context) (first, again bool, iface string, er
 	a.holding, a.lost, a.renewed = true, false, asked
 	a.stopParking()
 	if first {
-		a.taken = asked
+		a.taken, a.said = asked, make(chan struct{})
 	}
 	if first || again || contested {
 		a.announcer.start()
@@ -332,6 +337,20 @@ func (a *Address) Held() (bool, error) {
 		return false, fmt.Errorf("look for VIP %s: %w", a.addr, err)
 	}
 	return held, nil
+}
+
+// AwaitAnnounced returns when the address has been announced since it was taken, or ctx is done.
+func (a *Address) AwaitAnnounced(ctx context.Context) {
+	a.mu.Lock()
+	said := a.said
+	a.mu.Unlock()
+	if said == nil {
+		return
+	}
+	select {
+	case <-said:
+	case <-ctx.Done():
+	}
 }
 
 // Announce runs the announcements again from the start, if the address is held: for a caller that
