@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/redisd/redisd/node"
@@ -29,8 +28,8 @@ type actor struct {
 	procs    [2]*supervised
 	vips     *vipSet
 	tickler  *tickler
-	quorum   func() int  // of the voters
-	narrow   atomic.Bool // redis-server does not listen everywhere: see closeClients
+	listener *listener
+	quorum   func() int // of the voters
 }
 
 // stopGrace is how long a process may take to stop: redis-server saves its data, and with many GiB

@@ -55,9 +55,19 @@ func ClientPassword(cfg config.Config) (string, error) {
 	return clientPassword(cfg, s)
 }
 
+// host are the interfaces of this host; when they are not known, a server that is started listens
+// at what redisd.toml names, and is told of the rest later: see listener.
+func (f *files) host() []config.HostInterface {
+	host, err := HostInterfaces()
+	if err != nil {
+		f.log.Warn("this host's addresses are not known", "error", err)
+	}
+	return host
+}
+
 func (f *files) redisFacts(cfg config.Config, primary string) confgen.RedisFacts {
 	facts := confgen.RedisFacts{
-		Address: cfg.Node.Address, Port: cfg.Redis.Port, Dir: f.redisDir(), Socket: ownSocket(cfg),
+		Address: cfg.Node.Address, Listen: cfg.RedisListens(f.host()).Addrs, Port: cfg.Redis.Port, Dir: f.redisDir(), Socket: ownSocket(cfg),
 		ReplicaPassword: confgen.Password(f.secret.Password("redis replica")),
 		MaxMemory:       cfg.Redis.MaxMemory, Directives: cfg.Redis.Directives,
 	}
@@ -111,7 +121,7 @@ func rewrite(path string, change func(old []byte) ([]byte, error)) error {
 
 func (f *files) sentinelFacts(cfg config.Config, primary netip.AddrPort, quorum int) confgen.SentinelFacts {
 	return confgen.SentinelFacts{
-		Name: cfg.Cluster.Name, Address: cfg.Node.Address, Port: cfg.Sentinel.Port, Dir: f.sentinelDir(),
+		Name: cfg.Cluster.Name, Address: cfg.Node.Address, Listen: cfg.SentinelListens(f.host()).Addrs, Port: cfg.Sentinel.Port, Dir: f.sentinelDir(),
 		Primary: primary, Quorum: quorum, DownAfter: time.Duration(cfg.Sentinel.DownAfter), FailoverTimeout: time.Duration(cfg.Sentinel.FailoverTimeout),
 		ParallelSyncs: parallelSyncs,
 		RedisPassword: confgen.Password(f.secret.Password("redis sentinel")),

@@ -206,9 +206,6 @@ func (k *keeper) ask(ctx context.Context, all bool) (redis.Running, error) {
 // compare notes what is not as it should be.
 func (k *keeper) compare(have redis.Running) ([]confgen.Difference, []confgen.UserDifference) {
 	settings := confgen.CompareKept(k.want.kept, have.Config, k.words.config)
-	if k.listensElsewhere() {
-		settings = slices.DeleteFunc(settings, func(d confgen.Difference) bool { return d.Name == "bind" })
-	}
 	people, _ := confgen.CompareUsers(k.want.users, have.Users, k.words.users)
 	for _, d := range settings {
 		if k.faults[d.Name] == nil {

@@ -44,17 +44,27 @@ func newKeptServer(t *testing.T, change func(*config.Config)) *keptServer {
 	if change != nil {
 		change(&cfg)
 	}
+	s, pid := startConfigured(t, cfg)
+	k := newKeeper(s, &files{s}, newJournal(s), redis.NewServer(addr, s.agentCredentials()), pid)
+	t.Cleanup(func() { k.server.Close() })
+	ks := &keptServer{t: t, keeper: k, addr: addr}
+	awaitAnswer(t, k.server)
+	return ks
+}
+
+// startConfigured starts a real redis-server as redisd does.
+func startConfigured(t *testing.T, cfg config.Config) (s *site, pid func() int) {
+	t.Helper()
 	sec, err := secret.Parse(secret.Generate())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{log: slog.New(slog.DiscardHandler), secret: sec, disk: &disk{dir: t.TempDir()}, redisAddr: addr}
+	s = &site{log: slog.New(slog.DiscardHandler), secret: sec, disk: &disk{dir: t.TempDir()}, redisAddr: redisAddr(cfg)}
 	s.cfg.Store(&cfg)
-	f := &files{site: s}
 	if err := os.MkdirAll(s.redisDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.writeRedisFiles(cfg, ""); err != nil {
+	if err := (&files{s}).writeRedisFiles(cfg, ""); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("redis-server", filepath.Join(s.redisDir(), confgen.RedisConfName))
@@ -63,15 +73,16 @@ func newKeptServer(t *testing.T, change func(*config.Config)) *keptServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	k := newKeeper(s, f, newJournal(s), redis.NewServer(addr, s.agentCredentials()), func() int { return cmd.Process.Pid })
-	t.Cleanup(func() { k.server.Close() })
-	ks := &keptServer{t: t, keeper: k, addr: addr}
-	for deadline := time.Now().Add(20 * time.Second); k.server.Ping(t.Context()) != nil; time.Sleep(5 * time.Millisecond) {
+	return s, func() int { return cmd.Process.Pid }
+}
+
+func awaitAnswer(t *testing.T, s *redis.Server) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.Ping(t.Context()) != nil; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("redis-server does not answer")
 		}
 	}
-	return ks
 }
 
 // client runs a command as an application does.

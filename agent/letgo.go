@@ -3,16 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net"
-	"net/netip"
-	"slices"
-	"time"
-
-	"github.com/redisd/redisd/confgen"
 	"github.com/redisd/redisd/node"
 	"github.com/redisd/redisd/reconcile"
 	"github.com/redisd/redisd/vip"
+	"log/slog"
+	"net/netip"
 )
 
 // ownerProbedAfter is when it is looked whether another host still answers for an address that was
@@ -24,10 +19,7 @@ const ownerProbedAfter = 2 * reconcile.YieldFor
 // be taken in by a host that nothing it says can leave, and hang for as long as it is patient.
 func (a *actor) closeClients(ctx context.Context, do node.Do) error {
 	if held := a.vips.heldByPrimary(); len(held) > 0 {
-		if addrs, err := addressesBut(held); err == nil {
-			a.narrow.Store(true)
-			a.listen(ctx, addrs)
-		}
+		a.listener.close(ctx, held)
 	}
 	n, err := a.server.CloseClients(ctx)
 	a.journal.say(func(log *slog.Logger) { log.Info("clients closed", "clients", n) })
@@ -35,14 +27,6 @@ func (a *actor) closeClients(ctx context.Context, do node.Do) error {
 		a.requests.step(do.Request, "clients_closed", "clients closed by %s", a.name())
 	}
 	return err
-}
-
-// listen has redis-server listen on these addresses. It is a courtesy to clients, and may fail.
-func (a *actor) listen(ctx context.Context, addrs []string) {
-	a.listened.Store(int64(now()))
-	if err := a.server.Listen(ctx, addrs); err != nil {
-		a.log.Debug("redis-server listens where it did", "error", err)
-	}
 }
 
 // dropVIP takes an address off this host. Whoever is connected there is told while that is
@@ -53,10 +37,8 @@ func (a *actor) dropVIP(ctx context.Context, do node.Do, act reconcile.DropVIP) 
 	}
 	a.journal.say(func(log *slog.Logger) { log.Info("vip dropped", "vip", act.Address, "why", act.Why) })
 	a.requests.step(do.Request, "vip_dropped", "VIP %s dropped by %s", act.Address, a.name())
-	if len(a.vips.heldByPrimary()) == 0 && a.narrow.Swap(false) && a.procs[node.Redis].pid() != 0 {
-		ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
-		defer cancel()
-		a.listen(ctx, confgen.Bind(a.cfg.Load().Node.Address))
+	if len(a.vips.heldByPrimary()) == 0 {
+		a.listener.open(ctx)
 	}
 	return nil
 }
@@ -119,29 +101,4 @@ func (s *vipSet) heldByPrimary() []netip.Addr {
 		}
 	}
 	return out
-}
-
-// addressesBut are the addresses of this host but those, as redis-server's bind takes them: one
-// that is gone in the meantime is no error.
-func addressesBut(but []netip.Addr) ([]string, error) {
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, each := range list {
-		p, err := netip.ParsePrefix(each.String())
-		if err != nil || p.Addr().IsLinkLocalUnicast() || slices.Contains(but, p.Addr()) {
-			continue
-		}
-		out = append(out, "-"+p.Addr().String())
-	}
-	return out, nil
-}
-
-// listensElsewhere: redis-server was told a moment ago where to listen, and will soon be told
-// otherwise.
-func (s *site) listensElsewhere() bool {
-	at := time.Duration(s.listened.Load())
-	return at != 0 && now() < at+2*keepEvery
 }

@@ -28,7 +28,6 @@ type site struct {
 	gossip     *gossip.Gossip
 	events     events
 	address    ownAddress
-	listened   atomic.Int64 // when redis-server was last told where to listen: see actor.closeClients
 }
 
 // name is what people call this node.

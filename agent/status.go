@@ -29,6 +29,7 @@ type commands struct {
 	poller      *poller
 	coordinator *coordinator
 	keeper      *keeper
+	listener    *listener
 	syncs       *syncs
 	tickler     *tickler
 	registrar   *registrar
@@ -152,6 +153,7 @@ func (c *commands) nodeStatus() NodeStatus {
 	if lost := c.addressLost(); lost != "" {
 		n.Problems = append(n.Problems, lost+": nobody else can reach this node until it is given back")
 	}
+	n.Problems = append(n.Problems, c.listener.problems()...)
 	for _, address := range c.vips.foreign() {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}

@@ -192,7 +192,7 @@ func (t *tickler) hear(u clientsUpdate, v election.View) (taken bool, err error)
 	return taken, err
 }
 
-// taken says that an address has just been taken, and announced. It never waits.
+// taken says that an address has just been taken. It never waits.
 func (t *tickler) taken(address string) {
 	select {
 	case t.took <- address:
@@ -238,6 +238,7 @@ func (t *tickler) tell(ctx context.Context, address string) {
 			return
 		case <-time.After(time.Until(began.Add(at))):
 		}
+		t.awaitAnnounced(ctx, f)
 		sent, err := t.tickle(ctx, f, l)
 		if err != nil {
 			t.log.Debug("not all clients of the last holder were told", "vip", address, "error", err)
@@ -250,6 +251,13 @@ func (t *tickler) tell(ctx context.Context, address string) {
 			t.events.add("clients_told", fmt.Sprintf("%d clients of %s, which had %s", sent, from, address))
 		}
 	}
+}
+
+// awaitAnnounced: what a client answers must find its way here, and not to the lost host.
+func (t *tickler) awaitAnnounced(ctx context.Context, f *floating) {
+	ctx, cancel := context.WithTimeout(ctx, tickleSecond)
+	defer cancel()
+	f.addr.AwaitAnnounced(ctx)
 }
 
 // tickle tells those that are not connected here already.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ type vipSet struct {
 	mu   sync.Mutex
 	list []*floating
 	more chan struct{} // closed and replaced when list changes
+
+	ready func(netip.Addr) // called when the host has one of them, before it is announced
 }
 
 // floating is one address with what the agent did to it last.
@@ -42,7 +45,7 @@ func (s *vipSet) set(cfgs []config.VIP, log *slog.Logger) error {
 			next = append(next, old)
 			continue
 		}
-		addr, err := vip.New(vip.Config{Prefix: c.Address, Interface: c.Interface, Lifetime: node.VIPLifetime}, log)
+		addr, err := vip.New(vip.Config{Prefix: c.Address, Interface: c.Interface, Lifetime: node.VIPLifetime, Ready: func() { s.ready(c.Address.Addr()) }}, log)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -21,9 +21,9 @@ const (
 	FromDefault = "redisd's default"
 )
 
-// decided are the directives that redisd owns and package reconcile sets: which value is right
-// depends on who is the primary.
-var decided = []string{"replicaof", "min-replicas-to-write"}
+// decided are the directives that redisd owns and that others see to: which value is right depends
+// on who is the primary, and on the addresses that the host has.
+var decided = []string{"replicaof", "min-replicas-to-write", "bind"}
 
 // unwritten are the directives that redisd owns and redis.conf leaves out, because redis-server's
 // own value is the right one.

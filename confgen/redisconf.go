@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redisd/redisd/internal/directive"
 )
@@ -49,7 +50,8 @@ func (p Password) MarshalText() ([]byte, error) { return []byte(p.String()), nil
 
 // RedisFacts is all that the text of redis.conf depends on.
 type RedisFacts struct {
-	Address         netip.Addr // the node's own
+	Address         netip.Addr   // the node's own
+	Listen          []netip.Addr // see Bind; none: its own address
 	Port            int
 	Dir             string            // data, redis.conf and users.acl
 	Socket          string            // the agent's way in, unless Directives have a unixsocket; "": none
@@ -83,7 +85,7 @@ func ownedPart(w *confWriter, f RedisFacts) {
 		primary = Placeholder
 	}
 	w.section("Owned by redisd")
-	listen(w, f.Address)
+	listen(w, f.Address, f.Listen)
 	w.set("port", strconv.Itoa(f.Port))
 	socket(w, f)
 	w.set("replica-announce-ip", f.Address.String())
@@ -110,24 +112,50 @@ func ownedPart(w *confWriter, f RedisFacts) {
 	w.set("min-replicas-max-lag", strconv.Itoa(MaxLag))
 }
 
-// listen writes where to listen, and from which address to connect. A node with a loopback address
-// is one of several on this machine: it must keep to its own.
-func listen(w *confWriter, a netip.Addr) {
-	if !a.IsLoopback() {
-		w.section("All addresses, so that the VIP can come and go; but never the VIP as a source.")
+// listen writes where to listen, and from which address to connect: never from the VIP.
+func listen(w *confWriter, own netip.Addr, addrs []netip.Addr) {
+	if len(addrs) == 0 {
+		addrs = []netip.Addr{own}
 	}
-	w.set("bind", Bind(a)...)
-	if !a.IsLoopback() {
-		w.set("bind-source-addr", a.String())
+	w.set("bind", Bind(addrs)...)
+	if !own.IsLoopback() {
+		w.set("bind-source-addr", own.String())
 	}
 }
 
-// Bind is where the redis-server of a node with that address listens.
-func Bind(a netip.Addr) []string {
-	if a.IsLoopback() {
-		return []string{a.String()}
+// Bind says in the words of bind where to listen: an unspecified address stands for all of its
+// family. An address that is not there, as the VIP on most nodes, is no error: without the "-",
+// redis-server would not start, and a CONFIG SET could leave it without a listener.
+func Bind(addrs []netip.Addr) []string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		switch {
+		case a == netip.IPv4Unspecified():
+			out[i] = "*"
+		case a == netip.IPv6Unspecified():
+			out[i] = "-::*"
+		default:
+			out[i] = "-" + a.String()
+		}
 	}
-	return []string{"*", "-::*"}
+	return out
+}
+
+// Bound are the addresses that a bind names. Where it has names of hosts, these are left out.
+func Bound(bind string) []netip.Addr {
+	var out []netip.Addr
+	for word := range strings.FieldsSeq(bind) {
+		switch word = strings.TrimPrefix(word, "-"); word {
+		case "*":
+			word = "0.0.0.0"
+		case "::*":
+			word = "::"
+		}
+		if a, err := netip.ParseAddr(word); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out
 }
 
 const dirSocket = "unixsocket"

@@ -14,6 +14,7 @@ import (
 type SentinelFacts struct {
 	Name            string     // of the cluster, hence of the primary
 	Address         netip.Addr // the node's own
+	Listen          []netip.Addr
 	Port            int
 	Dir             string
 	Primary         netip.AddrPort // only for the first file; later ones keep what Sentinel knows
@@ -61,7 +62,7 @@ func SentinelConf(f SentinelFacts, existing []byte) ([]byte, error) {
 		"but for options of Sentinel that redisd does not set. See [sentinel] in redisd.toml.",
 	)
 	w.section("This node")
-	listen(w, f.Address)
+	listen(w, f.Address, f.Listen)
 	w.set("port", strconv.Itoa(f.Port))
 	w.set("dir", f.Dir)
 	child(w)

@@ -63,7 +63,8 @@ const (
 // Redis is [redis].
 type Redis struct {
 	Port               int
-	PasswordFile       string // "": the clients' password is derived from the secret
+	Listen             []string // see RedisListens
+	PasswordFile       string   // "": the clients' password is derived from the secret
 	Binary             string
 	MaxMemory          string // "": not set
 	MinReplicasToWrite *int   // nil: automatic
@@ -77,6 +78,7 @@ type Redis struct {
 // Sentinel is [sentinel].
 type Sentinel struct {
 	Port            int
+	Listen          []string // see SentinelListens
 	Binary          string
 	DownAfter       Duration
 	FailoverTimeout Duration

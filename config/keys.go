@@ -90,6 +90,9 @@ var keys = []key{
 		allowed: allowedPort, ok: func(c Config) bool { return isPort(c.Redis.Port) },
 		effect: RestartRedis, why: "the other nodes know this one's redis by it",
 	}, {
+		name: "redis.listen", field: func(c *Config) any { return &c.Redis.Listen },
+		allowed: "a list of where to listen", // its entries are checked one by one
+	}, {
 		name: "redis.password_file", field: func(c *Config) any { return &c.Redis.PasswordFile },
 		allowed: allowedPath + ", or none", ok: func(c Config) bool { return c.Redis.PasswordFile == "" || isPath(c.Redis.PasswordFile) },
 	}, {
@@ -111,6 +114,9 @@ var keys = []key{
 		name: "sentinel.port", field: func(c *Config) any { return &c.Sentinel.Port },
 		allowed: allowedPort, ok: func(c Config) bool { return isPort(c.Sentinel.Port) },
 		effect: RestartSentinel, why: "clients and the other sentinels know this one by it",
+	}, {
+		name: "sentinel.listen", field: func(c *Config) any { return &c.Sentinel.Listen },
+		allowed: "a list of where to listen", effect: RestartSentinel, why: "redis-sentinel reads it only when it starts",
 	}, {
 		name: "sentinel.binary", field: func(c *Config) any { return &c.Sentinel.Binary },
 		allowed: allowedBinary, ok: func(c Config) bool { return isBinary(c.Sentinel.Binary) },

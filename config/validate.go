@@ -63,6 +63,8 @@ func (c Config) validate(m *mistakes) {
 	}
 	c.validatePorts(m)
 	c.validateJoin(m)
+	validateListen(m, "redis.listen", c.Redis.Listen)
+	validateListen(m, "sentinel.listen", c.Sentinel.Listen)
 	c.validateDirectives(m)
 	c.validateVIPs(m)
 	if c.Sentinel.FailoverTimeout <= c.Sentinel.DownAfter {
@@ -96,6 +98,18 @@ func (c Config) validateJoin(m *mistakes) {
 		case !isJoin(entry):
 			m.add(key, `invalid value %q: must be an address or a name, each with or without a port ("10.0.0.1", "db1.example.com:7946", "[2001:db8::1]:7946"), or a service record ("srv:_redisd._tcp.example.com")`, entry)
 		case slices.Index(c.Cluster.Join, entry) < i:
+			m.add(key, "invalid value %q: must be listed once", entry)
+		}
+	}
+}
+
+func validateListen(m *mistakes, key string, list []string) {
+	for i, entry := range list {
+		key := index(key, i)
+		switch {
+		case !isListen(entry):
+			m.add(key, "invalid value %q: must be %s", entry, allowedListen)
+		case slices.Index(list, entry) < i:
 			m.add(key, "invalid value %q: must be listed once", entry)
 		}
 	}

@@ -34,6 +34,7 @@ func (a *app) check(ctx context.Context) error {
 		return usageError{err}
 	}
 	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx, unit(a.instance())), past{})
+	found.listening()
 	warnings := found.of(warning)
 	for _, w := range hostWarnings("/proc/sys", "/sys") {
 		warnings = append(warnings, errors.New(w))

@@ -9,8 +9,10 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/redisd/redisd/agent"
 	"github.com/redisd/redisd/config"
 	"github.com/redisd/redisd/supervisor"
 )
@@ -107,4 +109,33 @@ func listen(ctx context.Context, protocol string, at netip.AddrPort) error {
 		return no // its text alone: the caller names the rest
 	}
 	return fmt.Errorf("listen on %s: %w", at, err)
+}
+
+// listening says where redis-server and Sentinel do not listen that somebody may come to.
+func (f *findings) listening() {
+	host, err := agent.HostInterfaces()
+	if err != nil {
+		f.add(warning, "redis.listen", "not checked, the addresses of this host are not known: %v", err)
+		return
+	}
+	for _, server := range []struct {
+		key, role, name string
+		list            []string
+		at              config.Listening
+	}{
+		{"redis.listen", config.RoleRedis, "redis-server", f.cfg.Redis.Listen, f.cfg.RedisListens(host)},
+		{"sentinel.listen", config.RoleSentinel, "redis-sentinel", f.cfg.Sentinel.Listen, f.cfg.SentinelListens(host)},
+	} {
+		closed := server.at.Closed(host)
+		switch {
+		case !f.cfg.HasRole(server.role):
+		case len(server.list) == 0 && len(closed) > 0 && !f.cfg.Node.Address.IsLoopback():
+			f.add(warning, server.key, `%s does not listen at %s: if clients use one of these, list it there, or ["*"] for every address`, server.name, strings.Join(closed, ", "))
+		case len(server.at.Over) > 0:
+			f.add(warning, server.key, "%d addresses are more than %s takes (%d): name fewer", len(server.at.Addrs)+len(server.at.Over), server.name, config.MostListen)
+		}
+		for _, entry := range config.Idle(server.list, host) {
+			f.add(warning, server.key, "%q means no address that this host has now", entry)
+		}
+	}
 }

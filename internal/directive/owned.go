@@ -28,7 +28,7 @@ const (
 
 var ownedDirectives = map[string]string{
 	"port":                  "the other nodes must know it: set port in [redis]",
-	"bind":                  "redis-server listens on all addresses of the host, so that the VIP can come and go; restrict access with a firewall",
+	"bind":                  "set listen in [redis]: the VIP comes and goes, and redisd has redis-server listen on it in time",
 	"bind-source-addr":      ownedByAddress,
 	"replica-announce-ip":   ownedByAddress,
 	"replica-announce-port": "redisd announces the port it listens on: set port in [redis]",
