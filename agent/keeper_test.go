@@ -45,7 +45,7 @@ func newKeptServer(t *testing.T, change func(*config.Config)) *keptServer {
 		change(&cfg)
 	}
 	s, pid := startConfigured(t, cfg)
-	k := newKeeper(s, &files{s}, newJournal(s), redis.NewServer(addr, s.agentCredentials()), pid)
+	k := newKeeper(s, &files{site: s}, newJournal(s), redis.NewServer(addr, s.agentCredentials()), pid)
 	t.Cleanup(func() { k.server.Close() })
 	ks := &keptServer{t: t, keeper: k, addr: addr}
 	awaitAnswer(t, k.server)
@@ -64,7 +64,7 @@ func startConfigured(t *testing.T, cfg config.Config) (s *site, pid func() int) 
 	if err := os.MkdirAll(s.redisDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&files{s}).writeRedisFiles(cfg, ""); err != nil {
+	if err := (&files{site: s}).writeRedisFiles(cfg, ""); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("redis-server", filepath.Join(s.redisDir(), confgen.RedisConfName))

@@ -91,6 +91,9 @@ func Deb(t testing.TB) string {
 	return path
 }
 
+// networkVariable is "ipv6" for a run of any test on hosts that have no IPv4, VIP included.
+const networkVariable = "REDISD_LAB_NETWORK"
+
 // Lab makes a lab whose hosts have the package installed, and nothing else done to them. Its hosts
 // are booted from the default image unless they ask for another one, which is named here.
 func Lab(t testing.TB, images ...string) *lab.Lab {
@@ -121,7 +124,7 @@ func Lab(t testing.TB, images ...string) *lab.Lab {
 		}
 		layers = append(layers, layer)
 	}
-	return lab.New(t, lab.Options{Layers: layers})
+	return lab.New(t, lab.Options{Layers: layers, OnlyIPv6: os.Getenv(networkVariable) == "ipv6"})
 }
 
 // Install installs the package as the README says, and others before it.
@@ -209,7 +212,7 @@ func (c *Cluster) Configure(ctx context.Context, h *lab.Host) error {
 
 // Config is the configuration file of every node.
 func (c *Cluster) Config() string {
-	return fmt.Sprintf("[cluster]\nname = %q\nexpect = %d\n\n[[vip]]\naddress = \"%s/24\"\n\n%s", Name, c.opts.Expect, c.VIP, c.opts.Config)
+	return fmt.Sprintf("[cluster]\nname = %q\nexpect = %d\n\n[[vip]]\naddress = \"%s/%d\"\n\n%s", Name, c.opts.Expect, c.VIP, c.Lab.Prefix().Bits(), c.opts.Config)
 }
 
 // Join boots another host, configures it and starts redisd.

@@ -264,7 +264,7 @@ func portChanged(t *testing.T, c *cluster.Cluster) {
 func loseAddress(t *testing.T, c *cluster.Cluster, name string) (giveBack func()) {
 	t.Helper()
 	h := c.Host(name)
-	prefix := netip.PrefixFrom(h.Addr(), 24).String()
+	prefix := netip.PrefixFrom(h.Addr(), c.Lab.Prefix().Bits()).String()
 	run(t, h, "ip", "addr", "del", prefix, "dev", "host0")
 	return func() { run(t, h, "ip", "addr", "add", prefix, "dev", "host0") }
 }

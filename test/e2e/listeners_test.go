@@ -100,7 +100,7 @@ func TestListenersOfALostHost(t *testing.T) {
 	l := cluster.Lab(t)
 	vip6, ofReplicas := l.IP6(100).String(), l.IP(101).String()
 	c := cluster.New(t, l, cluster.Options{
-		Config: fmt.Sprintf("[[vip]]\naddress = \"%s/64\"\n\n[[vip]]\naddress = \"%s/24\"\nrole = \"replica\"\n", vip6, ofReplicas),
+		Config: fmt.Sprintf("[[vip]]\naddress = \"%s/64\"\n\n[[vip]]\naddress = \"%s/%d\"\nrole = \"replica\"\n", vip6, ofReplicas, l.Prefix().Bits()),
 	})
 	c.Start(t.Context())
 	for _, fault := range []hostFault{

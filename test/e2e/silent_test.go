@@ -122,7 +122,7 @@ func gather(t *testing.T, c *cluster.Cluster) *crowd {
 		for i := range 2 {
 			name := fmt.Sprintf("%s %d", habit, i)
 			g.did[name] = 0
-			client := spyAt(c, c.VIP+":6379", c.Password())
+			client := spyAt(c, net.JoinHostPort(c.VIP, "6379"), c.Password())
 			g.wg.Go(func() {
 				defer client.Close()
 				for ctx.Err() == nil {

@@ -136,8 +136,10 @@ func (h *Host) overlay() error {
 // personalise writes what no two hosts share; a clone keeps the identity of the disk that it was
 // made from.
 func (h *Host) personalise(ctx context.Context, newIdentity bool) error {
-	network := fmt.Sprintf("link set host0 up\naddr replace %s/24 dev host0\naddr replace %s/64 dev host0 nodad\n",
-		h.Addr(), h.Addr6())
+	network := fmt.Sprintf("link set host0 up\naddr replace %s/64 dev host0 nodad\n", h.Addr6())
+	if !h.lab.onlyIPv6 {
+		network += fmt.Sprintf("addr replace %s/24 dev host0\n", h.Addr())
+	}
 	files := map[string]string{"/etc/hostname": h.name + "\n", "/etc/lab/network": network}
 	if newIdentity {
 		id := make([]byte, 16)
@@ -155,7 +157,7 @@ func (h *Host) personalise(ctx context.Context, newIdentity bool) error {
 // Name is the host's.
 func (h *Host) Name() string { return h.name }
 
-// Addr is the host's own IPv4 address, on its interface host0.
+// Addr is the host's own address, on its interface host0: IPv4, unless its lab has none.
 func (h *Host) Addr() netip.Addr { return h.lab.IP(h.number) }
 
 // Addr6 is the host's own IPv6 address.

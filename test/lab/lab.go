@@ -29,6 +29,9 @@ type Options struct {
 	Logger *slog.Logger
 	Image  string  // what hosts are booted from; empty: DefaultImage. A host may ask for another: WithImage
 	Layers []Layer // laid over the image that each was made over, the last one on top; see Prepare
+
+	// OnlyIPv6: the hosts have no IPv4 address, and what the lab names by an address is IPv6.
+	OnlyIPv6 bool
 }
 
 // Lab is a network and the hosts on it. Its methods may be called from several goroutines.
@@ -37,9 +40,12 @@ type Lab struct {
 	res    *reservation
 	image  string // of hosts that ask for no other
 	layers []Layer
-	net    *network
-	group  group
-	guard  *guard
+	// onlyIPv6 is Options.OnlyIPv6.
+	onlyIPv6 bool
+
+	net   *network
+	group group
+	guard *guard
 
 	mu     sync.Mutex
 	images map[string]*image // those that hosts are booted from
@@ -83,7 +89,7 @@ func Open(ctx context.Context, o Options) (*Lab, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Lab{log: log, image: cmp.Or(o.Image, DefaultImage()), layers: o.Layers, images: map[string]*image{}}
+	l := &Lab{log: log, image: cmp.Or(o.Image, DefaultImage()), layers: o.Layers, onlyIPv6: o.OnlyIPv6, images: map[string]*image{}}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -232,7 +238,10 @@ func (l *Lab) add(ctx context.Context, name string, options []HostOption) (*Host
 func (l *Lab) writeHostsFiles(ctx context.Context) error {
 	text := "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"
 	for _, h := range l.hosts {
-		text += fmt.Sprintf("%s %s\n%s %s\n", h.Addr(), h.name, h.Addr6(), h.name)
+		text += fmt.Sprintf("%s %s\n", h.Addr(), h.name)
+		if !l.onlyIPv6 {
+			text += fmt.Sprintf("%s %s\n", h.Addr6(), h.name)
+		}
 	}
 	for _, h := range l.hosts {
 		if err := h.WriteFile(ctx, "/etc/hosts", []byte(text), 0o644); err != nil {
@@ -242,12 +251,23 @@ func (l *Lab) writeHostsFiles(ctx context.Context) error {
 	return nil
 }
 
-// Prefix is the lab's IPv4 network.
-func (l *Lab) Prefix() netip.Prefix { return netip.PrefixFrom(l.IP(0), 24) }
+// Prefix is the lab's network, that of IP.
+func (l *Lab) Prefix() netip.Prefix {
+	if l.onlyIPv6 {
+		return netip.PrefixFrom(l.IP(0), 64)
+	}
+	return netip.PrefixFrom(l.IP(0), 24)
+}
 
 // IP is the lab's address that ends in n. Hosts have 11, 12 … in the order in which they were made,
-// the client end has 254; 1 to 10 and 100 to 253 are free for VIPs.
-func (l *Lab) IP(n int) netip.Addr { return l.res.number.ip(n) }
+// the client end has 254; 1 to 10 and 100 to 253 are free for VIPs. It is IPv4, unless the lab has
+// none.
+func (l *Lab) IP(n int) netip.Addr {
+	if l.onlyIPv6 {
+		return l.IP6(n)
+	}
+	return l.res.number.ip(n)
+}
 
 // IP6 is the same in the lab's IPv6 network, a /64; it is written with the same digits.
 func (l *Lab) IP6(n int) netip.Addr { return l.res.number.ip6(n) }
