@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func TestListening(t *testing.T) {
@@ -79,5 +80,61 @@ func TestReadyBeforeItIsAnnounced(t *testing.T) {
 				t.Error("not announced")
 			}
 		})
+	}
+}
+
+func TestInterfaces(t *testing.T) {
+	needRoot(t)
+	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "own0"}, PeerName: "own1"}
+	must(t, netlink.LinkAdd(pair))
+	t.Cleanup(func() { must(t, netlink.LinkDel(pair)) })
+	for _, name := range []string{"own0", "own1"} {
+		link, err := netlink.LinkByName(name)
+		must(t, err)
+		must(t, netlink.LinkSetUp(link))
+	}
+	link, err := netlink.LinkByName("own0")
+	must(t, err)
+	for address, how := range map[string]func(*netlink.Addr){
+		"10.7.0.1/24": func(*netlink.Addr) {}, "10.7.0.2/24": func(*netlink.Addr) {}, // the second is "secondary"
+		"fd00:7::1/64": func(a *netlink.Addr) { a.Flags = unix.IFA_F_NODAD },
+		"fd00:7::2/64": func(a *netlink.Addr) { a.Flags, a.ValidLft = unix.IFA_F_NODAD, 100 }, // deprecated, as a VIP is
+	} {
+		a, err := netlink.ParseAddr(address)
+		must(t, err)
+		how(a)
+		must(t, netlink.AddrAdd(link, a))
+	}
+	find := func() Interface {
+		t.Helper()
+		list, err := Interfaces()
+		must(t, err)
+		i := slices.IndexFunc(list, func(i Interface) bool { return i.Name == "own0" })
+		if i < 0 {
+			t.Fatalf("own0 is not among %+v", list)
+		}
+		return list[i]
+	}
+	text := func(list []netip.Prefix) string {
+		var out []string
+		for _, p := range list {
+			if !p.Addr().IsLinkLocalUnicast() {
+				out = append(out, p.String())
+			}
+		}
+		slices.Sort(out)
+		return fmt.Sprint(out)
+	}
+	i := find()
+	if got, want := text(i.Addresses), "[10.7.0.1/24 10.7.0.2/24 fd00:7::1/64 fd00:7::2/64]"; got != want || !i.Up || i.Loopback {
+		t.Errorf("%+v, want %s", i, want)
+	}
+	if got, want := text(i.Lasting), "[10.7.0.1/24 10.7.0.2/24 fd00:7::1/64]"; got != want {
+		t.Errorf("lasting: %s, want %s", got, want)
+	}
+	_, everything, _ := net.ParseCIDR("::/0")
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: everything, Gw: net.ParseIP("fd00:7::9")}))
+	if got, err := DefaultRoutes(); !slices.Equal(got, []string{"own0"}) || err != nil {
+		t.Errorf("default routes lead out of %q (%v), want own0", got, err)
 	}
 }

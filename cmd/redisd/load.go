@@ -3,13 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
-	"strings"
+	"slices"
 
 	"github.com/redisd/redisd/config"
+	"github.com/redisd/redisd/vip"
 )
 
 // defaultConfig is that of redisd.service.
@@ -65,37 +64,18 @@ func hostFacts() (config.HostFacts, error) {
 			f.Programs = append(f.Programs, program)
 		}
 	}
-	list, err := net.Interfaces()
+	list, err := vip.Interfaces()
 	if err != nil {
 		return f, fmt.Errorf("list the network interfaces: %w", err)
 	}
+	routed, err := vip.DefaultRoutes()
+	if err != nil {
+		return f, err
+	}
 	for _, i := range list {
-		hi := config.HostInterface{Name: i.Name, Up: i.Flags&net.FlagUp != 0, Loopback: i.Flags&net.FlagLoopback != 0, DefaultRoute: hasDefaultRoute(i.Name)}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // it went away meanwhile
-		}
-		for _, addr := range addrs {
-			if p, err := netip.ParsePrefix(addr.String()); err == nil {
-				hi.Addresses = append(hi.Addresses, p)
-			}
-		}
-		f.Interfaces = append(f.Interfaces, hi)
+		f.Interfaces = append(f.Interfaces, config.HostInterface{
+			Name: i.Name, Up: i.Up, Loopback: i.Loopback, DefaultRoute: slices.Contains(routed, i.Name), Addresses: i.Lasting,
+		})
 	}
 	return f, nil
-}
-
-// hasDefaultRoute reads the kernel's IPv4 routes (proc(5), /proc/net/route).
-func hasDefaultRoute(name string) bool {
-	b, err := os.ReadFile("/proc/net/route")
-	if err != nil {
-		return false
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		f := strings.Fields(line)
-		if len(f) > 7 && f[0] == name && f[1] == "00000000" && f[7] == "00000000" {
-			return true
-		}
-	}
-	return false
 }
