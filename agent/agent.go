@@ -236,6 +236,7 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
 		a.coordinator.run, a.registrar.run, a.exorcist.run, a.syncs.run, a.keeper.run, a.listener.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, api.serve,
 		func(ctx context.Context) error { return a.watchAddress(ctx, a.journal) },
+		func(ctx context.Context) error { return a.awaitRenumbering(ctx, a.reloader.load, a.journal) },
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },
 		func(ctx context.Context) error { return d.work(ctx, node.Guard) },
 		func(ctx context.Context) error {

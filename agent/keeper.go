@@ -59,6 +59,9 @@ const (
 	tellEvery = time.Second
 )
 
+// sourceAddr is the directive of the address that redis-server connects from.
+const sourceAddr = "bind-source-addr"
+
 // wanted is what redis-server should have, by the configuration.
 type wanted struct {
 	kept, chosen []confgen.Setting
@@ -244,6 +247,13 @@ func (k *keeper) restore(ctx context.Context, have redis.Running, settings []con
 	}
 	if err != nil {
 		return have
+	}
+	if moved := func(d redis.Directive) bool { return d.Name == sourceAddr }; slices.ContainsFunc(set, moved) && r.Refused[sourceAddr] == nil {
+		// The link that it has may be from an address that the host does not have any more: neither
+		// end would notice for repl-timeout.
+		if err := k.server.LinkAnew(ctx); err != nil {
+			k.log.Debug("the link to the primary is left as it is", "error", err)
+		}
 	}
 	maps.Copy(have.Config, r.After.Config)
 	return redis.Running{Config: have.Config, Users: r.After.Users}

@@ -169,6 +169,13 @@ func (s *Server) Listen(ctx context.Context, addrs []string) error {
 	return err
 }
 
+// LinkAnew closes a replica's link to its primary. It makes another one at once, from the address
+// that it is to connect from by now.
+func (s *Server) LinkAnew(ctx context.Context) error {
+	_, err := s.do(ctx, call("close the link to the primary", "CLIENT", "KILL", "TYPE", "master"))
+	return err
+}
+
 // CloseOthers closes every other connection of the user of this one. A command that was sent on one
 // of them and not carried out yet never will be.
 func (s *Server) CloseOthers(ctx context.Context) error {
