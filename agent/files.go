@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -79,12 +80,31 @@ func (f *files) redisFacts(cfg config.Config, primary string) confgen.RedisFacts
 
 func (f *files) aclFacts(cfg config.Config) (confgen.ACLFacts, error) {
 	clients, err := clientPassword(cfg, f.secret)
+	users, usersErr := usersOf(cfg)
 	return confgen.ACLFacts{
+		Users:            users,
 		ClientPassword:   confgen.Password(clients),
 		AgentPassword:    confgen.Password(f.secret.Password("redis agent")),
 		ReplicaPassword:  confgen.Password(f.secret.Password("redis replica")),
 		SentinelPassword: confgen.Password(f.secret.Password("redis sentinel")),
-	}, err
+	}, errors.Join(err, usersErr)
+}
+
+// usersOf are the users that an operator gives all nodes.
+func usersOf(cfg config.Config) ([]confgen.User, error) {
+	path := cfg.Redis.UsersFile
+	if path == "" {
+		return nil, nil
+	}
+	text, err := secret.LoadUsers(path)
+	if err != nil {
+		return nil, err
+	}
+	users, err := confgen.ParseUsers(text)
+	if err != nil {
+		return nil, fmt.Errorf("users file %s: %s", path, strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return users, nil
 }
 
 // writeRedisFiles writes redis.conf and users.acl. What people made permanent at run time stays.
@@ -151,6 +171,10 @@ func BinaryVersion(ctx context.Context, binary string) (string, error) {
 // Trial has redis-server say whether it would accept the configuration, without touching the
 // running one.
 func Trial(ctx context.Context, cfg config.Config) error {
+	users, err := usersOf(cfg)
+	if err != nil {
+		return usersMistake(cfg, err.Error())
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "redisd-trial")
@@ -167,7 +191,15 @@ func Trial(ctx context.Context, cfg config.Config) error {
 	if errors.As(err, &refused) && refused.Directive != "" {
 		return cfg.DirectiveMistake(refused.Directive, refused.Reason)
 	}
-	return err
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	return trialOfUsers(ctx, cfg, users)
+}
+
+func usersMistake(cfg config.Config, problem string) *config.Mistake {
+	const key = "redis.users_file"
+	return &config.Mistake{Where: cfg.Where(key), Key: key, Problem: problem}
 }
 
 // writeSentinelFile writes sentinel.conf. What Sentinel wrote there itself stays; primary counts

@@ -84,7 +84,7 @@ func (r *reloader) applyConfig(ctx context.Context, next config.Config) error {
 	if len(refused) > 0 {
 		return errors.Join(refused...)
 	}
-	password, err := clientPassword(next, r.secret)
+	acl, err := r.files.aclFacts(next)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (r *reloader) applyConfig(ctx context.Context, next config.Config) error {
 	r.cfg.Store(&next)
 	r.driver.step(node.Configured{Desired: r.desired()})
 	r.driver.step(node.VIPsConfigured{VIPs: r.vips.observed()})
-	r.setClientPassword(ctx, password)
+	r.setUsers(ctx, acl)
 	for _, c := range changes {
 		switch {
 		case later[c.Key] != nil:
@@ -116,16 +116,21 @@ func (r *reloader) applyConfig(ctx context.Context, next config.Config) error {
 	return nil
 }
 
-// setClientPassword gives redis-server the applications' password. Who is logged in stays so. (ACL
-// LOAD would do as well, but it closes the replicas' links.)
-func (r *reloader) setClientPassword(ctx context.Context, password string) {
+// setUsers gives redis-server the applications' password, and the users of the operator. Who is
+// logged in stays so. (ACL LOAD would do as well, but it closes the replicas' links.)
+func (r *reloader) setUsers(ctx context.Context, acl confgen.ACLFacts) {
 	if !r.driver.observe().Redis.Known {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, node.ActTimeout)
 	defer cancel()
-	if err := r.server.SetPassword(ctx, confgen.UserClients, password); err != nil {
+	if err := r.server.SetPassword(ctx, confgen.UserClients, string(acl.ClientPassword)); err != nil {
 		r.log.Warn("the applications' password not changed; it counts from redis-server's next start", "error", err)
+	}
+	for _, u := range acl.Users {
+		if err := r.server.SetUser(ctx, redis.UserRules{Name: u.Name, Rules: u.Rules}); err != nil {
+			r.log.Warn("a user was not changed; it counts from redis-server's next start", "user", u.Name, "error", err)
+		}
 	}
 }
 

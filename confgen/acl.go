@@ -23,6 +23,7 @@ type ACLFacts struct {
 	AgentPassword    Password
 	ReplicaPassword  Password
 	SentinelPassword Password
+	Users            []User // an operator's own: see ParseUsers
 }
 
 // clientRules let clients do everything but change who replicates from whom: a REPLICAOF typed on
@@ -53,6 +54,9 @@ func ACL(f ACLFacts) []byte {
 	writeUser(&b, UserAgent, f.AgentPassword, agentRules)
 	writeUser(&b, UserReplica, f.ReplicaPassword, replicaRules)
 	writeUser(&b, UserSentinel, f.SentinelPassword, sentinelRules)
+	for _, u := range f.Users {
+		fmt.Fprintf(&b, "user %s %s\n", u.Name, strings.Join(u.Rules, " "))
+	}
 	return b.Bytes()
 }
 

@@ -12,7 +12,7 @@ var setters = map[string]string{
 	"cluster.name": `"other"`, "cluster.secret_file": `"/etc/other"`, "cluster.expect": "5", "cluster.voters": "7", "cluster.replace_after": `"5m0s"`, "cluster.reap_after": `"24h0m0s"`, "cluster.join": `["db1"]`, "cluster.gossip_port": "7947",
 	"node.name": `"db9"`, "node.address": `"10.0.0.9"`, "node.interface": `"eth9"`, "node.roles": `["sentinel"]`, "node.priority": "9", "node.zone": `"west"`,
 	"node.state_dir": `"/srv/state"`, "node.run_dir": `"/srv/run"`,
-	"redis.port": "6380", "redis.listen": `["10.0.0.0/24", "lo"]`, "redis.password_file": `"/etc/password"`, "redis.binary": `"valkey-server"`, "redis.maxmemory": `"2gb"`, "redis.min_replicas_to_write": "2", "redis.max_lag_on_failover": `"1mb"`,
+	"redis.port": "6380", "redis.listen": `["10.0.0.0/24", "lo"]`, "redis.password_file": `"/etc/password"`, "redis.users_file": `"/etc/users"`, "redis.binary": `"valkey-server"`, "redis.maxmemory": `"2gb"`, "redis.min_replicas_to_write": "2", "redis.max_lag_on_failover": `"1mb"`,
 	"sentinel.port": "26380", "sentinel.listen": `["*"]`, "sentinel.binary": `"valkey-sentinel"`, "sentinel.down_after": `"5s"`, "sentinel.failover_timeout": `"20s"`,
 }
 
@@ -20,7 +20,7 @@ var setters = map[string]string{
 func TestChangesOfEachKey(t *testing.T) {
 	effects := map[Effect][]string{
 		Live: {
-			"cluster.expect", "cluster.voters", "cluster.replace_after", "cluster.join", "cluster.reap_after", "node.zone", "node.priority", "redis.listen", "redis.password_file", "redis.maxmemory", "redis.min_replicas_to_write", "redis.max_lag_on_failover",
+			"cluster.expect", "cluster.voters", "cluster.replace_after", "cluster.join", "cluster.reap_after", "node.zone", "node.priority", "redis.listen", "redis.password_file", "redis.users_file", "redis.maxmemory", "redis.min_replicas_to_write", "redis.max_lag_on_failover",
 			"sentinel.down_after", "sentinel.failover_timeout",
 		},
 		RestartSentinel: {"sentinel.port", "sentinel.listen", "sentinel.binary"},

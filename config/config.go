@@ -65,6 +65,7 @@ type Redis struct {
 	Port               int
 	Listen             []string // see RedisListens
 	PasswordFile       string   // "": the clients' password is derived from the secret
+	UsersFile          string   // "": no users but redisd's own
 	Binary             string
 	MaxMemory          string // "": not set
 	MinReplicasToWrite *int   // nil: automatic

@@ -96,6 +96,9 @@ var keys = []key{
 		name: "redis.password_file", field: func(c *Config) any { return &c.Redis.PasswordFile },
 		allowed: allowedPath + ", or none", ok: func(c Config) bool { return c.Redis.PasswordFile == "" || isPath(c.Redis.PasswordFile) },
 	}, {
+		name: "redis.users_file", field: func(c *Config) any { return &c.Redis.UsersFile },
+		allowed: allowedPath + ", or none", ok: func(c Config) bool { return c.Redis.UsersFile == "" || isPath(c.Redis.UsersFile) },
+	}, {
 		name: "redis.binary", field: func(c *Config) any { return &c.Redis.Binary },
 		allowed: allowedBinary, ok: func(c Config) bool { return isBinary(c.Redis.Binary) },
 		effect: RestartRedis, why: "it is another program",

@@ -95,3 +95,10 @@ func (s *Server) Restore(ctx context.Context, directives []Directive, users []Us
 	}
 	return r, err
 }
+
+// ConfigAt reads all directives of the server behind a unix socket that asks for no password.
+func ConfigAt(ctx context.Context, socket string) (map[string]string, error) {
+	c := goredis.NewClient(&goredis.Options{Network: "unix", Addr: socket, Protocol: 2, MaxRetries: -1, DisableIdentity: true})
+	defer c.Close()
+	return c.ConfigGet(ctx, "*").Result()
+}

@@ -56,6 +56,9 @@ func (f *findings) files(ctx context.Context, svc service) {
 			f.add(mistake, "redis.password_file", "%s", cannotRead(path))
 		}
 	}
+	if path = f.cfg.Redis.UsersFile; path != "" && existing(path) == path && !svc.may(ctx, "-r", path) {
+		f.add(mistake, "redis.users_file", "%s", cannotRead(path))
+	}
 	// Any other file may be one that is yet to be installed.
 	if f.file == config.File(f.cfg.Instance()) && !svc.may(ctx, "-r", f.file) {
 		f.list = append(f.list, finding{mistake, fmt.Errorf("%s: %s", f.file, cannotRead(f.file))})

@@ -22,7 +22,7 @@ const (
 	ownedByAddress = "redisd announces this node under its own address: set address in [node]"
 	ownedByChild   = "redisd runs redis-server as its own child process and watches it itself"
 	ownedBySecret  = "replicas log in with a password derived from the cluster's secret: set secret_file in [cluster]"
-	ownedByUsers   = "redisd writes the users that it needs; add your own with ACL SETUSER and ACL SAVE, which survives"
+	ownedByUsers   = "redisd writes the users that it needs: name your own in a file, and that as users_file in [redis]"
 	ownedByStop    = "redisd stops redis-server, and hands the primary role over before it does"
 )
 

@@ -60,7 +60,7 @@ func Parse(text string) (Secret, error) {
 // Load reads the secret from a file. The file must not be readable by everybody; that the group can
 // read it is fine. Each error names the file and the cure.
 func Load(path string) (Secret, error) {
-	text, err := readPrivate(path)
+	text, err := readPrivate(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Secret{}, fmt.Errorf("secret file %s: %w: make it on one node with `redisd keygen > %s` and copy it to the others", path, fs.ErrNotExist, path)
 	}
@@ -77,7 +77,7 @@ func Load(path string) (Secret, error) {
 // LoadPassword reads a password that an operator chose (the clients', from redis.password_file)
 // with the same care as Load, but of any length.
 func LoadPassword(path string) (string, error) {
-	text, err := readPrivate(path)
+	text, err := readPrivate(path, maxFile)
 	if err != nil {
 		return "", fmt.Errorf("password file %s: %w", path, err)
 	}
@@ -91,8 +91,20 @@ func LoadPassword(path string) (string, error) {
 	return password, nil
 }
 
+// LoadUsers reads a file of users (redis.users_file), whose passwords may be in clear.
+func LoadUsers(path string) (string, error) {
+	text, err := readPrivate(path, maxUsers)
+	if err != nil {
+		return "", fmt.Errorf("users file %s: %w", path, err)
+	}
+	return text, nil
+}
+
+// maxUsers is some thousands of users.
+const maxUsers = 1 << 20
+
 // readPrivate returns the content of a small regular file that others cannot read.
-func readPrivate(path string) (string, error) {
+func readPrivate(path string, most int) (string, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return "", fmt.Errorf("%w: let the user that redisd runs as read it, with `chgrp redis %s` and `chmod 0640 %s`", fs.ErrPermission, path, path)
@@ -110,12 +122,12 @@ func readPrivate(path string) (string, error) {
 	case info.Mode()&0o007 != 0:
 		return "", fmt.Errorf("everybody on this host can use it (mode %#o): `chmod 0640 %s`", info.Mode().Perm(), path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return "", reason(err)
 	}
-	if len(data) > maxFile {
-		return "", fmt.Errorf("it has more than %d bytes: it should hold one line", maxFile)
+	if len(data) > most {
+		return "", fmt.Errorf("it has more than %d bytes: is it another file?", most)
 	}
 	return string(data), nil
 }
