@@ -119,8 +119,9 @@ func TestPowerLossSetAside(t *testing.T) {
 // the next start has all of it, or copies it.
 func TestPowerLossImport(t *testing.T) {
 	const dump = "what Debian's redis-server had"
+	node := importingNode(t, nil)
 	takeOver := func(from, to string) (string, error) {
-		return importInto(to, func(part string) (string, error) { return importFrom(from, part) })
+		return importInto(to, func(part string) (string, error) { return node.importFrom(usualIn(from, "no"), part) })
 	}
 	paths := func(dir string) (from, to string) { return filepath.Join(dir, "debian"), filepath.Join(dir, "redis") }
 	trace := powerloss.Record(t, func(dir string) error {

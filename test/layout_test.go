@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"node":       {"election", "reconcile"},
 
 	"config": {}, "confgen": {}, "election": {}, "gossip": {}, "reconcile": {}, "redis": {}, "supervisor": {}, "vip": {},
-	"internal/atomicfile": {}, "internal/directive": {}, "internal/feature": {}, "internal/secret": {}, "internal/slotfile": {},
+	"internal/atomicfile": {}, "internal/directive": {}, "internal/feature": {}, "internal/oldconf": {}, "internal/secret": {}, "internal/slotfile": {},
 
 	"packaging/deb": {},
 	"test":          {}, "test/lab": {"test/lab/writer"}, "test/lab/writer": {}, "test/lab/cmd/lab": {"test/lab"},

@@ -73,7 +73,11 @@ func (a *app) runAgent(parent context.Context, debug, untilEOF bool) error {
 			node.Stop()
 		}()
 	}
-	return node.Run(ctx)
+	err = node.Run(ctx)
+	if _, wrong := errors.AsType[*config.Mistake](err); wrong {
+		return usageError{err} // to be corrected before it is started again
+	}
+	return err
 }
 
 // hostError is what the host lacks, as far as the configuration goes: it may be there a moment
