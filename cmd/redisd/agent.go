@@ -109,7 +109,7 @@ func preflight(ctx context.Context, cfg config.Config, file string, p past, log 
 	}
 	found := inspect(ctx, cfg, file, service{}, p)
 	for _, w := range found.of(warning) {
-		log.Warn("the configuration was not checked in full", "error", w)
+		log.Warn("found before the start", "warning", w)
 	}
 	mistakes, obstacles := found.of(mistake), found.of(obstacle)
 	switch all := errors.Join(append(mistakes, obstacles...)...); {

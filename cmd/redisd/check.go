@@ -35,6 +35,7 @@ func (a *app) check(ctx context.Context) error {
 	}
 	found := inspect(ctx, cfg, a.configPath, askSystemd(ctx, unit(a.instance())), past{})
 	found.listening()
+	found.oldData()
 	warnings := found.of(warning)
 	for _, w := range hostWarnings("/proc/sys", "/sys") {
 		warnings = append(warnings, errors.New(w))

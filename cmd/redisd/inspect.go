@@ -28,6 +28,7 @@ func inspect(ctx context.Context, cfg config.Config, file string, svc service, p
 	f.cluster()
 	f.programs(ctx, p.runs)
 	f.neighbours(ctx, config.Dir, p.collides)
+	f.oldServer(ctx)
 	f.ports(ctx)
 	f.vips()
 	return f

@@ -127,7 +127,10 @@ func (c *Conf) include(l Line, depth int) error {
 }
 
 // several are the directives of which more than one line counts.
-var several = []string{"save", "loadmodule", "rename-command", "client-output-buffer-limit"}
+var several = []string{"save", "loadmodule", "rename-command", bufferLimit}
+
+// bufferLimit has a line for each class of clients.
+const bufferLimit = "client-output-buffer-limit"
 
 func (c *Conf) set(name string, l Line) {
 	i := slices.IndexFunc(c.Settings, func(s Setting) bool { return s.Name == name })
@@ -136,6 +139,10 @@ func (c *Conf) set(name string, l Line) {
 		return
 	}
 	s := &c.Settings[i]
+	if name == bufferLimit && len(l.Words) > 1 {
+		class := directive.Canonical(l.Words[1])
+		s.Lines = slices.DeleteFunc(s.Lines, func(old Line) bool { return len(old.Words) > 1 && directive.Canonical(old.Words[1]) == class })
+	}
 	emptied := name == "save" && slices.Equal(l.Words[1:], []string{""}) // it takes back the lines before it
 	if slices.Contains(several, name) && !emptied {
 		s.Lines = append(s.Lines, l)

@@ -90,7 +90,6 @@ redis.conf:24: redis.directives.proc-title-template = "{title} x"
 redis.conf:26: redis.directives.loadmodule = /usr/lib/redis/a.so 1 2
 more/20.conf:1: redis.directives.timeout = 600
 more/10.conf:2: redis.directives.maxclients = 5000
-redis.conf:10: redis.password_file = 
 more/20.conf:3: redis.password_file = 
 more/20.conf:2: redis.users_file = 
 `

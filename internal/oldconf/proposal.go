@@ -31,6 +31,8 @@ type Note struct {
 	At, What, Why string
 	// Matters: clients, or the data, depend on it, and it must not be lost without a word.
 	Matters bool
+	// Settled is the key of redisd.toml by which it no longer is; "": the line has to go.
+	Settled string
 }
 
 // Keys of redisd.toml for what is no directive there.
@@ -82,13 +84,27 @@ var silent = []string{"daemonize", "supervised", "pidfile", "logfile", "aclfile"
 func (c Conf) Propose(differs func(Setting) bool) Proposal {
 	var p Proposal
 	for _, s := range c.Settings {
-		if differs == nil || differs(s) {
+		if differs == nil {
+			p.setting(s)
+		} else if s.Lines = differing(s, differs); len(s.Lines) > 0 {
 			p.setting(s)
 		}
 	}
 	p.password(c)
+	p.noPassword(c)
 	p.users(c)
 	return p
+}
+
+// differing are the lines that do. Each line of these stands for itself, a class of clients.
+func differing(s Setting, differs func(Setting) bool) []Line {
+	switch {
+	case s.Name == bufferLimit:
+		return slices.DeleteFunc(slices.Clone(s.Lines), func(l Line) bool { return !differs(Setting{s.Name, []Line{l}}) })
+	case differs(s):
+		return s.Lines
+	}
+	return nil
 }
 
 func (p *Proposal) setting(s Setting) {
@@ -104,20 +120,22 @@ func (p *Proposal) setting(s Setting) {
 	case special && (value == "no" || value == "0"):
 	case special && s.Name == "rename-command":
 		for _, l := range s.Lines {
-			p.Notes = append(p.Notes, Note{l.At(), s.Name + " " + l.Rest, why.why, true})
+			p.Notes = append(p.Notes, Note{At: l.At(), What: s.Name + " " + l.Rest, Why: why.why, Matters: true})
 		}
 	case special:
-		p.Notes = append(p.Notes, Note{s.At(), s.Name + " " + value, why.why, why.matters})
+		p.Notes = append(p.Notes, Note{At: s.At(), What: s.Name + " " + value, Why: why.why, Matters: why.matters})
 	case owned:
 		what := s.Name + " " + value
 		if strings.HasSuffix(s.Name, "auth") || strings.HasSuffix(s.Name, "pass") {
 			what = s.Name // a password
 		}
-		p.Notes = append(p.Notes, Note{s.At(), what, reason, false})
+		p.Notes = append(p.Notes, Note{At: s.At(), What: what, Why: reason})
 	case !directive.Known(s.Name) && !strings.Contains(s.Name, "."):
-		p.Notes = append(p.Notes, Note{s.At(), s.Name + " " + value, "redis.conf has no such directive today", false})
+		p.Notes = append(p.Notes, Note{At: s.At(), What: s.Name + " " + value, Why: "redis.conf has no such directive today"})
 	default:
-		p.key(directives+s.Name, s)
+		if same, ok := directive.Default(s.Name); !ok || !strings.EqualFold(same, value) { // redisd has it so anyway
+			p.key(directives+s.Name, s)
+		}
 	}
 }
 
@@ -136,8 +154,7 @@ func (p *Proposal) key(name string, s Setting) {
 func (p *Proposal) password(c Conf) {
 	if pw := c.Value("requirepass"); pw != "" {
 		s, _ := c.Setting("requirepass")
-		p.Password = pw
-		p.Keys = append(p.Keys, Key{Name: KeyPassword, At: s.At()})
+		p.setPassword(pw, s.At())
 	}
 	for _, l := range c.Users {
 		if l.Words[1] != "default" {
@@ -145,6 +162,22 @@ func (p *Proposal) password(c Conf) {
 		}
 		p.defaultUser(l)
 	}
+}
+
+// noPassword tells of what redisd does not have.
+func (p *Proposal) noPassword(c Conf) {
+	known := slices.ContainsFunc(p.Keys, func(k Key) bool { return k.Name == KeyPassword }) ||
+		slices.ContainsFunc(p.Notes, func(n Note) bool { return n.Settled == KeyPassword })
+	if !known {
+		p.Notes = append(p.Notes, Note{At: c.File, What: "no password", Why: "clients need one with redisd: `redisd password` prints it, or name a file with your own as password_file in [redis]"})
+	}
+}
+
+// setPassword: the last one counts, as it does for redis-server.
+func (p *Proposal) setPassword(password, at string) {
+	p.Keys = slices.DeleteFunc(p.Keys, func(k Key) bool { return k.Name == KeyPassword })
+	p.Password = password
+	p.Keys = append(p.Keys, Key{Name: KeyPassword, At: at})
 }
 
 // plain are the rules that redisd's own user default has, too, or that say nothing.
@@ -164,13 +197,14 @@ func (p *Proposal) defaultUser(l Line) {
 	}
 	switch {
 	case password != "":
-		p.Password = password
-		p.Keys = append(p.Keys, Key{Name: KeyPassword, At: l.At()})
+		p.setPassword(password, l.At())
 	case hashed:
-		p.Notes = append(p.Notes, Note{l.At(), "user default", "its password is here as a hash alone: write the password that clients use into a file, and name that as password_file in [redis]", true})
+		p.Notes = append(p.Notes, Note{At: l.At(), What: "user default", Matters: true, Settled: KeyPassword,
+			Why: "its password is here as a hash alone: write the password that clients use into a file, and name that as password_file in [redis]"})
 	}
 	if limited {
-		p.Notes = append(p.Notes, Note{l.At(), "user default", "with redisd it may do everything but REPLICAOF, SLAVEOF and FAILOVER: give clients that are to do less a user of their own (redis.users_file)", true})
+		p.Notes = append(p.Notes, Note{At: l.At(), What: "user default", Matters: true, Settled: KeyUsers,
+			Why: "with redisd it may do everything but REPLICAOF, SLAVEOF and FAILOVER: give clients that are to do less a user of their own, in a file that users_file in [redis] names"})
 	}
 }
 
@@ -182,7 +216,7 @@ func (p *Proposal) users(c Conf) {
 		switch {
 		case name == "default":
 		case strings.HasPrefix(name, "redisd-"):
-			p.Notes = append(p.Notes, Note{l.At(), "user " + name, "names that begin with redisd- are redisd's own", true})
+			p.Notes = append(p.Notes, Note{At: l.At(), What: "user " + name, Why: "names that begin with redisd- are redisd's own", Matters: true})
 		default:
 			if at == "" {
 				at = l.At()
