@@ -153,7 +153,8 @@ func (f *files) importFirst(ctx context.Context, runs bool) error {
 }
 
 // importFrom copies a dataset in the form in which the redis-server of this node loads it: an
-// append-only folder, which may have a dump as its base, or a dump where it has no append-only file.
+// append-only folder, which may have a dump as its base, or a dump where it has no append-only
+// file.
 func (f *files) importFrom(d oldDataset, to string) (copied string, err error) {
 	found, err := d.find()
 	if err != nil || found.form == noData {

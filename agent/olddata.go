@@ -191,8 +191,7 @@ func databasesProblem(cfg config.Config, found foundData) (*config.Mistake, erro
 	if highest < has {
 		return nil, nil
 	}
-	key := cfg.DirectiveKey(name)
-	return &config.Mistake{Where: cfg.Where(key), Key: key, Problem: fmt.Sprintf(
+	return &config.Mistake{Where: "redisd.toml", Key: cfg.DirectiveKey(name), Problem: fmt.Sprintf(
 		"the data that was on this host before (%s) has keys in database %d, and redis-server has %d databases: set %s = %d, on every node", found.path, highest, has, name, highest+1)}, nil
 }
 

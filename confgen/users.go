@@ -9,7 +9,7 @@ import (
 
 // ParseUsers reads the users that an operator gives all nodes: lines as in users.acl, "user NAME
 // RULE …", and comments. Each is made anew by its rules, whatever it was before, and passwords in
-// clear are hashed. Every mistake is in the error; whether the rules mean anything is redis-server's
+// clear are hashed. Every mistake is in the error; whether the rules mean anything redis-server has
 // to say.
 func ParseUsers(text string) ([]User, error) {
 	var users []User

@@ -253,8 +253,8 @@ func (imp *importing) write(ctx context.Context, path string) error {
 	return nil
 }
 
-// writePrivate makes a file with a password in it, which is not there yet. It is for the group of its
-// folder to read, as the secret is.
+// writePrivate makes a file with a password in it, which is not there yet. It is for the group of
+// its folder to read, as the secret is.
 func writePrivate(path, content string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if errors.Is(err, fs.ErrExist) {

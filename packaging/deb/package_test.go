@@ -198,7 +198,7 @@ func manualCommands(t *testing.T) []string {
 	for _, tag := range regexp.MustCompile(`(?m)^\.TP\n\.\w+ (.*)$`).FindAllStringSubmatch(section, -1) {
 		text, _, _ := strings.Cut(tag[1], `\-`)
 		for _, part := range strings.Split(text, ",") {
-			if name := regexp.MustCompile(`[a-z]+`).FindString(part); name != "" {
+			if name := regexp.MustCompile(`[a-z]+(-[a-z]+)*`).FindString(part); name != "" {
 				names = append(names, name)
 			}
 		}
