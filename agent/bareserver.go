@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -38,6 +39,9 @@ func bareServer(ctx context.Context, binary, conf string, files map[string][]byt
 	socket := filepath.Join(dir, "s")
 	cmd := exec.CommandContext(ctx, binary, "-")
 	cmd.Dir = dir
+	// It ends with this process, whatever ends that: for the kernel, with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stdin = strings.NewReader(fmt.Sprintf("port 0\ndir %q\nunixsocket %q\n%s", dir, socket, conf))
 	out, err := cmd.StdoutPipe()
