@@ -57,12 +57,12 @@ func (c *commands) leave(ctx context.Context, req LeaveRequest, say func(Step)) 
 		return res, err
 	}
 	res.Note = "its vote is still counted: " + err.Error() + "; `redisd forget " + c.self + "` on another node, once it can, takes it away"
-	c.journal("this node is stopped by force, and its vote is still counted", err)
+	c.noteForced("this node is stopped by force, and its vote is still counted", err)
 	c.registrar.endWith(ErrLeft)
 	return res, nil
 }
 
-func (c *commands) journal(text string, err error) {
+func (c *commands) noteForced(text string, err error) {
 	c.registrar.journal.say(func(log *slog.Logger) { log.Warn(text, "error", err) })
 	c.events.add("left", text+": "+err.Error())
 }
