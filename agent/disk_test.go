@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/redisd/redisd/election"
+	"github.com/redisd/redisd/internal/slotfile"
 	"github.com/redisd/redisd/node"
 )
 
@@ -108,5 +110,21 @@ func TestRecordSurvives(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("sync %v: record %+v, %v; want %+v", sync, got, err, want)
 		}
+	}
+}
+
+// TestStateFits: with the largest roster that an elector proposes (election.Propose), the state can
+// be saved.
+func TestStateFits(t *testing.T) {
+	const maxRoster = 7 << 10
+	name := strings.Repeat("n", 32)
+	s := stateFile{identity: identity{ID: name, Machine: name, Cluster: strings.Repeat("c", 63)}}
+	s.Election = election.State{
+		ClusterID: name, Term: 1 << 53, Vote: election.NodeID(name), Holder: election.NodeID(name), HolderTerm: 1 << 53, Released: true, Bootstrapping: true,
+	}
+	s.Pause, s.Drained, s.Whole = node.Pause{Version: 1 << 60, On: true}, &node.Drained{Term: 1 << 53, Offset: 1 << 62}, 1<<53
+	without, err := json.Marshal(s)
+	if err != nil || len(without)+maxRoster > slotfile.MaxSize {
+		t.Errorf("the state takes %d bytes without a roster, and %d with one; %d fit (%v)", len(without), len(without)+maxRoster, slotfile.MaxSize, err)
 	}
 }

@@ -61,9 +61,11 @@ func (c *commands) PlanFailover() FailoverPlan {
 			p.Away = append(p.Away, awayVoter(o.Members, v))
 		}
 	}
+	p.Majority = here > len(o.Election.Voters)/2
 	for _, m := range o.Members {
-		// When no voter is here, those that a forced failover had left out are.
-		if !m.Alive || m.Redis == "" || here > 0 && !isVoter[m.ID] {
+		// Where voters are left out anyway, a learner can be made one, and may have most; or who was
+		// left out before.
+		if !m.Alive || m.Redis == "" || p.Majority && !isVoter[m.ID] {
 			continue
 		}
 		d := m.Data
@@ -75,7 +77,6 @@ func (c *commands) PlanFailover() FailoverPlan {
 	slices.SortStableFunc(p.Candidates, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.Term, a.Term), cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.Keys, a.Keys))
 	})
-	p.Majority = here > len(o.Election.Voters)/2
 	return p
 }
 
