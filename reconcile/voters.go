@@ -168,7 +168,7 @@ func (r *roll) better(m Member) string {
 		spread := r.crowds[s.m.Zone] - r.crowds[m.Zone] // without the one, and with the other
 		switch same := s.m.Zone == m.Zone; {
 		case s.ID == r.o.Self || !s.m.Alive:
-		case !same && spread > 1:
+		case !same && spread > 1 && s.m.Zone != "" && m.Zone != "": // else somebody is just saying where all are
 			return "fewer voters are in zone " + m.Zone
 		case (same || spread == 1) && m.couldLead() && !s.m.couldLead():
 			return m.ID + " can be primary"

@@ -177,8 +177,8 @@ func (w *world) form(h *host, p int, roster election.Roster, hist []segment) {
 	}
 	s := &h.sentinel
 	*s = sentinel{
-		up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: len(roster.Voters)/2 + 1,
-		downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<len(roster.Voters) - 1 - 1<<h.i,
+		up: true, run: 1, startedAt: -time.Hour, configured: true, tuned: true, monitors: p, epoch: term, quorum: w.size()/2 + 1,
+		downAfter: h.d.DownAfter, failoverTo: h.d.FailoverTimeout, peers: 1<<w.size() - 1 - 1<<h.i,
 	}
 	s.forget()
 	h.tickSentinel()
