@@ -209,7 +209,7 @@ func (p *plan) rank() int {
 	}
 	better := len(e.Successors)
 	for _, m := range o.Members {
-		if m.ID == o.Self || !m.Alive || m.Redis == "" || m.Priority == PriorityNever || slices.Contains(e.Successors, m.ID) {
+		if m.ID == o.Self || !m.Alive || m.Redis == "" || m.Priority == PriorityNever || !p.isVoter(m.ID) || slices.Contains(e.Successors, m.ID) {
 			continue
 		}
 		if c := m.Data.Compare(o.Redis.Data); c > 0 || c == 0 && m.ID < o.Self {
