@@ -96,7 +96,7 @@ func (p *plan) stop() {
 		p.dropVIPs("stopping")
 	}
 	switch {
-	case p.awaitsSuccessor():
+	case p.yields() || p.awaitsSuccessor():
 	case o.Redis.Running && o.Redis.Apart && o.holderHeard():
 		// It would not end before the rewrite has, and the primary has all of that.
 		p.do(KillRedis{Why: "it is to stop, and rewrites what it has copied"})
