@@ -319,7 +319,7 @@ func (p *poller) probe(ctx context.Context, id uint64, a node.Probe) node.Input 
 		in.Fenced = err == nil && set.MinReplicas == redis.Fence
 	}
 	r := <-reached
-	in.Connected, in.HostUp = in.Answered || r == takesConnections, r == hostUp
+	in.Connected, in.Refused, in.HostUp = in.Answered || r == takesConnections, r == refusesConnections, r == hostUp
 	return in
 }
 

@@ -69,9 +69,9 @@ type (
 	Probed struct {
 		ID   uint64
 		Addr string
-		// Answered: with whatever. Connected: it took a connection. HostUp: it did not, and did not
-		// refuse one either, but its host is there.
-		Answered, Connected, HostUp bool
+		// Answered: with whatever. Connected: it took a connection. Refused: its host refused one.
+		// HostUp: neither, but its host is there.
+		Answered, Connected, Refused, HostUp bool
 		// Fenced: it accepts no write, as far as it was asked.
 		Fenced bool
 	}

@@ -16,7 +16,8 @@ type probe struct {
 	// connected is when it last took a connection, whether it answered or not: one that is busy
 	// does, and one behind a cut does not.
 	connected Time
-	// hostUp is when its host was there last; closed when it was seen to be fenced last.
+	// hostUp is when its host was there last, with a redis-server for all that is known; closed when
+	// it was seen to be fenced last.
 	hostUp, closed Time
 	fenced         uint64 // the term in which this node fenced it last
 	fencedAt       Time
@@ -71,21 +72,34 @@ func (wa *watch) follow(addr string) {
 func (wa *watch) probed(in Probed) {
 	n := wa.n
 	if p := &n.probe; in.Addr == p.addr {
-		p.tried = n.at
-		if in.Answered {
-			p.seen = n.at
-		}
-		if in.Connected {
-			p.connected = n.at
-		}
-		if in.HostUp {
-			p.hostUp = n.at
-		}
-		if in.Fenced {
-			p.closed = n.at
-		}
+		p.learn(in, n.redis.hears(in.Addr), n.at)
 	}
 	n.answer(in.ID, in)
+}
+
+// learn takes in what came of a probe; linked: this node's own redis-server hears that one. One
+// that refuses connections and keeps those that it has is alive, on another port that a client has
+// set: who is connected may write.
+func (p *probe) learn(in Probed, linked bool, at Time) {
+	p.tried = at
+	if in.Answered {
+		p.seen = at
+	}
+	if in.Connected {
+		p.connected = at
+	}
+	if in.HostUp || in.Refused && linked {
+		p.hostUp = at
+	}
+	if in.Fenced {
+		p.closed = at
+	}
+}
+
+// hears: this redis-server is a replica of the one at addr, and its link is up, as it said last. The
+// end of that process closes the link at once, on whatever host that lives.
+func (w *redisWatch) hears(addr string) bool {
+	return w.known && w.silentSince == 0 && w.info.LinkUp && w.info.PrimaryAddr == addr
 }
 
 func (p *probe) unreachable(at Time) bool {

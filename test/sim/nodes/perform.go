@@ -475,7 +475,7 @@ func (a *agent) probe(d node.Do, act node.Probe) {
 	took, answer := w.p.delay+300*us, node.Probed{ID: d.ID, Addr: act.Addr, Answered: true, Connected: true}
 	switch r := &to.redis; {
 	case !to.d.Redis || w.reaches(a.h, to) && !r.up && to.redisAt == act.Addr:
-		answer.Answered, answer.Connected = false, false
+		answer.Answered, answer.Connected, answer.Refused = false, false, act.Connect
 	case !w.reaches(a.h, to), to.redisAt != act.Addr:
 		took, answer.Answered, answer.Connected = a.left(d.Until), false, false
 		answer.HostUp = act.Connect && to.redisAt == act.Addr && w.linked(a.h, to)
