@@ -338,19 +338,20 @@ func checkProcesses(s Seen, violated func(string, ...any)) {
 	}
 }
 
-// cannotBeFenced: the host is cut off while its redis-server takes no command. It must not accept
-// writes, and only its end makes certain of that.
+// cannotBeFenced: the host is cut off, or left without a majority, while its redis-server takes no
+// command. It must not accept writes, and only its end makes certain of that.
 func (s Seen) cannotBeFenced(host string) bool {
 	hit := func(which func(may) bool) bool {
 		return slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.Host == host && which(k.may()) })
 	}
-	return hit(func(m may) bool { return m.blocks }) && hit(func(m may) bool { return m.isolates })
+	_, _, alone := s.minority()
+	return hit(func(m may) bool { return m.blocks }) && (alone || hit(func(m may) bool { return m.isolates }))
 }
 
 // checkMoved: nothing that leaves the primary well moves it. What befalls another node first
 // befalls a primary only when something has moved that before.
 func checkMoved(s Seen, violated func(string, ...any)) {
-	if !s.Healthy || s.After == s.Before {
+	if !s.Healthy || s.After == s.Before || s.cannotBeFenced(s.Before) {
 		return
 	}
 	if !slices.ContainsFunc(s.Faults, func(k Fault) bool { return k.hitsPrimary() && k.may().move }) {

@@ -56,7 +56,7 @@ var (
 	// What systemd says of the agent: SIGTERM and SIGKILL are others' doing.
 	crashLine = regexp.MustCompile(`systemd\[\d+\]: redisd\.service: (Main process exited, code=(?:exited|dumped|killed), status=\S+|Watchdog timeout.*)`)
 	othersEnd = regexp.MustCompile(`status=(?:0/SUCCESS|9/KILL|15/TERM)`)
-	// One whose release its disk does not take is carried out all the same: the others have heard it.
+	// One whose release the disk does not take is carried out all the same: the others heard it.
 	handLine = regexp.MustCompile(`msg="handed over" |action="release lease: handed over to .* error="save `)
 	killLine = regexp.MustCompile(`redis-server is killed.*\bwhy="?([^"]*)`)
 )
