@@ -16,8 +16,8 @@ type probe struct {
 	// connected is when it last took a connection, whether it answered or not: one that is busy
 	// does, and one behind a cut does not.
 	connected Time
-	// hostUp is when its host was there last, with a redis-server for all that is known; closed when
-	// it was seen to be fenced last.
+	// hostUp is when its host was there last, with a redis-server for all that is known; closed
+	// when it was seen to be fenced last.
 	hostUp, closed Time
 	fenced         uint64 // the term in which this node fenced it last
 	fencedAt       Time
@@ -96,8 +96,8 @@ func (p *probe) learn(in Probed, linked bool, at Time) {
 	}
 }
 
-// hears: this redis-server is a replica of the one at addr, and its link is up, as it said last. The
-// end of that process closes the link at once, on whatever host that lives.
+// hears: this redis-server is a replica of the one at addr, and its link is up, as it said last.
+// The end of that process closes the link at once, on whatever host that lives.
 func (w *redisWatch) hears(addr string) bool {
 	return w.known && w.silentSince == 0 && w.info.LinkUp && w.info.PrimaryAddr == addr
 }
