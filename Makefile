@@ -67,7 +67,7 @@ lab: deps-lab deps-clients deb ## the tests on booted hosts (root); IMAGE=debian
 clients: deps-lab deb ## what client libraries see of every fault, RUNS times (3): docs/CLIENTS.md
 	$(if $(filter 0,$(shell id -u)),,sudo) test/clients/setup.sh --npm
 	REDISD_DEB=$(abspath $(DEB)) CLIENTS=all CLIENTS_DOCS=$(abspath docs) \
-		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestClients$$' ./test/clients
+		go test -count=1 -v -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^(TestTimelines|TestClients)$$' ./test/clients
 
 bench: deps-lab deb ## redisd beside three manual set-ups, fault by fault: docs/BENCHMARK.md
 	REDISD_DEB=$(abspath $(DEB)) REDISD_BENCH=1 BENCH_DOCS=$(abspath docs) \

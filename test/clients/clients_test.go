@@ -103,6 +103,36 @@ func TestBeside(t *testing.T) {
 	t.Logf("took %v; results are in %s, tables in %s", time.Since(began).Round(time.Second), p.dir, docs)
 }
 
+// TestTimelines records what the wire of one client sees of some faults.
+func TestTimelines(t *testing.T) {
+	if os.Getenv("CLIENTS") != "all" {
+		t.Skip("a picture, not a test: make clients")
+	}
+	p := newPlan(t)
+	b := openBench(t, ways.All[0], "defaults", time.Duration(p.Patience*float64(time.Second)))
+	i := slices.IndexFunc(p.libraries, func(l library) bool { return l.id == "hiredis" })
+	if i < 0 {
+		t.Skip("hiredis, whose wire it is, is not among the libraries")
+	}
+	b.add(p.libraries[i], "vip", "writer")
+	b.mustBeAlive(t.Context())
+	var text strings.Builder
+	for _, f := range faults {
+		if f.stays || f.id == "reboot" || f.id == "cut" { // the same as stop, as power loss
+			continue
+		}
+		one, err := b.timeline(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(one)
+		text.WriteString(one)
+	}
+	if err := timelines.Put(cmp.Or(os.Getenv("CLIENTS_DOCS"), p.dir), text.String()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // newPlan is the short set, or what the environment asks for.
 func newPlan(t *testing.T) *plan {
 	all := os.Getenv("CLIENTS") == "all"

@@ -108,7 +108,7 @@ func TestBesideTables(t *testing.T) {
 
 // TestPages holds the pages in docs to what is put into them.
 func TestPages(t *testing.T) {
-	for _, p := range []figures.Page{page, beside} {
+	for _, p := range []figures.Page{page, beside, timelines} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", p.File))
 		if err == nil {
 			_, err = p.Between(string(text), "")
