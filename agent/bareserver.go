@@ -39,7 +39,8 @@ func bareServer(ctx context.Context, binary, conf string, files map[string][]byt
 	socket := filepath.Join(dir, "s")
 	cmd := exec.CommandContext(ctx, binary, "-")
 	cmd.Dir = dir
-	// It ends with this process, whatever ends that: for the kernel, with the thread that started it.
+	// It ends with this process, whatever ends that: for the kernel, with the thread that
+	// started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

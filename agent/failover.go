@@ -63,8 +63,8 @@ func (c *commands) PlanFailover() FailoverPlan {
 	}
 	p.Majority = here > len(o.Election.Voters)/2
 	for _, m := range o.Members {
-		// Where voters are left out anyway, a learner can be made one, and may have most; or who was
-		// left out before.
+		// Where voters are left out anyway, a learner can be made one, and may have most; or who
+		// was left out before.
 		if !m.Alive || m.Redis == "" || p.Majority && !isVoter[m.ID] {
 			continue
 		}

@@ -24,8 +24,8 @@ func TestGuardOfAnOverthrownHolder(t *testing.T) {
 	}
 }
 
-// Rounds that see to it in time call the guard off, also before the lease that the agent before left
-// is over by the clock.
+// Rounds that see to it in time call the guard off, also before the lease that the agent before
+// left is over by the clock.
 func TestOverthrownRoundsCallTheGuardOff(t *testing.T) {
 	b := newBench(t, Options{State: holding(), RedisPID: 1, LeaseUntil: time.Hour + 500*ms, Record: Record{Version: Version{Term: 4, Offset: 1000, Keys: 1}, RunID: "r", Primary: true}})
 	b.tick(10 * ms)

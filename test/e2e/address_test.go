@@ -30,8 +30,8 @@ func renumbered(t *testing.T, c *cluster.Cluster, last int, which func(primary s
 	var node string
 	var pid int
 	to := c.Lab.IP(last)
-	// A primary without its address is cut off from the others, and not from its clients at the VIP:
-	// what it acknowledges until its lease ends is lost.
+	// A primary without its address is cut off from the others, and not from its clients at the
+	// VIP: what it acknowledges until its lease ends is lost.
 	o := faultOf(t, c, limits{lost: cutOffLoses}, func(ctx context.Context, primary string) {
 		node = which(primary)
 		h := c.Host(node)
@@ -58,7 +58,8 @@ func renumbered(t *testing.T, c *cluster.Cluster, last int, which func(primary s
 	}
 	primary := cluster.Primary(o.after)
 	info := run(t, c.Host(primary), asClient(c, "INFO", "replication")...)
-	// The link that it had from its old address is listed for repl-timeout: nobody there can end it.
+	// The link that it had from its old address is listed for repl-timeout: nobody there can end
+	// it.
 	if node != primary && !strings.Contains(info, "ip="+to.String()+",port=6379,state=online") {
 		t.Errorf("replication:\n%s", info)
 	}
