@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -57,11 +58,19 @@ func renumbered(t *testing.T, c *cluster.Cluster, last int, which func(primary s
 		t.Errorf("redis-server of %s was restarted", node)
 	}
 	primary := cluster.Primary(o.after)
-	info := run(t, c.Host(primary), asClient(c, "INFO", "replication")...)
 	// The link that it had from its old address is listed for repl-timeout: nobody there can end
-	// it.
-	if node != primary && !strings.Contains(info, "ip="+to.String()+",port=6379,state=online") {
-		t.Errorf("replication:\n%s", info)
+	// it. The new one comes as soon as the replica's end of the old is closed.
+	if err := lab.Await(t.Context(), 100*time.Millisecond, func() error {
+		info := run(t, c.Host(primary), asClient(c, "INFO", "replication")...)
+		if node == primary || strings.Contains(info, "ip="+to.String()+",port=6379,state=online") {
+			return nil
+		}
+		if time.Since(o.healthy) > cluster.Patience {
+			t.Fatalf("replication:\n%s", info)
+		}
+		return errors.New("the primary does not hear it")
+	}); err != nil {
+		t.Error(err)
 	}
 	for _, name := range c.Names() {
 		out := run(t, c.Host(name), "redisd", "members")

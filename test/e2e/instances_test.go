@@ -167,6 +167,7 @@ func collision(t *testing.T, cache, sessions *cluster.Cluster) {
 		awaitJournal(t, h, "redisd", "is that of another node on this host (vip[0].address, "+sessionsFile)
 		cache.Healthy(ctx)
 	})
+	put(t, sessions, name, sessionsFile, good)
 	newcomer(t, cache)
 	// Neither is it by a copy that somebody keeps there: a changed file is taken all the same.
 	const own = "/etc/redisd/redisd.toml"
@@ -187,7 +188,6 @@ func collision(t *testing.T, cache, sessions *cluster.Cluster) {
 			t.Errorf("%s has the VIPs %v, want %s", n.Name, n.VIPs, c.VIP)
 		}
 	}
-	put(t, sessions, name, sessionsFile, good)
 	run(t, h, "systemctl", "reload", "redisd@sessions")
 	awaitJournal(t, h, "redisd@sessions", "configuration reloaded")
 }

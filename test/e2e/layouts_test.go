@@ -272,7 +272,14 @@ func rolesChange(t *testing.T, c *cluster.Cluster) {
 			})
 		})
 		for process, there := range map[string]bool{"redis-server": to.role == "replica", "redis-sentinel": to.sentinel == "running"} {
-			if _, err := h.PIDOf(t.Context(), program(process)); (err == nil) != there {
+			ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
+			err := lab.Await(ctx, 50*time.Millisecond, func() error {
+				if _, err := h.PIDOf(ctx, program(process)); (err == nil) != there {
+					return fmt.Errorf("it runs: %v, want %v (%w)", err == nil, there, err)
+				}
+				return nil
+			})
+			if cancel(); err != nil {
 				t.Errorf("with the roles %s, %s: %v", to.roles, process, err)
 			}
 		}

@@ -397,7 +397,7 @@ func newName(t *testing.T, c *cluster.Cluster) {
 		}
 		return nil
 	})
-	t.Logf("redisd forget\n%s", run(t, c.Host(other), "redisd", "forget", name))
+	forget(t, c.Host(other), name)
 	after := c.Await(t.Context(), "the old one to be gone", func(s agent.Status) error {
 		if len(s.Nodes) != 3 || s.Voters != 3 || s.Health != "healthy" {
 			return fmt.Errorf("%d nodes, %d voters, %v", len(s.Nodes), s.Voters, s.Problems)
@@ -410,6 +410,24 @@ func newName(t *testing.T, c *cluster.Cluster) {
 	if last := awaitMembers(t, c, "a", "b", "c"); idOf(last, name) != idOf(after, "e") {
 		t.Error("its disk is another one")
 	}
+}
+
+// forget has a host forget a node that was lost: the others hold it for alive for some seconds yet.
+func forget(t *testing.T, on *lab.Host, name string) (told agent.Removed) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
+	defer cancel()
+	err := lab.Await(ctx, 200*time.Millisecond, func() error {
+		out, err := on.Run(ctx, "redisd", "forget", name, "--json")
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal([]byte(out), &told)
+	})
+	if err != nil {
+		t.Fatalf("redisd forget %s: %v", name, err)
+	}
+	return told
 }
 
 // replacedByAnother: a node is lost, a fourth one comes, the lost one is forgotten: the loss of one
@@ -431,18 +449,7 @@ func replacedByAnother(t *testing.T, c *cluster.Cluster) {
 		}
 		return nil
 	})
-	var told agent.Removed
-	within, cancel := context.WithTimeout(ctx, cluster.Patience)
-	defer cancel()
-	if err := lab.Await(within, 200*time.Millisecond, func() error { // the others hold it for alive for some seconds
-		out, err := c.Host("d").Run(within, "redisd", "forget", lost, "--json")
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal([]byte(out), &told)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	told := forget(t, c.Host("d"), lost)
 	t.Logf("forgotten: before %v; now %v", told.Before, told.After)
 	if told.Before.Survives != 0 || told.After.Survives != 1 || told.Before.Voters != 4 || told.After.Voters != 3 {
 		t.Errorf("it says %+v", told)
