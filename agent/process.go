@@ -31,7 +31,7 @@ func (p *supervised) exit() (in node.Exited, e *supervisor.ExitError, unexpected
 		return in, nil, false
 	}
 	p.told = st.Exit
-	return node.Exited{Process: p.which, PID: st.PID, Code: st.Exit.Code, RanFor: st.Exit.RanFor}, st.Exit, !st.Stopping
+	return node.Exited{Process: p.which, PID: st.PID, Code: st.Exit.Code, RanFor: st.Exit.RanFor, Asked: st.Stopping}, st.Exit, !st.Stopping
 }
 
 // stop asks the process to end and returns at once.

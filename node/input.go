@@ -39,6 +39,7 @@ type (
 		PID     int
 		Code    int
 		RanFor  time.Duration
+		Asked   bool // the agent had asked for it: no crash
 	}
 	// StopFailed: the process that was to stop goes on.
 	StopFailed struct{ Process Process }

@@ -60,7 +60,11 @@ func (n *Node) exited(in Exited) {
 	}
 	p.ended, p.pid = in.PID, 0
 	p.exitedAt = n.at
-	p.startAfter = n.at + p.pause(in.RanFor)
+	if in.Process == Sentinel && in.Asked && in.PID == p.answeredBy {
+		p.startAfter = n.at // it is ended to be started with another file, however often
+	} else {
+		p.startAfter = n.at + p.pause(in.RanFor)
+	}
 	if in.Code > 0 && in.PID != p.answeredBy {
 		p.failed++
 	}

@@ -98,3 +98,23 @@ func TestNothingBeforeTheFirstTick(t *testing.T) {
 		t.Error("the process that it started is taken for the one that had ended")
 	}
 }
+
+// A Sentinel that the agent ends so that it forgets somebody is away for no longer each time.
+func TestSentinelEndedOnPurposeStartsAtOnce(t *testing.T) {
+	b := newBench(t, Options{Desired: reconcile.Desired{Sentinel: true, Expect: 2}})
+	p := &b.n.procs[Sentinel]
+	for pid := 7; pid < 15; pid++ {
+		p.started(pid)
+		p.answered(pid)
+		b.step(Exited{Process: Sentinel, PID: pid, Code: -1, RanFor: time.Second, Asked: true})
+		if p.startAfter > b.now {
+			t.Fatalf("it is started %v later", p.startAfter-b.now)
+		}
+	}
+	p.started(15)
+	p.answered(15)
+	b.step(Exited{Process: Sentinel, PID: 15, Code: -1, RanFor: time.Second})
+	if p.startAfter <= b.now {
+		t.Error("one that crashed is started at once")
+	}
+}
