@@ -241,7 +241,7 @@ func awaitJournal(t *testing.T, h *lab.Host, unit string, wants ...string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	err := lab.Await(ctx, 50*time.Millisecond, func() error {
-		journal := run(t, h, "journalctl", "-u", unit, "--no-pager", "-n", "80")
+		journal := run(t, h, "journalctl", "-u", unit, "--no-pager", "-n", "1000")
 		for _, want := range wants {
 			if !strings.Contains(journal, want) {
 				return fmt.Errorf("the journal of %s does not say %q:\n%s", unit, want, journal)

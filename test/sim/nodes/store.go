@@ -136,7 +136,7 @@ func (h *host) copied() {
 		}
 	case w.has(StaleAOF):
 		h.rewrite()
-	case r.apart:
+	default: // the rewrite took no time
 		r.apart = false
 		r.safe, r.safeHist, r.safeAt = r.pos, r.hist, w.now
 	}
