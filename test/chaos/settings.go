@@ -126,6 +126,10 @@ func (w *world) settings(ctx context.Context, host string) (map[string]string, e
 	for _, name := range append(slices.Clone(rendered), "min-replicas-to-write") {
 		found[name] = all[name]
 	}
+	// It listens at the VIP as well when it has it, and may have that on its list before and after.
+	found["bind"] = strings.Join(slices.DeleteFunc(strings.Fields(found["bind"]), func(address string) bool {
+		return strings.TrimPrefix(address, "-") == w.c.VIP
+	}), " ")
 	lines, err := c.Do(ctx, "ACL", "LIST").StringSlice()
 	if err != nil {
 		return nil, err
