@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/redisd/redisd/internal/slotfile"
@@ -25,7 +24,8 @@ type disk struct {
 	state *slotfile.File
 	data  *slotfile.File
 	lease *slotfile.File
-	// identity is what loadState found or made.
+	// machine is this host's, identity what loadState found or made.
+	machine  string
 	identity identity
 }
 
@@ -47,18 +47,10 @@ func openDisk(dir, run, by string) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, state.Close(), data.Close())
 	}
-	return &disk{dir: dir, by: by, state: state, data: data, lease: lease}, nil
+	return &disk{dir: dir, by: by, machine: machineID(), state: state, data: data, lease: lease}, nil
 }
 
 func (d *disk) close() error { return errors.Join(d.state.Close(), d.data.Close(), d.lease.Close()) }
-
-// identity is bound to the machine: a cloned disk starts as a node of its own.
-type identity struct {
-	ID      string `json:"id"`
-	Machine string `json:"machine"`
-	// Cluster names the cluster this directory belongs to.
-	Cluster string `json:"cluster"`
-}
 
 type stateFile struct {
 	identity
@@ -72,26 +64,28 @@ type leaseFile struct {
 
 // loadState reads the state, or makes that of a new node.
 func (d *disk) loadState(cluster string) (stateFile, error) {
-	machine := machineID()
 	var s stateFile
 	switch err := readSlot(d.state, &s); {
 	case errors.Is(err, slotfile.ErrEmpty):
 	case err != nil:
-		return s, fmt.Errorf("read this node's state: %w; or move %s away to join as a new node", err, d.dir)
+		return s, fmt.Errorf("read this node's state: %w", unreadable(d.dir, err))
 	case s.Cluster != cluster:
 		return s, fmt.Errorf("%s belongs to the cluster %q, but [cluster] name is %q: set the name back, or move %s away to join as a new node",
 			d.dir, s.Cluster, cluster, d.dir)
-	case s.Machine != machine:
-		// A copy of another host's disk: keep the data, not the vote nor the name.
-		s = stateFile{}
+	}
+	if err := s.belongs(d.dir, d.machine); err != nil {
+		return s, err
+	}
+	if s.ID != "" && s.Machine == d.machine {
+		d.identity = s.identity
+		return s, nil
 	}
 	if s.ID == "" {
-		s.identity = identity{ID: randomID(4), Machine: machine, Cluster: cluster}
-		d.identity = s.identity
-		return s, d.saveState(s)
+		s.ID, s.Cluster = randomID(4), cluster
 	}
+	s.Machine = d.machine
 	d.identity = s.identity
-	return s, nil
+	return s, d.saveState(s)
 }
 
 // ClusterOf returns the name of the cluster that a state directory belongs to; empty when it
@@ -136,7 +130,7 @@ func peekState(dir string) (s stateFile, err error) {
 	case errors.Is(err, errTooNew):
 		return stateFile{}, fmt.Errorf("%s: %w", path, err)
 	default:
-		return s, fmt.Errorf("%s is damaged: %w; restore it", path, err)
+		return s, fmt.Errorf("%s is damaged: %w", path, unreadable(dir, err))
 	}
 }
 
@@ -178,14 +172,6 @@ func (d *disk) leaseUntil() time.Duration {
 }
 
 func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
-
-func machineID() string {
-	b, err := os.ReadFile("/etc/machine-id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
-}
 
 func randomID(bytes int) string {
 	b := make([]byte, bytes)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -59,23 +60,43 @@ func TestStateOfAnotherCluster(t *testing.T) {
 	}
 }
 
-// TestClonedDisk: a copy of another machine's disk starts as a node of its own.
-func TestClonedDisk(t *testing.T) {
-	d := newDisk(t)
-	s, err := d.loadState("cache")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Machine, s.Election.Term, s.Election.Vote = "another machine", 5, "a"
-	if err := d.saveState(s); err != nil {
-		t.Fatal(err)
-	}
-	clone, err := d.loadState("cache")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if clone.ID == s.ID || clone.Election.Term != 0 || clone.Election.Vote != "" {
-		t.Errorf("the clone goes on as the original: %+v", clone)
+// TestOtherMachine: what a node has promised is bound to its machine, and nothing is written over.
+func TestOtherMachine(t *testing.T) {
+	for name, c := range map[string]struct{ bound, here, want string }{
+		"the same":           {"m1", "m1", ""},
+		"another":            {"m1", "m2", "redisd adopt-identity"},
+		"no id any more":     {"m1", "", "systemd-machine-id-setup"},
+		"bound to none yet":  {"", "m2", ""},
+		"none, as it was":    {"", "", ""},
+		"a copy, and no new": {"m1", "m2", "move "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDisk(t)
+			d.machine = c.bound
+			s, err := d.loadState("cache")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Election.Term, s.Election.Vote = 5, "a"
+			if err := d.saveState(s); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := d.state.Read()
+			d.machine = c.here
+			again, err := d.loadState("cache")
+			if c.want == "" {
+				if err != nil || again.ID != s.ID || again.Election.Vote != "a" || again.Machine != c.here {
+					t.Errorf("loaded %+v, %v", again, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v does not say %q", err, c.want)
+			}
+			if after, _ := d.state.Read(); !bytes.Equal(before, after) {
+				t.Error("the state was written over")
+			}
+		})
 	}
 }
 

@@ -106,10 +106,16 @@ func (f *findings) cluster() {
 	cluster, err := agent.ClusterOf(f.cfg.Node.StateDir)
 	switch {
 	case err != nil:
-		f.add(mistake, "node.state_dir", "%v, or move %s away to join as a new node", err, f.cfg.Node.StateDir)
+		f.add(mistake, "node.state_dir", "%v", err)
 	case cluster != "" && cluster != f.cfg.Cluster.Name:
 		f.add(mistake, "cluster.name", "invalid value %q: must be %q, the cluster that %s belongs to: set the name back, or move that folder away to join as a new node",
 			f.cfg.Cluster.Name, cluster, f.cfg.Node.StateDir)
+	}
+	switch err := agent.CheckIdentity(f.cfg.Node.StateDir, f.cfg.Node.Address.IsLoopback()); {
+	case errors.Is(err, agent.ErrNoMachineID):
+		f.add(obstacle, "node.state_dir", "%v", err)
+	case err != nil:
+		f.add(mistake, "node.state_dir", "%v", err)
 	}
 }
 

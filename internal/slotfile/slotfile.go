@@ -9,6 +9,7 @@
 package slotfile
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ const MaxSize = slotSize - headerSize
 var (
 	// ErrEmpty is returned by Read of a file that never had a value.
 	ErrEmpty = errors.New("no value was ever written")
+	// ErrDamaged is returned by Read of a file that had a value, and has none that is whole. No power
+	// loss does that to a file of which a value was ever synced.
+	ErrDamaged = errors.New("damaged: neither of its two copies is whole")
 	// ErrForm is returned by Read of a file that a later version of this package wrote: to take it
 	// for an empty one would forget what is in it.
 	ErrForm = errors.New("written in a form that this program does not know")
@@ -89,6 +93,7 @@ func reserve(f *os.File, path string) error {
 // Read returns the newest value that is whole.
 func (s *File) Read() ([]byte, error) {
 	var newest []byte
+	written := false // the first value goes to slot 1, so that slot 0 is of a later one
 	for slot := range int64(2) {
 		b := make([]byte, slotSize)
 		if _, err := s.f.ReadAt(b, slot*slotSize); err != nil {
@@ -97,6 +102,7 @@ func (s *File) Read() ([]byte, error) {
 		if m := binary.BigEndian.Uint32(b); m > magic && m <= latest {
 			return nil, fmt.Errorf("read %s: %w", s.f.Name(), ErrForm)
 		}
+		written = written || slot == 0 && len(bytes.Trim(b, "\x00")) > 0
 		value, sequence, ok := decode(b)
 		if ok && (newest == nil || sequence > s.sequence) {
 			newest, s.sequence = value, sequence
@@ -104,6 +110,9 @@ func (s *File) Read() ([]byte, error) {
 				s.durable = unknownSlot
 			}
 		}
+	}
+	if newest == nil && written {
+		return nil, fmt.Errorf("%s: %w", s.f.Name(), ErrDamaged)
 	}
 	if newest == nil {
 		return nil, fmt.Errorf("%s: %w", s.f.Name(), ErrEmpty)

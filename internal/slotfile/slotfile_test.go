@@ -62,6 +62,37 @@ func TestTornWrite(t *testing.T) {
 	}
 }
 
+// TestBothSlotsDamaged: what is lost is not taken for what never was. A first write that was cut
+// short was nobody's yet.
+func TestBothSlotsDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "value")
+	f := open(t, path)
+	spoil := func(slots ...int64) error {
+		t.Helper()
+		for _, slot := range slots {
+			if _, err := f.f.WriteAt([]byte("rubbish"), slot*slotSize); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := open(t, path).Read()
+		return err
+	}
+	if err := spoil(1); !errors.Is(err, ErrEmpty) {
+		t.Errorf("a first write that was cut short: %v", err)
+	}
+	for range 2 {
+		if err := f.Write([]byte("value"), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := spoil(0); err != nil {
+		t.Errorf("one slot is damaged: %v", err)
+	}
+	if err := spoil(0, 1); !errors.Is(err, ErrDamaged) {
+		t.Errorf("both slots are damaged: %v", err)
+	}
+}
+
 func TestTooLarge(t *testing.T) {
 	f := open(t, filepath.Join(t.TempDir(), "value"))
 	if err := f.Write(make([]byte, MaxSize), true); err != nil {
