@@ -396,6 +396,7 @@ const (
 	opRemove   = "remove"  // of the holder: take a member out
 	opRemoved  = "removed" // who is no member any more
 	opTurn     = "turn"    // of the holder: see ghosts.go
+	opWho      = "who"
 )
 
 // serve answers another agent's call.
@@ -423,6 +424,12 @@ func (c *commands) serve(ctx context.Context, op string, body json.RawMessage) (
 			return nil, err
 		}
 		return c.failoverHere(ctx, req)
+	case opWho:
+		var q whoQuery
+		if err := json.Unmarshal(body, &q); err != nil {
+			return nil, err
+		}
+		return c.who(q), nil
 	case opClients:
 		var u clientsUpdate
 		if err := json.Unmarshal(body, &u); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -174,8 +175,13 @@ func (c callbacks) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []b
 	c.g.roster.answered(n.Name, time.Now())
 }
 
+var errAsks = errors.New("it only asks, and is no member")
+
 // vet decides whether a node may be a member.
 func (g *Gossip) vet(n *memberlist.Node) error {
+	if strings.HasPrefix(n.Name, AskerPrefix) {
+		return errAsks
+	}
 	m, addr, err := identify(n)
 	if err == nil {
 		err = g.accept(m)

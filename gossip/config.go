@@ -39,6 +39,10 @@ type Config struct {
 	cut func(netip.Addr) bool
 }
 
+// AskerPrefix begins the ID of one that only asks members, and is to be none itself: members that
+// look for a node at its address meet it there, and leave it alone.
+const AskerPrefix = "asks-"
+
 const (
 	keySize        = 32 // AES-256
 	maxID          = 64

@@ -42,7 +42,7 @@ func (a *app) request(parent context.Context, within time.Duration, method, path
 	case parent.Err() != nil:
 		return errInterrupted
 	case err != nil:
-		return a.noAnswer(socket, within, err)
+		return errors.Join(a.noAnswer(socket, within, err), a.identityTrouble())
 	}
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {
@@ -86,7 +86,7 @@ func follow[L any](parent context.Context, a *app, within time.Duration, path st
 	case parent.Err() != nil:
 		return errInterrupted
 	case err != nil:
-		return a.noAnswer(socket, within, err)
+		return errors.Join(a.noAnswer(socket, within, err), a.identityTrouble())
 	}
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {
