@@ -187,7 +187,7 @@ func (g *Gossip) vet(n *memberlist.Node) error {
 		err = g.accept(m)
 	}
 	if err != nil {
-		g.refused(n.Name, addr, err)
+		g.refused(n.Name, m, addr, err)
 	}
 	return err
 }
@@ -199,7 +199,8 @@ func (g *Gossip) accept(m Meta) error {
 	return g.cfg.Accept(m)
 }
 
-func (g *Gossip) refused(id string, addr netip.AddrPort, why error) {
+func (g *Gossip) refused(id string, m Meta, addr netip.AddrPort, why error) {
+	g.strangers.met(Stranger{Addr: addr.Addr(), Kind: Foreign, Meta: m}, time.Now())
 	g.journal.complain("refused "+id, slog.LevelWarn, "node refused", "id", id, "addr", addr, "reason", why)
 }
 

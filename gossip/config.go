@@ -106,6 +106,9 @@ func (g *Gossip) memberlistConfig() *memberlist.Config {
 		journal:   g.journal,
 		suspected: func(id string) { g.roster.suspected(id, time.Now()) },
 		closing:   func() bool { return g.transport.ctx.Err() != nil },
+		met: func(kind StrangerKind, host netip.Addr) {
+			g.strangers.met(Stranger{Addr: host, Kind: kind}, time.Now())
+		},
 	}, "", 0)
 
 	c.Delegate, c.Events, c.Ping = callbacks{g}, callbacks{g}, callbacks{g}

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,8 @@ type discovery struct {
 	sealer  sealer
 	me      beacon
 	alone   func() bool
-	found   func(beacon) // called for each beacon of another node; must not block
+	found   func(beacon)     // called for each beacon of another node; must not block
+	sealed  func(netip.Addr) // called with the sender of one that cannot be opened; must not block
 	journal *journal
 
 	group netip.Addr
@@ -62,14 +64,14 @@ type discovery struct {
 	worked time.Time // when sending last worked; run's goroutine only
 }
 
-func newDiscovery(cfg Config, alone func() bool, found func(beacon), j *journal) (*discovery, error) {
+func newDiscovery(cfg Config, alone func() bool, found func(beacon), sealed func(netip.Addr), j *journal) (*discovery, error) {
 	s, err := newSealer(cfg.Key)
 	if err != nil {
 		return nil, err
 	}
 	d := &discovery{
 		sealer: s, me: beacon{Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise},
-		alone: alone, found: found, journal: j, group: discoveryGroup4,
+		alone: alone, found: found, sealed: sealed, journal: j, group: discoveryGroup4,
 	}
 	if cfg.Advertise.Addr().Is6() {
 		d.group = discoveryGroup6
@@ -159,7 +161,7 @@ func (d *discovery) listen(ctx context.Context, conn *net.UDPConn) {
 	buf := make([]byte, maxBeacon+1)
 	window, seen := time.Now(), 0
 	for {
-		n, _, err := conn.ReadFromUDPAddrPort(buf)
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -177,6 +179,9 @@ func (d *discovery) listen(ctx context.Context, conn *net.UDPConn) {
 			continue
 		}
 		b, err := d.sealer.open(buf[:n])
+		if err != nil && bytes.HasPrefix(buf[:n], []byte(beaconMagic)) {
+			d.sealed(from.Addr().Unmap().WithZone(""))
+		}
 		if err != nil || b.Cluster != d.me.Cluster || b == d.me {
 			continue // not ours, or our own come back
 		}

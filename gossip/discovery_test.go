@@ -112,7 +112,7 @@ func TestDiscoveryUnderFlood(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		found++
-	}, newJournal(slog.New(slog.NewTextHandler(t.Output(), nil))))
+	}, func(netip.Addr) {}, newJournal(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,7 @@ type Gossip struct {
 	journal   *journal
 	rejoiner  *rejoiner
 	claims    *claims
+	strangers strangers
 
 	remembering sync.Mutex                              // one remember at a time
 	wanted      atomic.Pointer[map[netip.AddrPort]bool] // addresses of the dead
@@ -129,7 +130,7 @@ func (g *Gossip) begin() error {
 	if !g.cfg.Discovery {
 		return nil
 	}
-	d, err := newDiscovery(g.cfg, g.alone, g.found, g.journal)
+	d, err := newDiscovery(g.cfg, g.alone, g.found, g.sealed, g.journal)
 	if err != nil {
 		return err
 	}
@@ -404,7 +405,7 @@ func (g *Gossip) review() {
 			continue
 		}
 		if err := g.accept(m.Meta); err != nil && g.roster.refuse(m.ID) {
-			g.refused(m.ID, m.Addr, err)
+			g.refused(m.ID, m.Meta, m.Addr, err)
 		}
 	}
 }
@@ -426,6 +427,11 @@ func (g *Gossip) found(b beacon) {
 	if !known {
 		g.rejoiner.hint(b.Addr)
 	}
+}
+
+// sealed is told of the host of a beacon that cannot be opened.
+func (g *Gossip) sealed(from netip.Addr) {
+	g.strangers.met(Stranger{Addr: from, Kind: Sealed}, time.Now())
 }
 
 // heard is told of every packet's source. One from a member that is held for dead is a reason to

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -294,6 +295,9 @@ func TestWrongKeyIsRefused(t *testing.T) {
 	if !eventually(func() bool { return log.count("Decrypt packet failed") > 0 && log.count("failed to receive") > 0 }) {
 		t.Error("nothing was logged of it")
 	}
+	if !eventually(func() bool { return meets(a, OtherSecret, b) }) {
+		t.Errorf("it is not named as a stranger: %+v", a.Strangers())
+	}
 	if n := log.count("Decrypt packet failed"); n > 1 {
 		t.Errorf("%d lines for the same complaint", n)
 	}
@@ -316,9 +320,19 @@ func TestOtherClusterNameIsRefused(t *testing.T) {
 	if err := b.rejoiner.join(a.cfg.Advertise); err == nil {
 		t.Error("joined")
 	}
+	if !eventually(func() bool { return meets(a, OtherName, b) }) {
+		t.Errorf("it is not named as a stranger: %+v", a.Strangers())
+	}
 	if len(a.Members()) != 1 || len(b.Members()) != 1 {
 		t.Errorf("they met: %s / %s", show(a.Members()), show(b.Members()))
 	}
+}
+
+// meets: a has met b lately, and it is no member for that reason.
+func meets(a *Gossip, kind StrangerKind, b *Gossip) bool {
+	return slices.ContainsFunc(a.Strangers(), func(s Stranger) bool {
+		return s.Kind == kind && s.Addr == b.cfg.Advertise.Addr() && (kind != Foreign || s.Meta.ID == b.cfg.ID && s.Meta.ClusterID == b.cfg.Meta.ClusterID)
+	})
 }
 
 // Same name, same key, another cluster id: a copy of a whole cluster.
@@ -346,6 +360,11 @@ func TestForeignClusterIDIsRefused(t *testing.T) {
 	}
 	if !eventually(func() bool { return log.count("node refused") > 0 }) || log.count("node refused") != 1 {
 		t.Errorf("refusal logged %d times, want once", log.count("node refused"))
+	}
+	for _, x := range []struct{ at, stranger *Gossip }{{a1, b1}, {b1, a1}} { // on both sides
+		if !meets(x.at, Foreign, x.stranger) {
+			t.Errorf("%s does not know the stranger: %+v", x.at.cfg.ID, x.at.Strangers())
+		}
 	}
 	if log.count("id=b1 addr="+b1.cfg.Advertise.String()) == 0 {
 		t.Error("the refusal does not name the node")

@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -135,6 +136,7 @@ type memberlistWriter struct {
 	journal   *journal
 	suspected func(id string)
 	closing   func() bool // whether failures are of this node's own making
+	met       func(StrangerKind, netip.Addr)
 }
 
 // relevel is for lines whose level misleads the operator: by how they begin. At debug are those of
@@ -157,6 +159,9 @@ func (w memberlistWriter) Write(p []byte) (int, error) {
 	level, text := parseLine(string(p))
 	if id, ok := suspicion(text); ok {
 		w.suspected(id)
+	}
+	if kind, host := strangerIn(text); kind != 0 {
+		w.met(kind, host)
 	}
 	for _, r := range relevel {
 		if strings.HasPrefix(text, r.head) {

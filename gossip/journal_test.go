@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,7 +39,7 @@ func TestMemberlistLines(t *testing.T) {
 	} {
 		j, buf := testJournal(slog.LevelDebug)
 		var suspects []string
-		w := memberlistWriter{j, func(id string) { suspects = append(suspects, id) }, func() bool { return false }}
+		w := memberlistWriter{j, func(id string) { suspects = append(suspects, id) }, func() bool { return false }, func(StrangerKind, netip.Addr) {}}
 		if _, err := w.Write([]byte(said)); err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,7 @@ func TestMemberlistLines(t *testing.T) {
 // While this node closes, what fails is its own doing.
 func TestMemberlistLinesWhileClosing(t *testing.T) {
 	j, buf := testJournal(slog.LevelInfo)
-	w := memberlistWriter{j, func(string) {}, func() bool { return true }}
+	w := memberlistWriter{j, func(string) {}, func() bool { return true }, func(StrangerKind, netip.Addr) {}}
 	_, _ = w.Write([]byte("[ERR] memberlist: Failed to send gossip to x: closed\n"))
 	j.flush()
 	if buf.Len() > 0 {
@@ -66,7 +67,7 @@ func TestMemberlistLinesWhileClosing(t *testing.T) {
 func TestComplaintsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, buf := testJournal(slog.LevelInfo)
-		w := memberlistWriter{j, func(string) {}, func() bool { return false }}
+		w := memberlistWriter{j, func(string) {}, func() bool { return false }, func(StrangerKind, netip.Addr) {}}
 		for n := range 130 { // one a second, each from another port
 			fmt.Fprintf(w, "[ERR] memberlist: failed to receive: no key from=192.0.2.1:%d\n", 30000+n)
 			j.flush()
