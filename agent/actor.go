@@ -161,30 +161,10 @@ func (a *actor) moveVIP(ctx context.Context, do node.Do) error {
 			a.tickler.taken(act.Address)
 			a.journal.say(func(log *slog.Logger) { log.Info("vip held", "vip", act.Address) })
 			a.events.add("vip_held", act.Address)
-			a.checkOwner(context.WithoutCancel(ctx), act.Address)
 		}
 		return err
 	}
 	return nil
-}
-
-// checkOwner looks, beside everything else, whether somebody else still answers for an address that
-// was taken: taking it must not wait, but an operator must know.
-func (a *actor) checkOwner(ctx context.Context, address string) {
-	a.talk.beside(func() {
-		time.Sleep(ownerProbedAfter)
-		if f := a.vips.byAddress(address); f == nil || !a.vips.isHeld(f) {
-			return
-		}
-		other, err := a.vips.probe(ctx, address)
-		if err != nil || other == nil {
-			return
-		}
-		a.journal.say(func(log *slog.Logger) {
-			log.Warn("another host answers for the VIP", "vip", address, "hardware_address", other.String(), "cure", "find the host with that hardware address and take the VIP off it")
-		})
-		a.events.add("vip_conflict", address+" is also at "+other.String())
-	})
 }
 
 func (a *actor) tellSentinel(ctx context.Context, action fmt.Stringer) error {

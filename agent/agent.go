@@ -51,6 +51,7 @@ type Agent struct {
 	keeper      *keeper
 	listener    *listener
 	tickler     *tickler
+	rivals      *rivals
 	doorkeeper  *doorkeeper
 	registrar   *registrar
 	exorcist    *exorcist
@@ -158,6 +159,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	}
 	a.listener = newListener(s, a.vips, a.journal, redis.NewLocal(door), procs)
 	a.tickler = newTickler(s, a.driver, a.talk, a.vips, a.journal)
+	a.rivals = newRivals(s, a.vips, a.journal)
 	a.actor = &actor{
 		site: s, files: a.files, talk: a.talk, requests: requests, journal: a.journal, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
 		tickler: a.tickler, listener: a.listener, quorum: func() int { return len(a.driver.view().Roster.Voters)/2 + 1 },
@@ -173,7 +175,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	}
 	a.commands = &commands{
 		site: s, driver: d, talk: a.talk, poller: a.poller, coordinator: a.coordinator, keeper: a.keeper, vips: a.vips, procs: procs,
-		syncs: a.syncs, tickler: a.tickler, listener: a.listener, registrar: a.registrar, exorcist: a.exorcist,
+		syncs: a.syncs, tickler: a.tickler, rivals: a.rivals, listener: a.listener, registrar: a.registrar, exorcist: a.exorcist,
 	}
 	a.reloader = &reloader{
 		site: s, driver: d, files: a.files, vips: a.vips, server: server, keeper: a.keeper, load: o.Load,
@@ -234,7 +236,7 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d.tellExits() // before a process of the same number is started
 	for _, run := range []func(context.Context) error{
 		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
-		a.coordinator.run, a.registrar.run, a.exorcist.run, a.syncs.run, a.keeper.run, a.listener.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, api.serve,
+		a.coordinator.run, a.registrar.run, a.exorcist.run, a.syncs.run, a.keeper.run, a.listener.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, a.rivals.run, api.serve,
 		func(ctx context.Context) error { return a.watchAddress(ctx, a.journal) },
 		func(ctx context.Context) error { return a.awaitRenumbering(ctx, a.reloader.load, a.journal) },
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },

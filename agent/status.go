@@ -32,6 +32,7 @@ type commands struct {
 	listener    *listener
 	syncs       *syncs
 	tickler     *tickler
+	rivals      *rivals
 	registrar   *registrar
 	exorcist    *exorcist
 	vips        *vipSet
@@ -157,6 +158,7 @@ func (c *commands) nodeStatus() NodeStatus {
 	for _, address := range c.vips.foreign() {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
+	n.Problems = append(n.Problems, c.rivals.problems()...)
 	if c.members().Conflict {
 		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+c.disk.dir+" away on one of them")
 	}

@@ -199,6 +199,12 @@ func (s *vipSet) probe(ctx context.Context, address string) (net.HardwareAddr, e
 	return f.addr.Probe(ctx, probeVIP)
 }
 
+// heardElsewhere: another host has announced the address since.
+func (s *vipSet) heardElsewhere(address string, since time.Time) bool {
+	f := s.byAddress(address)
+	return f != nil && f.addr.HeardElsewhere(since)
+}
+
 // probeVIP is how long another owner of the address has to answer.
 const probeVIP = 200 * time.Millisecond
 

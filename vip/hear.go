@@ -31,6 +31,9 @@ func (a *Address) AwaitElsewhere(ctx context.Context, since time.Time) (net.Hard
 	return net.HardwareAddr(heard.hw[:]), nil
 }
 
+// HeardElsewhere reports whether another host has announced the address since then.
+func (a *Address) HeardElsewhere(since time.Time) bool { return a.heard.since(since) }
+
 // announcement is one that another host made.
 type announcement struct {
 	hw hardware
