@@ -52,6 +52,7 @@ type Agent struct {
 	listener    *listener
 	tickler     *tickler
 	rivals      *rivals
+	neighbours  *neighbours
 	doorkeeper  *doorkeeper
 	registrar   *registrar
 	exorcist    *exorcist
@@ -159,7 +160,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	}
 	a.listener = newListener(s, a.vips, a.journal, redis.NewLocal(door), procs)
 	a.tickler = newTickler(s, a.driver, a.talk, a.vips, a.journal)
-	a.rivals = newRivals(s, a.vips, a.journal)
+	a.rivals, a.neighbours = newRivals(s, a.vips, a.journal), newNeighbours(s, a.driver, a.journal)
 	a.actor = &actor{
 		site: s, files: a.files, talk: a.talk, requests: requests, journal: a.journal, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
 		tickler: a.tickler, listener: a.listener, quorum: func() int { return len(a.driver.view().Roster.Voters)/2 + 1 },
@@ -175,13 +176,17 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	}
 	a.commands = &commands{
 		site: s, driver: d, talk: a.talk, poller: a.poller, coordinator: a.coordinator, keeper: a.keeper, vips: a.vips, procs: procs,
-		syncs: a.syncs, tickler: a.tickler, rivals: a.rivals, listener: a.listener, registrar: a.registrar, exorcist: a.exorcist,
+		syncs: a.syncs, tickler: a.tickler, rivals: a.rivals, neighbours: a.neighbours, listener: a.listener, registrar: a.registrar, exorcist: a.exorcist,
 	}
 	a.reloader = &reloader{
 		site: s, driver: d, files: a.files, vips: a.vips, server: server, keeper: a.keeper, load: o.Load,
 		configPath: o.ConfigPath,
 	}
-	a.talk.serve, a.talk.take = a.commands.serve, func(in node.Received) { d.step(in) }
+	a.talk.serve, a.talk.take = a.commands.serve, func(in node.Received) {
+		if !s.declines(d.clusterID(), in.Message) {
+			d.step(in)
+		}
+	}
 	a.talk.voters = func() []election.Voter { return d.view().Roster.Voters }
 	alive := new(notifier)
 	a.journal.alive = func() { alive.alive(d.observe(), d.desired()) }
@@ -221,7 +226,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, a.registrar.ended(), procs[node.Redis].Close(), procs[node.Sentinel].Close(), a.disk.close())
+	err = errors.Join(err, a.registrar.ended(), procs[node.Redis].Close(), procs[node.Sentinel].Close(), a.disk.close())
+	return errors.Join(err, a.neighbours.finish())
 }
 
 // runRooms runs every goroutine of the agent until ctx ends, or the node has stopped.
@@ -236,7 +242,7 @@ func (a *Agent) runRooms(ctx context.Context, cancel func(), api *api) error {
 	d.tellExits() // before a process of the same number is started
 	for _, run := range []func(context.Context) error{
 		a.talk.receive, d.saver, d.recorder, d.leaser, d.shareMeta, d.watchMembers, d.watchProcesses, a.journal.run,
-		a.coordinator.run, a.registrar.run, a.exorcist.run, a.syncs.run, a.keeper.run, a.listener.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, a.rivals.run, api.serve,
+		a.coordinator.run, a.registrar.run, a.exorcist.run, a.syncs.run, a.keeper.run, a.listener.run, a.doorkeeper.run, a.tickler.watch, a.tickler.serve, a.rivals.run, a.neighbours.run, api.serve,
 		func(ctx context.Context) error { return a.watchAddress(ctx, a.journal) },
 		func(ctx context.Context) error { return a.awaitRenumbering(ctx, a.reloader.load, a.journal) },
 		func(ctx context.Context) error { return d.work(ctx, node.Rounds) },

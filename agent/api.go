@@ -78,6 +78,10 @@ func (c *commands) listen() (*api, error) {
 		res, err := c.SetPause(r.Context(), p.On)
 		reply(w, res, err)
 	})
+	mux.HandleFunc("GET /v1/abandon", func(w http.ResponseWriter, r *http.Request) { reply(w, c.neighbours.plan(), nil) })
+	mux.HandleFunc("POST /v1/abandon", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, c.neighbours.plan(), c.neighbours.AbandonData())
+	})
 	return &api{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, listener: l}, nil
 }
 

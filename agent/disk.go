@@ -38,7 +38,7 @@ func openDisk(dir, run, by string) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := slotfile.Open(filepath.Join(dir, "record"), 0o600)
+	data, err := slotfile.Open(filepath.Join(dir, recordName), 0o600)
 	if err != nil {
 		state.Close()
 		return nil, err

@@ -37,6 +37,13 @@ func (s *Status) judge(primary *NodeStatus, expect int) {
 			sentinels++
 		}
 	}
+	for _, n := range s.Nodes {
+		if s.ClusterID == "" && n.Name == s.Seen {
+			for _, p := range n.Problems {
+				s.problem("%s: %s", n.Name, p)
+			}
+		}
+	}
 	if s.ClusterID != "" { // before, nobody replicates yet, and no sentinel has anything to watch
 		for _, n := range s.Nodes {
 			s.judgeNode(n, sentinels)

@@ -59,6 +59,9 @@ func (d *driver) accept(m gossip.Meta) error {
 		return err
 	}
 	own := d.clusterID()
+	if left := d.disk.identity.Left; left != "" && m.ClusterID == left {
+		return fmt.Errorf("it belongs to cluster %s, whose data was set aside here", left)
+	}
 	if own != "" && m.ClusterID != "" && m.ClusterID != own {
 		return fmt.Errorf("it belongs to cluster %s, this node to %s", m.ClusterID, own)
 	}

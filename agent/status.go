@@ -33,6 +33,7 @@ type commands struct {
 	syncs       *syncs
 	tickler     *tickler
 	rivals      *rivals
+	neighbours  *neighbours
 	registrar   *registrar
 	exorcist    *exorcist
 	vips        *vipSet
@@ -159,6 +160,13 @@ func (c *commands) nodeStatus() NodeStatus {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
 	n.Problems = append(n.Problems, c.rivals.problems()...)
+	n.Problems = append(n.Problems, strangerProblems(v.ClusterID, c.gossip.Strangers())...)
+	if torn(v.ClusterID, c.gossip.Members()) {
+		n.Problems = append(n.Problems, "members of two clusters of this name and secret are here, and this node joins neither: on each node of the one whose data is not wanted, `redisd join --abandon-data`")
+	}
+	if why := c.neighbours.leaving(); why != "" {
+		n.Problems = append(n.Problems, why)
+	}
 	if c.members().Conflict {
 		n.Problems = append(n.Problems, "another host answers under this node's id (a copied disk): move "+c.disk.dir+" away on one of them")
 	}

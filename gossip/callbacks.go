@@ -200,7 +200,7 @@ func (g *Gossip) accept(m Meta) error {
 }
 
 func (g *Gossip) refused(id string, m Meta, addr netip.AddrPort, why error) {
-	g.strangers.met(Stranger{Addr: addr.Addr(), Kind: Foreign, Meta: m}, time.Now())
+	g.strangers.met(Stranger{Addr: addr.Addr(), Kind: Foreign, Meta: m, Reason: why.Error()}, time.Now())
 	g.journal.complain("refused "+id, slog.LevelWarn, "node refused", "id", id, "addr", addr, "reason", why)
 }
 

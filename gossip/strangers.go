@@ -13,8 +13,10 @@ import (
 type Stranger struct {
 	Addr netip.Addr
 	Kind StrangerKind
-	// Meta is what it says about itself, if that can be read: of a Foreign one.
-	Meta Meta
+	// Meta is what it says about itself, if that can be read, and Reason why it is refused: of a
+	// Foreign one.
+	Meta   Meta
+	Reason string
 	// Since is when it was met, At when it was last heard.
 	Since, At time.Time
 }

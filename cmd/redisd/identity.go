@@ -83,3 +83,78 @@ func (a *app) identityTrouble() error {
 	}
 	return agent.CheckIdentity(cfg.Node.StateDir, cfg.Node.Address.IsLoopback())
 }
+
+func (a *app) joinCommand() *cobra.Command {
+	var abandon, yes bool
+	c := &cobra.Command{
+		Use:   "join",
+		Short: "Set this node's data and state aside, and join as a new node",
+		Long: `Set this node's data and state aside, and join as a new node: for when two clusters
+of one name and secret have come to be, and this node is of the one whose data is not
+wanted. Nothing is deleted: what it had is in a directory set-aside-TIME below its
+state directory.
+
+While an agent runs here, it stops redis-server in order first, and goes on as a new
+node. It needs the other cluster to be seen, and never joins the one that it left.
+Without an agent, as where the state is damaged or another machine's, everything is
+set aside at once, and the next start is that of a new node.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !abandon {
+				return usageError{errors.New("join needs --abandon-data: a new node joins by itself, and this sets aside what this one has")}
+			}
+			return a.join(cmd, yes)
+		},
+	}
+	c.Flags().BoolVar(&abandon, "abandon-data", false, "set aside the data and the state of this node")
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return c
+}
+
+func (a *app) join(cmd *cobra.Command, yes bool) error {
+	if dial(a.socketPath()) != nil {
+		return a.joinOffline(cmd, yes)
+	}
+	var p agent.AbandonPlan
+	if err := a.get(cmd.Context(), "/v1/abandon", &p); err != nil {
+		return err
+	}
+	for _, other := range p.Others {
+		fmt.Fprintln(a.out, "To join:", other)
+	}
+	fmt.Fprintf(a.out, "To leave: cluster %s, %d keys; %s\n", p.ClusterID, p.Keys, count(p.Voters, "voter"))
+	if p.Voters > 1 {
+		fmt.Fprintln(a.out, "This node's vote goes on counting in the cluster that it leaves.")
+	}
+	if !yes && len(p.Others) > 0 && !a.confirmed(cmd) {
+		return errors.New("not confirmed: nothing was done")
+	}
+	if err := a.post(cmd.Context(), answerWithin, "/v1/abandon", struct{}{}, &p); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.out, "this node stops and sets its data and state aside; then it joins as a new node: `redisd status` shows it")
+	return err
+}
+
+// joinOffline is for a node whose agent does not start.
+func (a *app) joinOffline(cmd *cobra.Command, yes bool) error {
+	cfg, err := a.offline("join")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "No agent runs here. The state in %s, and the dataset, would be set aside.\n", cfg.Node.StateDir)
+	if !yes && !a.confirmed(cmd) {
+		return errors.New("not confirmed: nothing was done")
+	}
+	if err := stopLeftovers(cmd.Context(), cfg.Node.StateDir); err != nil {
+		return fmt.Errorf("stop what an earlier agent left running: %w", err)
+	}
+	aside, err := agent.SetNodeAside(cfg)
+	if err != nil {
+		return err
+	}
+	if aside == "" {
+		return fmt.Errorf("there is nothing in %s to set aside", cfg.Node.StateDir)
+	}
+	_, err = fmt.Fprintf(a.out, "set aside in %s: `systemctl start redisd` starts a new node\n", aside)
+	return err
+}

@@ -102,7 +102,7 @@ replace it when it fails, and keep a floating address (VIP) on it.`,
 	})
 	root.AddCommand(
 		a.agentCommand(), a.statusCommand(), a.membersCommand(), a.primaryCommand(), a.switchoverCommand(), a.failoverCommand(), a.pauseCommand(), a.resumeCommand(),
-		a.leaveCommand(), a.forgetCommand(), a.adoptIdentityCommand(),
+		a.leaveCommand(), a.forgetCommand(), a.adoptIdentityCommand(), a.joinCommand(),
 		a.planCommand(), a.eventsCommand(), a.checkCommand(), a.configCommand(), a.importConfigCommand(), a.keygenCommand(),
 		a.passwordCommand(), a.demoCommand(), a.releaseCommand(), a.versionCommand(),
 	)
