@@ -299,6 +299,16 @@ func (n *neighbours) finish() error {
 	return errors.Join(d.saveState(stateFile{identity: id}), d.close())
 }
 
+// conflicts says in words who has what is this cluster's.
+func (c *commands) conflicts() []string {
+	own := c.driver.clusterID()
+	out := append(c.rivals.problems(), strangerProblems(own, c.gossip.Strangers())...)
+	if torn(own, c.gossip.Members()) {
+		out = append(out, "members of two clusters of this name and secret are here, and this node joins neither: on each node of the one whose data is not wanted, `redisd join --abandon-data`")
+	}
+	return append([]string{}, out...)
+}
+
 // AbandonPlan says what `redisd join --abandon-data` would set aside, and for what.
 type AbandonPlan struct {
 	ClusterID string   `json:"cluster_id"`

@@ -60,6 +60,9 @@ type Status struct {
 	Raise    string   `json:"raise,omitempty"`
 	Paused   bool     `json:"paused"`
 	VIPs     []string `json:"vips"`
+	// Conflicts are other clusters, and hosts, that have what is this cluster's, as the node that
+	// answered sees them; they are among its problems, too.
+	Conflicts []string `json:"conflicts"`
 	// Features are what the agents of all voters can do.
 	Features []string     `json:"features"`
 	Nodes    []NodeStatus `json:"nodes"`
@@ -159,11 +162,7 @@ func (c *commands) nodeStatus() NodeStatus {
 	for _, address := range c.vips.foreign() {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
-	n.Problems = append(n.Problems, c.rivals.problems()...)
-	n.Problems = append(n.Problems, strangerProblems(v.ClusterID, c.gossip.Strangers())...)
-	if torn(v.ClusterID, c.gossip.Members()) {
-		n.Problems = append(n.Problems, "members of two clusters of this name and secret are here, and this node joins neither: on each node of the one whose data is not wanted, `redisd join --abandon-data`")
-	}
+	n.Problems = append(n.Problems, c.conflicts()...)
 	if why := c.neighbours.leaving(); why != "" {
 		n.Problems = append(n.Problems, why)
 	}
@@ -267,7 +266,7 @@ func (c *commands) Status(ctx context.Context) Status {
 	s := Status{
 		Cluster: cfg.Cluster.Name, ClusterID: v.ClusterID, Seen: cfg.Node.Name, Term: uint64(v.HolderTerm),
 		Voters: len(v.Roster.Voters), Majority: v.Roster.Majority(), Paused: c.driver.paused().On,
-		VIPs: []string{}, Problems: []string{}, Features: c.driver.features().Names(), Nodes: c.askAll(ctx),
+		VIPs: []string{}, Problems: []string{}, Conflicts: c.conflicts(), Features: c.driver.features().Names(), Nodes: c.askAll(ctx),
 	}
 	for _, vip := range c.vips.observed() {
 		s.VIPs = append(s.VIPs, vip.Address)

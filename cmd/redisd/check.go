@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,13 +55,14 @@ func (a *app) check(ctx context.Context) error {
 	return err
 }
 
-// agentWarnings asks the agent here, if one runs, what is to be said of all nodes.
+// agentWarnings asks the agent here, if one runs, what is to be said of all nodes, and what else is
+// here that is none of them.
 func (a *app) agentWarnings(ctx context.Context, cfg config.Config) []string {
 	var s agent.Status
 	if dial(cfg.SocketPath()) != nil || a.get(ctx, "/v1/status", &s) != nil {
 		return nil
 	}
-	return append(s.VersionWarnings(), s.PortWarnings()...)
+	return slices.Concat(s.VersionWarnings(), s.PortWarnings(), s.Conflicts)
 }
 
 func count(n int, what string) string {
