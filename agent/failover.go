@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 // Candidate is a node that could be made primary by force.
 type Candidate struct {
+	ID     string `json:"id"`
 	Name   string `json:"name"`
 	Term   uint64 `json:"term"`
 	Offset int64  `json:"offset"`
@@ -72,7 +74,7 @@ func (c *commands) PlanFailover() FailoverPlan {
 		if m.ID == o.Self {
 			d = o.Redis.Data
 		}
-		p.Candidates = append(p.Candidates, Candidate{Name: m.Name, Term: d.Term, Offset: d.Offset, Keys: d.Keys})
+		p.Candidates = append(p.Candidates, Candidate{ID: m.ID, Name: m.Name, Term: d.Term, Offset: d.Offset, Keys: d.Keys})
 	}
 	slices.SortStableFunc(p.Candidates, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.Term, a.Term), cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.Keys, a.Keys))
@@ -108,19 +110,20 @@ func (c *commands) Failover(ctx context.Context, req FailoverRequest) (FailoverR
 	case !p.Majority && !req.LeaveOut:
 		return FailoverResult{}, fmt.Errorf("a majority of the voters is away (%s)", strings.Join(p.Away, ", "))
 	}
-	to := cmp.Or(req.To, p.Candidates[0].Name)
-	for _, m := range c.gossip.Members() {
-		switch {
-		case m.Name != to && m.ID != to:
-		case m.ID == c.self:
-			return c.failoverHere(ctx, req)
-		default:
-			var res FailoverResult
-			err := c.talk.ask(ctx, m.Addr, opFailover, FailoverRequest{To: m.ID, LeaveOut: req.LeaveOut}, &res)
-			return res, err
-		}
+	m, err := node.Called(c.driver.observe().Members, cmp.Or(req.To, p.Candidates[0].ID))
+	if err != nil {
+		return FailoverResult{}, err
 	}
-	return FailoverResult{}, fmt.Errorf("there is no node %q", to)
+	if m.ID == c.self {
+		return c.failoverHere(ctx, req)
+	}
+	addr, err := netip.ParseAddrPort(m.Gossip)
+	if err != nil {
+		return FailoverResult{}, err
+	}
+	var res FailoverResult
+	err = c.talk.ask(ctx, addr, opFailover, FailoverRequest{To: m.ID, LeaveOut: req.LeaveOut}, &res)
+	return res, err
 }
 
 // failoverHere has this node claim the lease by force until it is held.

@@ -163,6 +163,9 @@ func (c *commands) nodeStatus() NodeStatus {
 		n.Problems = append(n.Problems, "somebody else configured the VIP "+address+" on this host: remove it there")
 	}
 	n.Problems = append(n.Problems, c.conflicts()...)
+	if same := node.Namesakes(o.Members, c.self); same != "" {
+		n.Problems = append(n.Problems, same)
+	}
 	if why := c.neighbours.leaving(); why != "" {
 		n.Problems = append(n.Problems, why)
 	}

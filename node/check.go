@@ -33,11 +33,11 @@ func CheckSwitchover(o reconcile.Observed, to string) (reconcile.Member, error) 
 		return none, errors.New("a failover to this node is under way (its redis-server does not accept writes yet): try again when `redisd status` shows a primary")
 	}
 	if to != "" {
-		i := slices.IndexFunc(o.Members, func(m reconcile.Member) bool { return m.ID == to || m.Name == to })
-		if i < 0 {
-			return none, fmt.Errorf("there is no node %q; there are: %s", to, strings.Join(memberNames(o.Members), ", "))
+		m, err := Called(o.Members, to)
+		if err != nil {
+			return none, err
 		}
-		return o.Members[i], checkTarget(o, o.Members[i])
+		return m, checkTarget(o, m)
 	}
 	for _, id := range e.Successors {
 		i := slices.IndexFunc(o.Members, func(m reconcile.Member) bool { return m.ID == id })

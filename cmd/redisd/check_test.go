@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,5 +137,30 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestExpectBelowJoin: fewer expected than listed is how one cluster becomes two.
+func TestExpectBelowJoin(t *testing.T) {
+	for name, c := range map[string]struct {
+		expect int
+		join   []string
+		warned bool
+	}{
+		"no list":           {1, nil, false},
+		"as many":           {3, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, false},
+		"fewer":             {1, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3:7946"}, true},
+		"only the others":   {2, []string{"10.0.0.2", "c"}, true},
+		"itself by name":    {2, []string{"a:7946", "b"}, false},
+		"more":              {5, []string{"10.0.0.2"}, false},
+		"as a record names": {1, []string{"srv:_redisd._tcp.example.com"}, false},
+	} {
+		f := &findings{cfg: config.Default(), file: "redisd.toml"}
+		f.cfg.Node.Name, f.cfg.Node.Address = "a", netip.MustParseAddr("10.0.0.1")
+		f.cfg.Cluster.Expect, f.cfg.Cluster.Join = c.expect, c.join
+		f.expect()
+		if got := len(f.of(warning)) > 0; got != c.warned {
+			t.Errorf("%s: %v", name, f.of(warning))
+		}
 	}
 }

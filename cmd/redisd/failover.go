@@ -63,7 +63,7 @@ func (a *app) describeLoss(p agent.FailoverPlan, to string) {
 	fmt.Fprintln(a.out, "There is no primary. Of the nodes that are here,")
 	for i, c := range p.Candidates {
 		mark := " "
-		if to == c.Name || to == "" && i == 0 {
+		if to == c.Name || to == c.ID || to == "" && i == 0 {
 			mark = "*"
 		}
 		fmt.Fprintf(a.out, "%s %s has %d keys (term %d, offset %d)\n", mark, c.Name, c.Keys, c.Term, c.Offset)

@@ -26,6 +26,7 @@ func inspect(ctx context.Context, cfg config.Config, file string, svc service, p
 	f.files(ctx, svc)
 	f.directories(ctx, svc)
 	f.cluster()
+	f.expect()
 	f.programs(ctx, p.runs)
 	f.neighbours(ctx, config.Dir, p.collides)
 	f.oldServer(ctx)
@@ -116,6 +117,30 @@ func (f *findings) cluster() {
 		f.add(obstacle, "node.state_dir", "%v", err)
 	case err != nil:
 		f.add(mistake, "node.state_dir", "%v", err)
+	}
+}
+
+// expect below the number of servers that are listed lets some of them found a cluster of their own
+// while they do not reach the others.
+func (f *findings) expect() {
+	c := f.cfg.Cluster
+	listed, self := len(c.Join), false
+	for _, entry := range c.Join {
+		host, _, err := net.SplitHostPort(entry)
+		if err != nil {
+			host = entry
+		}
+		self = self || host == f.cfg.Node.Name || host == f.cfg.Node.Address.String()
+		if strings.HasPrefix(entry, "srv:") {
+			return // as many as its record names
+		}
+	}
+	if listed > 0 && !self {
+		listed++
+	}
+	if c.Expect < listed {
+		f.add(warning, "cluster.expect", "it is %d, and cluster.join lists %d servers, this one counted: when they are first started, %d that reach no other found a cluster of their own; set it to %[2]d",
+			c.Expect, listed, c.Expect)
 	}
 }
 
