@@ -19,7 +19,7 @@ func (s State) Adopted(known []State) State {
 			s.Roster = k.Roster
 		}
 	}
-	s.Term, s.Vote = highest+skipped, ""
+	s.Term, s.Vote, s.Fresh = highest+skipped, "", false
 	s.Released = s.Released || s.Holder != ""
 	return s
 }

@@ -112,7 +112,7 @@ func (c Canon) State(b []byte, st State) []byte {
 	b = c.id(b, st.Vote)
 	b = c.id(b, st.Holder)
 	b = number(b, st.HolderTerm)
-	b = flags(b, st.Released, st.Bootstrapping)
+	b = flags(b, st.Released, st.Bootstrapping, st.Fresh)
 	return c.roster(b, st.Roster)
 }
 

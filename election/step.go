@@ -91,6 +91,11 @@ func (e *Elector) follow(now Time, m Renew) bool {
 		e.claim = nil
 		e.bootstrap = grant{}
 		e.st.Bootstrapping = m.Bootstrapping
+		e.st.Fresh = e.st.Fresh || m.Bootstrapping
+	}
+	if e.st.Fresh && m.Primary != "" {
+		e.st.Fresh = false
+		e.unsaved = true
 	}
 	if e.st.Bootstrapping && !m.Bootstrapping {
 		e.st.Bootstrapping = false
@@ -224,7 +229,7 @@ func (e *Elector) vote(now Time, m Claim, local Local) ClaimReply {
 // comes into the cluster by this.
 func (e *Elector) grantVote(now Time, m Claim) {
 	if e.st.ClusterID == "" {
-		e.st.ClusterID, e.st.Bootstrapping = m.ClusterID, true
+		e.st.ClusterID, e.st.Bootstrapping, e.st.Fresh = m.ClusterID, true, true
 		e.claim = nil
 		e.unsaved = true
 	}
@@ -299,6 +304,8 @@ func (e *Elector) refuse(now Time, m Claim, local Local) Denied {
 		return ""
 	case m.Forced:
 		return ""
+	case e.st.Fresh && m.Data.Term == 0 && local.Data.Term == 0 && local.FreshNode == m.Candidate:
+		return "" // it counts only if all voters say so
 	case local.Candidate && local.Data.Compare(m.Data) > 0 && !e.hasAll(m):
 		return DeniedData
 	case m.Data.Term == 0 && e.st.HolderTerm > 0 && !e.st.Bootstrapping:
@@ -380,7 +387,7 @@ func (e *Elector) deny(id NodeID, why Denied) {
 func (e *Elector) count(now Time) []Envelope {
 	c := e.claim
 	need, all := c.msg.Roster.Majority(), len(c.msg.Roster.Voters)
-	if c.msg.Bootstrapping {
+	if c.msg.Bootstrapping || e.unserved(c.msg) {
 		need = all
 	}
 	switch {
@@ -404,6 +411,7 @@ func (e *Elector) win(c *claim) {
 		ClusterID: c.msg.ClusterID, Term: c.msg.Term, Vote: e.self,
 		Holder: e.self, HolderTerm: c.msg.Term, Roster: c.msg.Roster,
 		Bootstrapping: c.msg.Bootstrapping || e.st.Bootstrapping,
+		Fresh:         c.msg.Bootstrapping || e.st.Fresh,
 	}
 	e.st.Roster.Term = c.msg.Term
 	e.unsaved = true

@@ -112,8 +112,11 @@ type State struct {
 	Released bool `json:"released,omitempty"`
 	// Bootstrapping: not every bootstrap voter is known to have this cluster on disk, so nobody
 	// holds a lease yet.
-	Bootstrapping bool   `json:"founding,omitempty"`
-	Roster        Roster `json:"roster"`
+	Bootstrapping bool `json:"founding,omitempty"`
+	// Fresh: as far as this node knows, no redis-server was ever made the primary of this cluster. A
+	// holder has it on disk that this is over before it does that.
+	Fresh  bool   `json:"fresh,omitempty"`
+	Roster Roster `json:"roster"`
 }
 
 // Envelope is a message and the node it goes to.
@@ -291,6 +294,9 @@ type Local struct {
 	// BootstrapNode is whom this node would choose to bootstrap the cluster; empty while its view
 	// is not complete.
 	BootstrapNode NodeID
+	// FreshNode is whom it would have as the first primary of a cluster that is Fresh, all of whose
+	// voters it sees, none with data.
+	FreshNode NodeID
 }
 
 // Sender is the node that a message comes from.

@@ -24,6 +24,8 @@ type View struct {
 	Note       []byte
 	Successors []NodeID
 
+	// Fresh: no redis-server was ever made the primary of this cluster, as far as is known here.
+	Fresh bool
 	// Bootstrapping: the cluster is not on the disks of all its bootstrap voters yet.
 	Bootstrapping bool
 
@@ -64,7 +66,7 @@ type View struct {
 // View returns what is known now.
 func (e *Elector) View(now Time) View {
 	v := View{
-		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Bootstrapping: e.st.Bootstrapping,
+		ClusterID: e.st.ClusterID, Term: e.st.Term, Roster: e.st.Roster, Settled: e.settled, Bootstrapping: e.st.Bootstrapping, Fresh: e.st.Fresh,
 		Holder: e.st.Holder, HolderTerm: e.st.HolderTerm, Released: e.st.Released, OpenedAt: e.openedAt,
 		HeardAt: e.heardAt, EverHeard: e.everHeard, Successors: e.successors,
 		Claiming: e.claim != nil, ClaimedAt: e.claimedAt, VotedAt: e.votedAt, Nudged: e.nudged != "",

@@ -36,7 +36,7 @@ func (n *Node) observe(v *election.View, at Time) reconcile.Observed {
 
 func observeElection(v *election.View) reconcile.Election {
 	e := reconcile.Election{
-		ClusterID: v.ClusterID, Settled: v.Settled, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
+		ClusterID: v.ClusterID, Settled: v.Settled, Fresh: v.Fresh, Holder: string(v.Holder), Term: uint64(v.HolderTerm),
 		Released: v.Released, OpenedAt: v.OpenedAt, HeardAt: v.HeardAt, EverHeard: v.EverHeard, Primary: v.Primary,
 		Lease: v.Lease, LeaseUntil: v.LeaseUntil, Claiming: v.Claiming,
 		AskedAt: v.AskedAt, BackedAt: v.BackedAt, Nudged: v.Nudged, ByHolder: v.ByHolder, Overtaken: v.Overtaken, Unreachable: len(v.Unreachable),

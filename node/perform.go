@@ -84,7 +84,7 @@ func (pf *performer) begin(l Lane, action reconcile.Action, then func(error)) {
 		pf.tellSentinel(l, action, then)
 	case reconcile.CheckInSync, reconcile.CheckRecorded, reconcile.StopWrites, reconcile.AwaitOffset:
 		pf.stepHandover(l, action, then)
-	case reconcile.Bootstrap, reconcile.PreVote, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
+	case reconcile.Bootstrap, reconcile.Serve, reconcile.PreVote, reconcile.Claim, reconcile.Release, reconcile.SetSuccessors, reconcile.SetRoster:
 		pf.changeElection(l, action, then)
 	case reconcile.FenceRemote:
 		// Its age counts from when it was asked for: when it was carried out nobody knows better.
@@ -320,6 +320,8 @@ func (pf *performer) changeElection(l Lane, action reconcile.Action, then func(e
 			n.tell(Bootstrapping{Voters: len(a.Voters), Keys: n.redis.rec.Keys})
 			return n.ballot.e.Bootstrap(n.at, local, n.clusterID(), voters(a.Voters))
 		})
+	case reconcile.Serve:
+		n.ballot.elect(false, func(e *election.Elector) []election.Envelope { e.Serve(); return nil }, then)
 	case reconcile.Claim:
 		pf.afterPoll(l, then, func(local election.Local) []election.Envelope {
 			n.tell(LeaseClaimed{Why: a.Why})

@@ -28,6 +28,7 @@ func (n *Node) Local() election.Local {
 		Reachable:     o.HolderSeen == 0 || o.At < o.HolderSeen+reconcile.SilentRedis, // not asked is not unreachable
 		Paused:        o.Paused,
 		BootstrapNode: election.NodeID(reconcile.BootstrapNode(o, d)),
+		FreshNode:     election.NodeID(reconcile.FreshNode(o)),
 	}
 	acked := int64(0)
 	if o.Election.Holder == o.Self {

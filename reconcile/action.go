@@ -62,6 +62,8 @@ type (
 
 	// Bootstrap asks every member to bootstrap the cluster with this node as primary.
 	Bootstrap struct{ Voters []Voter }
+	// Serve notes, on disk, that this cluster has a primary from now on.
+	Serve struct{}
 	// PreVote asks the voters whether they would vote for this node, had it fenced the redis-server
 	// of the holder, whose agent is silent.
 	PreVote struct{}
@@ -125,6 +127,7 @@ func (TuneSentinel) action()   {}
 func (SetSentinel) action()    {}
 func (Publish) action()        {}
 func (Bootstrap) action()      {}
+func (Serve) action()          {}
 func (PreVote) action()        {}
 func (Claim) action()          {}
 func (Release) action()        {}
@@ -173,6 +176,7 @@ func (a Publish) String() string {
 	return fmt.Sprintf("sentinel: publish %s epoch=%d", a.Primary, a.Epoch)
 }
 func (a Bootstrap) String() string { return "bootstrap cluster with " + ids(a.Voters) }
+func (Serve) String() string       { return "note that the cluster has a primary" }
 func (PreVote) String() string     { return "ask for a pre-vote" }
 func (a Claim) String() string     { return "claim lease: " + a.Why }
 func (a Release) String() string {

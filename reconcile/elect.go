@@ -35,6 +35,45 @@ func BootstrapNode(o Observed, d Desired) string {
 	return best.ID
 }
 
+// FreshNode returns the voter that should be the first primary of a cluster that was founded and
+// never had one, by the rule of BootstrapNode. It is empty unless all voters are here and nobody has
+// data of this cluster.
+func FreshNode(o Observed) string {
+	e := o.Election
+	if !e.Fresh || o.Redis.Data.Term != 0 {
+		return ""
+	}
+	var best *Member
+	voters := 0
+	for i := range o.Members {
+		m := &o.Members[i]
+		if !m.Alive {
+			continue
+		}
+		if m.Data.Term != 0 {
+			return ""
+		}
+		if !slices.ContainsFunc(e.Voters, func(v Voter) bool { return v.ID == m.ID }) || m.ClusterID != e.ClusterID || !m.Ready {
+			continue
+		}
+		voters++
+		if m.Redis != "" && m.Priority != PriorityNever && (best == nil || bootstrapsBefore(*m, *best) < 0) {
+			best = m
+		}
+	}
+	if best == nil || voters < len(e.Voters) {
+		return ""
+	}
+	return best.ID
+}
+
+// serve comes before the first redis-server of this cluster is let write.
+func (p *plan) serve() {
+	if p.o.Election.Fresh {
+		p.do(Serve{})
+	}
+}
+
 func bootstrapsBefore(a, b Member) int {
 	return cmp.Or(cmp.Compare(b.Data.Keys, a.Data.Keys), cmp.Compare(a.Release, b.Release), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.ID, b.ID))
 }
@@ -57,6 +96,8 @@ func (p *plan) elect() {
 		if e.Overtaken && again {
 			p.do(Claim{Why: "a voter knows a higher term"})
 		}
+	case e.Fresh && !o.Paused && FreshNode(o) == o.Self:
+		p.claim()
 	case o.Redis.Data.Term == 0 || p.d.Priority == PriorityNever || TooFarBehind(o, p.d):
 	case o.Paused && (e.Holder != o.Self || o.Redis.Role != Primary):
 	default:

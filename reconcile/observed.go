@@ -91,6 +91,8 @@ type Election struct {
 	HeardAt   Time
 	EverHeard bool
 	Primary   string // where the holder's redis-server listens
+	// Fresh: this cluster never had a primary, as far as this node knows.
+	Fresh bool
 	// HolderOffset is how much the holder had when it was heard last; 0: not known.
 	HolderOffset int64
 	Successors   []string

@@ -341,12 +341,14 @@ func (p *plan) role() {
 	case !o.leased():
 	case r.Role != Primary:
 		if o.mayTake() {
+			p.serve()
 			p.do(Promote{MinReplicas: want})
 		}
 	case r.Held:
 		p.resume()
 	case r.MinReplicas == want, fenced && !o.mayTake(), (fenced || want < r.MinReplicas) && !p.leasedSince(r.ChangedAt):
 	default:
+		p.serve()
 		p.do(SetMinReplicas{N: want})
 	}
 }

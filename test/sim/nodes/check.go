@@ -539,16 +539,22 @@ func (w *world) waits() bool {
 	return true
 }
 
-// barren: the cluster was founded, and nobody was ever primary of it.
+// barren: the cluster was founded, nobody has data of it, and whether it ever had any is not known to
+// all of its voters: one is gone for good, or knows of a primary, or was about to be it. With all of
+// them a cluster that never had a primary comes to one by itself.
 func (w *world) barren() bool {
-	founded := false
+	founded, unknown := false, false
 	for _, h := range w.hosts {
-		founded = founded || h.disk.state.Election.HolderTerm > 0 && h.disk.state.Election.Released
+		e := h.disk.state.Election
+		founded = founded || e.HolderTerm > 0 && e.Released
 		if h.disk.record.Term > 0 {
 			return false
 		}
+		for _, v := range e.Roster.Voters {
+			unknown = unknown || slices.ContainsFunc(w.hosts, func(o *host) bool { return o.id == string(v.ID) && (o.gone || !o.disk.state.Election.Fresh) })
+		}
 	}
-	return founded
+	return founded && unknown
 }
 
 // String lists who is what, for traces.

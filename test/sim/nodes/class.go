@@ -65,6 +65,9 @@ const (
 	// Learners: not all hosts vote, and one that does is gone for so long that another votes in its
 	// place.
 	Learners
+	// Unserved: the cluster is founded, and at that moment the bootstrap node loses its redis-server,
+	// its agent or its power. It is played by its own test, TestUnserved.
+	Unserved
 
 	classEnd
 	// Plain is none of them.
@@ -73,14 +76,14 @@ const (
 
 var classNames = [...]string{
 	"everysec", "blackout", "disk counts", "stale AOF", "RDB only", "flush", "long loading", "login refused", "clients full", "pause all",
-	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf", "parted", "learners",
+	"pause write", "scripts", "hung agent and busy script", "paused guest", "5 % clocks", "joins", "moves", "forced", "leave out", "read-only disk", "deaf", "parted", "learners", "unserved",
 }
 
 // Known are the classes in which the product has a known defect: see testdata/open.txt.
 const Known Class = 0
 
 // Default are the classes that are played unless a schedule asks for others.
-const Default = (classEnd - 1) &^ Known
+const Default = (classEnd - 1) &^ Known &^ Unserved
 
 // String names the classes of the set.
 func (c Class) String() string {
@@ -146,7 +149,7 @@ func (w *world) choose(only Class) {
 		w.on = only & (classEnd - 1)
 		return
 	}
-	for c := Class(1); c < classEnd; c <<= 1 {
+	for c := Class(1); c < Unserved; c <<= 1 {
 		often := 0.05
 		if c&(Blackout|Forced|LeaveOut|Parted|Scripts|LongLoad) != 0 {
 			often = 0.015 // these take long

@@ -121,6 +121,6 @@
 //     their agent was shown the later epoch, and has fenced, and never for 2 s in touch
 //     with who takes writes in that.
 //   - With max_lag_on_failover nobody may be left to become primary by himself; an operator
-//     decides (Result.Waits), as where a bootstrap node gave the lease back before it was ever
-//     primary (Result.Barren). How much a failover loses under a limit is not checked.
+//     decides (Result.Waits), as where nobody has data and not every voter knows that there never
+//     was any (Result.Barren). How much a failover loses under a limit is not checked.
 package nodes

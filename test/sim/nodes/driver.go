@@ -358,6 +358,10 @@ func (a *agent) event(e node.Event) {
 			w.logf("%s failed: %s: %v", a.h.id, e.Action, e.Err)
 		}
 		return
+	case node.Bootstrapping:
+		if w.has(Unserved) && !w.quiet {
+			w.after(w.side.upTo(25*ms), a.h.losesHold)
+		}
 	case node.LeaseClaimed:
 		w.res.Claims++
 	case node.Killed:

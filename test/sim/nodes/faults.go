@@ -77,6 +77,7 @@ func (w *world) draw() {
 		n = 4 + w.side.IntN(2)
 	}
 	w.newHosts(n, n == 3 && w.one(0.2))
+	p.cold = p.cold || w.has(Unserved)
 	if w.has(Joins) && n < most && !p.cold {
 		w.newcomer()
 	}

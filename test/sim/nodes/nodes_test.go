@@ -101,3 +101,23 @@ func (r Result) String() string {
 	return fmt.Sprintf("%d steps, %v of virtual time, %d inputs, %d claims, %d promotions (%d lost writes, %d some that a majority had, %d that a replica in touch had), %d agents died, %d froze, %d power losses, %d handovers, %d remote fences, %d killed, guard %d times, %d full syncs, %d changes of the voters, %d came late, %d left out wrote beside another (in touch for at most %v), %d need operator action, all well at most %v after the last fault",
 		r.Steps, r.Virtual.Round(time.Second), r.Inputs, r.Claims, r.Promotions, r.Losses, r.WideLosses, r.PassedOver, r.Crashes, r.Freezes, r.PowerLosses, r.HandOvers, r.RemoteFences, r.Kills, r.Guarded, r.FullSyncs, r.Rosters, r.Late, r.LeftOut, r.Touch.Round(time.Millisecond), r.Waits, r.Settled)
 }
+
+// TestUnserved plays clusters whose bootstrap node is lost before it is made the primary: with all
+// voters back there is one, and nobody is asked.
+func TestUnserved(t *testing.T) {
+	lost, barren := 0, 0
+	for seed := range uint64(150) {
+		r := Run(seed, Options{Only: Unserved})
+		if r.Err != nil {
+			t.Errorf("seed %d: %v", seed, r.Err)
+		}
+		lost += r.Ends + r.Crashes + r.PowerLosses
+		if r.Barren {
+			barren++
+		}
+	}
+	t.Logf("%d losses, %d schedules in which an operator decides", lost, barren)
+	if lost < 150 {
+		t.Errorf("only %d losses: the class plays nothing", lost)
+	}
+}

@@ -31,8 +31,8 @@ type Result struct {
 	Ends int
 	// Late counts what let writes in after its agent had died.
 	Late int
-	// Barren: a bootstrap node gave the lease back before it was ever primary, so nobody has data
-	// and nobody may claim; an operator decides.
+	// Barren: nobody has data, and not all voters know that there never was any, so nobody may
+	// claim; an operator decides.
 	Barren bool
 	// Classes were played.
 	Classes Class

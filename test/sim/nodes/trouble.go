@@ -57,6 +57,21 @@ func (r *server) idle(now time.Duration) bool {
 	return r.hung || r.pausedUntil > 0 || r.unused && now >= r.busyUntil && (now < r.loginUntil || now < r.fullUntil)
 }
 
+// losesHold: the bootstrap node cannot go on.
+func (h *host) losesHold() {
+	w := h.w
+	switch {
+	case w.quiet || !h.power:
+	case w.side.one(0.6):
+		h.endRedis("crash")
+	case w.side.one(0.5):
+		h.killAgent("unserved", w.side.upTo(time.Second))
+	default:
+		h.powerOff()
+		w.after(w.ends(w.side.upTo(2*time.Second)), h.boot)
+	}
+}
+
 // ends brings what would happen after the faults to their end.
 func (w *world) ends(d time.Duration) time.Duration {
 	return max(0, min(d, w.p.until+w.side.upTo(100*ms)-w.now))
