@@ -160,7 +160,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 	}
 	a.listener = newListener(s, a.vips, a.journal, redis.NewLocal(door), procs)
 	a.tickler = newTickler(s, a.driver, a.talk, a.vips, a.journal)
-	a.rivals, a.neighbours = newRivals(s, a.vips, a.journal), newNeighbours(s, a.driver, a.journal)
+	a.rivals, a.neighbours = newRivals(s, a.vips, a.journal), newNeighbours(s, a.driver, a.talk, a.journal)
 	a.actor = &actor{
 		site: s, files: a.files, talk: a.talk, requests: requests, journal: a.journal, server: server, sentinel: sentinel, procs: procs, vips: a.vips,
 		tickler: a.tickler, listener: a.listener, quorum: func() int { return len(a.driver.view().Roster.Voters)/2 + 1 },

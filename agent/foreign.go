@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -155,18 +156,60 @@ type abandonment struct {
 type neighbours struct {
 	*site
 	driver  *driver
+	talk    *talk
 	journal *journal
 
 	mu    sync.Mutex
 	told  map[string]string // what people were told, by cluster
+	keys  map[string]int64  // what foreign nodes said that they have, by id
 	going *abandonment
 }
 
 // neighboursEvery is how often it is looked: strangers come by every few seconds.
 const neighboursEvery = time.Second
 
-func newNeighbours(s *site, d *driver, j *journal) *neighbours {
-	return &neighbours{site: s, driver: d, journal: j, told: map[string]string{}}
+func newNeighbours(s *site, d *driver, t *talk, j *journal) *neighbours {
+	return &neighbours{site: s, driver: d, talk: t, journal: j, told: map[string]string{}, keys: map[string]int64{}}
+}
+
+// strangers are those that gossip has met, with what they answered: what gossip says of data may be
+// of long ago.
+func (n *neighbours) strangers() []gossip.Stranger {
+	list := n.gossip.Strangers()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range list {
+		if keys, answered := n.keys[list[i].Meta.ID]; answered {
+			list[i].Meta.Data.Keys = keys
+		}
+	}
+	return list
+}
+
+// ask learns how much data those of other clusters have.
+func (n *neighbours) ask(ctx context.Context, own string) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	keys := map[string]int64{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, f := range foreignClusters(own, n.gossip.Strangers()) {
+		for _, s := range f.Nodes {
+			wg.Go(func() {
+				var t testimony
+				if err := n.talk.ask(ctx, netip.AddrPortFrom(s.Addr, s.Port), opWho, whoQuery{n.self}, &t); err != nil || t.ID != s.Meta.ID {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				keys[t.ID] = t.Keys
+			})
+		}
+	}
+	wg.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.keys = keys
 }
 
 // run looks until ctx ends.
@@ -178,14 +221,15 @@ func (n *neighbours) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case at := <-t.C:
-			n.look(at)
+			n.look(ctx, at)
 		}
 	}
 }
 
-func (n *neighbours) look(at time.Time) {
+func (n *neighbours) look(ctx context.Context, at time.Time) {
 	own := n.driver.clusterID()
-	others := foreignClusters(own, n.gossip.Strangers())
+	n.ask(ctx, own)
+	others := foreignClusters(own, n.strangers())
 	n.tell(own, others)
 	if len(others) == 0 || n.gossipAddr.Addr().IsLoopback() || n.driver.paused().On {
 		return
@@ -302,7 +346,7 @@ func (n *neighbours) finish() error {
 // conflicts says in words who has what is this cluster's.
 func (c *commands) conflicts() []string {
 	own := c.driver.clusterID()
-	out := append(c.rivals.problems(), strangerProblems(own, c.gossip.Strangers())...)
+	out := append(c.rivals.problems(), strangerProblems(own, c.neighbours.strangers())...)
 	if torn(own, c.gossip.Members()) {
 		out = append(out, "members of two clusters of this name and secret are here, and this node joins neither: on each node of the one whose data is not wanted, `redisd join --abandon-data`")
 	}
@@ -320,7 +364,7 @@ type AbandonPlan struct {
 func (n *neighbours) plan() AbandonPlan {
 	v := n.driver.view()
 	p := AbandonPlan{ClusterID: v.ClusterID, Voters: len(v.Roster.Voters), Keys: n.driver.observe().Redis.Data.Keys, Others: []string{}}
-	for _, f := range foreignClusters(v.ClusterID, n.gossip.Strangers()) {
+	for _, f := range foreignClusters(v.ClusterID, n.strangers()) {
 		p.Others = append(p.Others, f.String())
 	}
 	return p

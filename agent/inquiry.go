@@ -51,6 +51,8 @@ type testimony struct {
 	// Term and Roster are its own.
 	Term   election.Term   `json:"term"`
 	Roster election.Roster `json:"roster"`
+	// Keys is how many its redis-server has.
+	Keys int64 `json:"keys"`
 }
 
 type whoQuery struct {
@@ -60,7 +62,10 @@ type whoQuery struct {
 // who is what this agent knows of a node.
 func (c *commands) who(q whoQuery) testimony {
 	v := c.driver.view()
-	t := testimony{ID: c.self, Name: c.name(), ClusterID: v.ClusterID, Term: v.Term, Roster: v.Roster, State: "unknown"}
+	t := testimony{
+		ID: c.self, Name: c.name(), ClusterID: v.ClusterID, Term: v.Term, Roster: v.Roster, State: "unknown",
+		Keys: c.driver.observe().Redis.Data.Keys,
+	}
 	if m, ok := c.member(q.ID); ok {
 		t.State, t.Seen = m.State.String(), m.Addr.String()
 	}
@@ -160,9 +165,13 @@ func (t *talk) receiveAnswers(ctx context.Context) error {
 // ErrNobodyAsked: nobody is there who could know of another host with this node's state.
 var ErrNobodyAsked = errors.New("none of the other voters answers, so nobody can tell whether this node runs on another host, or what it has promised since this state was written")
 
+// ErrSeenAlive: another member has not noticed yet that the node is gone, which takes some seconds,
+// or it is not.
+var ErrSeenAlive = errors.New("stop redisd there for good")
+
 // Verdict says why the state may not be made this host's; nil: it may.
 func (q *Inquiry) Verdict() error {
-	answers := 0
+	answers, alive := 0, error(nil)
 	for _, w := range q.Asked {
 		switch {
 		case w.Error != "":
@@ -173,14 +182,14 @@ func (q *Inquiry) Verdict() error {
 			return fmt.Errorf("%s (%s) belongs to the cluster %s now, and this state to %s of the same name: move %s away to join that one as a new node",
 				w.Name, w.Address, w.ClusterID, q.ClusterID, q.dir)
 		case w.State == gossip.Alive.String() || w.State == gossip.Suspect.String():
-			return fmt.Errorf("%s sees node %s alive at %s: stop redisd there for good; if it has just been stopped, try again in 10 s", w.Name, q.ID, w.Seen)
+			alive = fmt.Errorf("%s sees node %s alive at %s: %w", w.Name, q.ID, w.Seen, ErrSeenAlive)
 		}
 		answers++
 	}
 	if answers == 0 && len(q.Asked) > 0 {
 		return ErrNobodyAsked
 	}
-	return nil
+	return alive
 }
 
 // Adopt makes the state this host's, such that nothing that was promised is promised again.

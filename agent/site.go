@@ -62,6 +62,9 @@ func (s *site) desired() reconcile.Desired {
 		DownAfter: time.Duration(cfg.Sentinel.DownAfter), FailoverTimeout: time.Duration(cfg.Sentinel.FailoverTimeout),
 		FailoverLag: cfg.Redis.FailoverLag(), Zone: cfg.Node.Zone, Voters: cfg.Cluster.Voters, ReplaceAfter: time.Duration(cfg.Cluster.ReplaceAfter),
 	}
+	if s.disk.identity.Left != "" {
+		d.Expect = max(d.Expect, 2) // it is to join another cluster, not to found one alone again
+	}
 	if n := cfg.Redis.MinReplicasToWrite; n != nil {
 		d.MinReplicas = *n
 	}

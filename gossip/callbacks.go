@@ -115,6 +115,7 @@ func (c callbacks) NotifyJoin(n *memberlist.Node) {
 		return // NotifyAlive has refused it already
 	}
 	news, old := g.roster.joined(m, addr, time.Now())
+	g.strangers.joined(addr)
 	g.remember()
 	if !news {
 		return
@@ -200,7 +201,7 @@ func (g *Gossip) accept(m Meta) error {
 }
 
 func (g *Gossip) refused(id string, m Meta, addr netip.AddrPort, why error) {
-	g.strangers.met(Stranger{Addr: addr.Addr(), Kind: Foreign, Meta: m, Reason: why.Error()}, time.Now())
+	g.strangers.met(Stranger{Addr: addr.Addr(), Port: addr.Port(), Kind: Foreign, Meta: m, Reason: why.Error()}, time.Now())
 	g.journal.complain("refused "+id, slog.LevelWarn, "node refused", "id", id, "addr", addr, "reason", why)
 }
 

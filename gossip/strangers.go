@@ -12,6 +12,8 @@ import (
 // Stranger is one that speaks to this node and is no member.
 type Stranger struct {
 	Addr netip.Addr
+	// Port is where the gossip of a Foreign one listens.
+	Port uint16
 	Kind StrangerKind
 	// Meta is what it says about itself, if that can be read, and Reason why it is refused: of a
 	// Foreign one.
@@ -80,6 +82,17 @@ func (s *strangers) met(n Stranger, now time.Time) {
 		n.Since = old.Since
 	}
 	s.seen[key] = n
+}
+
+// joined: a member is there now, whoever was before.
+func (s *strangers) joined(at netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, n := range s.seen {
+		if n.Kind == Foreign && n.Addr == at.Addr() && n.Port == at.Port() {
+			delete(s.seen, key)
+		}
+	}
 }
 
 func (s *strangers) expire(now time.Time) {

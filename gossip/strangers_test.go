@@ -21,6 +21,17 @@ func TestStrangers(t *testing.T) {
 	if got := s.list(at(66 * time.Second)); len(got) != 0 {
 		t.Errorf("gone, and still there: %+v", got)
 	}
+	there := one
+	there.Port = 7946
+	s.met(there, at(0))
+	s.joined(netip.AddrPortFrom(one.Addr, 7947))
+	if got := s.list(at(0)); len(got) != 1 {
+		t.Errorf("another node of the host joined: %+v", got)
+	}
+	s.joined(netip.AddrPortFrom(one.Addr, 7946))
+	if got := s.list(at(0)); len(got) != 0 {
+		t.Errorf("a member is there now: %+v", got)
+	}
 	for i := range 2 * maxStrangers {
 		s.met(Stranger{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), Kind: OtherSecret}, at(0))
 	}

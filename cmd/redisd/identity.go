@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +34,7 @@ func (a *app) adoptIdentity(cmd *cobra.Command, yes, unasked bool) error {
 	if err != nil {
 		return err
 	}
-	q, err := agent.Inquire(cmd.Context(), cfg, version, newLogger(a.err, false))
+	q, verdict, err := a.inquire(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
@@ -44,7 +46,7 @@ func (a *app) adoptIdentity(cmd *cobra.Command, yes, unasked bool) error {
 	for _, w := range q.Asked {
 		fmt.Fprintln(a.out, " ", w)
 	}
-	switch err := q.Verdict(); {
+	switch err := verdict; {
 	case errors.Is(err, agent.ErrNobodyAsked) && unasked:
 		fmt.Fprintln(a.out, "Nobody was there to ask. The host that it comes from must be off for good.")
 	case errors.Is(err, agent.ErrNobodyAsked):
@@ -61,6 +63,24 @@ func (a *app) adoptIdentity(cmd *cobra.Command, yes, unasked bool) error {
 	}
 	_, err = fmt.Fprintf(a.out, "node %s is this host's now: `systemctl start redisd` starts it\n", q.ID)
 	return err
+}
+
+// inquire asks until the others have had the time to notice that a host is gone.
+func (a *app) inquire(ctx context.Context, cfg config.Config) (q *agent.Inquiry, verdict, err error) {
+	const noticed, again = 20 * time.Second, 2 * time.Second
+	for began := time.Now(); ; {
+		if q, err = agent.Inquire(ctx, cfg, version, newLogger(a.err, false)); err != nil {
+			return nil, nil, err
+		}
+		if verdict = q.Verdict(); !errors.Is(verdict, agent.ErrSeenAlive) || time.Since(began) > noticed {
+			return q, verdict, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, errInterrupted
+		case <-time.After(again):
+		}
+	}
 }
 
 // offline is the configuration for a command that touches the state directory itself.
