@@ -18,8 +18,8 @@ import (
 const recordName = "record"
 
 // setNodeAside moves what makes this host the node that it is into a directory of its own, whose
-// path it returns: the record, the dataset, Sentinel's file, and last the state. Cut short it leaves
-// the same node with less data, which it knows; never another one with this one's data.
+// path it returns: the record, the dataset, Sentinel's file, and last the state. Cut short it
+// leaves the same node with less data, which it knows; never another one with this one's data.
 func (s *site) setNodeAside() (aside string, err error) {
 	return setAside(s.disk.dir, s.disk.path(recordName), s.aofDir(), s.rdbFile(),
 		filepath.Join(s.sentinelDir(), confgen.SentinelConfName), s.disk.path(stateName))

@@ -66,9 +66,9 @@ type founded struct {
 // giveWayAfter is how long another cluster must have been seen.
 const giveWayAfter = 5 * time.Second
 
-// givesWay is the cluster that this node's gives way to: this one was founded by this node alone and
-// has never had data, and the other one has data, or members. Of two that are alike the one with the
-// lower id stays. What has data gives way to nobody: there a person decides.
+// givesWay is the cluster that this node's gives way to: this one was founded by this node alone
+// and has never had data, and the other one has data, or members. Of two that are alike the one
+// with the lower id stays. What has data gives way to nobody: there a person decides.
 func givesWay(own founded, others []foreign, at time.Time) (to foreign, yes bool) {
 	if own.ClusterID == "" || !own.Alone || !own.Pristine {
 		return to, false
@@ -109,8 +109,8 @@ func strangerProblems(own string, list []gossip.Stranger) []string {
 	return out
 }
 
-// torn: members of more than one cluster are here, and this node is of none yet. It joins none until
-// one of them has given way, or a person has decided.
+// torn: members of more than one cluster are here, and this node is of none yet. It joins none
+// until one of them has given way, or a person has decided.
 func torn(own string, members []gossip.Member) bool {
 	first := ""
 	for _, m := range members {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// rivals looks whether another host answers for an address that this one has: another cluster's, one
-// that was set up by hand, one that took no part in the election. It asks the network, whatever was
-// announced there: an announcement may be late, an answer says how it is.
+// rivals looks whether another host answers for an address that this one has: another cluster's,
+// one that was set up by hand, one that took no part in the election. It asks the network, whatever
+// was announced there: an announcement may be late, an answer says how it is.
 type rivals struct {
 	*site
 	vips    *vipSet

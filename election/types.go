@@ -113,8 +113,8 @@ type State struct {
 	// Bootstrapping: not every bootstrap voter is known to have this cluster on disk, so nobody
 	// holds a lease yet.
 	Bootstrapping bool `json:"founding,omitempty"`
-	// Fresh: as far as this node knows, no redis-server was ever made the primary of this cluster. A
-	// holder has it on disk that this is over before it does that.
+	// Fresh: as far as this node knows, no redis-server was ever made the primary of this cluster.
+	// A holder has it on disk that this is over before it does that.
 	Fresh  bool   `json:"fresh,omitempty"`
 	Roster Roster `json:"roster"`
 }

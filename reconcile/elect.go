@@ -36,8 +36,8 @@ func BootstrapNode(o Observed, d Desired) string {
 }
 
 // FreshNode returns the voter that should be the first primary of a cluster that was founded and
-// never had one, by the rule of BootstrapNode. It is empty unless all voters are here and nobody has
-// data of this cluster.
+// never had one, by the rule of BootstrapNode. It is empty unless all voters are here and nobody
+// has data of this cluster.
 func FreshNode(o Observed) string {
 	e := o.Election
 	if !e.Fresh || o.Redis.Data.Term != 0 {

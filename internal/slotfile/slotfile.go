@@ -35,8 +35,8 @@ const MaxSize = slotSize - headerSize
 var (
 	// ErrEmpty is returned by Read of a file that never had a value.
 	ErrEmpty = errors.New("no value was ever written")
-	// ErrDamaged is returned by Read of a file that had a value, and has none that is whole. No power
-	// loss does that to a file of which a value was ever synced.
+	// ErrDamaged is returned by Read of a file that had a value, and has none that is whole. No
+	// power loss does that to a file of which a value was ever synced.
 	ErrDamaged = errors.New("damaged: neither of its two copies is whole")
 	// ErrForm is returned by Read of a file that a later version of this package wrote: to take it
 	// for an empty one would forget what is in it.

@@ -17,8 +17,8 @@ import (
 	"github.com/redisd/redisd/test/lab"
 )
 
-// TestIdentity is what docs/GUARANTEES.md says of a host that is replaced, and what may not pass for
-// that.
+// TestIdentity is what docs/GUARANTEES.md says of a host that is replaced, and what may not pass
+// for that.
 func TestIdentity(t *testing.T) {
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{})
 	c.Start(t.Context())

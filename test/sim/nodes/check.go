@@ -539,9 +539,9 @@ func (w *world) waits() bool {
 	return true
 }
 
-// barren: the cluster was founded, nobody has data of it, and whether it ever had any is not known to
-// all of its voters: one is gone for good, or knows of a primary, or was about to be it. With all of
-// them a cluster that never had a primary comes to one by itself.
+// barren: the cluster was founded, nobody has data of it, and whether it ever had any is not known
+// to all of its voters: one is gone for good, or knows of a primary, or was about to be it. With
+// all of them a cluster that never had a primary comes to one by itself.
 func (w *world) barren() bool {
 	founded, unknown := false, false
 	for _, h := range w.hosts {

@@ -65,8 +65,8 @@ const (
 	// Learners: not all hosts vote, and one that does is gone for so long that another votes in its
 	// place.
 	Learners
-	// Unserved: the cluster is founded, and at that moment the bootstrap node loses its redis-server,
-	// its agent or its power. It is played by its own test, TestUnserved.
+	// Unserved: the cluster is founded, and at that moment the bootstrap node loses its
+	// redis-server, its agent or its power. It is played by its own test, TestUnserved.
 	Unserved
 
 	classEnd
