@@ -50,3 +50,33 @@ func TestFresh(t *testing.T) {
 		t.Error("it was told where the primary is, and does not know it")
 	}
 }
+
+// TestForceAnUnbornCluster: a voter whose disk died while the cluster was founded is left out by an
+// operator, and the cluster comes to life.
+func TestForceAnUnbornCluster(t *testing.T) {
+	voters := []Voter{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+	roster := NewRoster(1, voters)
+	roster.Term = 1
+	founded := State{ClusterID: "k", Term: 1, Vote: "a", Holder: "a", HolderTerm: 1, Bootstrapping: true, Fresh: true, Roster: roster}
+	electors := map[NodeID]*Elector{"a": New("a", founded, 0), "b": New("b", founded, 0)}
+	at := 2 * Lapse
+	deliver := func(out []Envelope) {
+		for len(out) > 0 {
+			var next []Envelope
+			for _, env := range out {
+				if e := electors[env.To]; e != nil {
+					next = append(next, e.Step(at, env.Message, Local{})...)
+				}
+			}
+			out = next
+		}
+	}
+	deliver(electors["a"].Force(at, Local{}, voters[:2]))
+	for range 5 {
+		at += RenewEvery
+		deliver(electors["a"].Tick(at, nil))
+	}
+	if _, leased := electors["a"].LeaseUntil(at); !leased {
+		t.Errorf("no lease: %+v", electors["a"].View(at))
+	}
+}

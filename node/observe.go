@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redisd/redisd/election"
 	"github.com/redisd/redisd/reconcile"
@@ -79,9 +80,11 @@ func (n *Node) NeedsOperator(o reconcile.Observed) string {
 	if o.Election.Released {
 		since = max(o.Election.OpenedAt, o.Started)
 	}
-	if o.At < since+NeedsOperatorAfter || !o.Redis.Running || o.Redis.Data.Term == 0 ||
-		!reconcile.TooFarBehind(o, n.desired) || n.PrimaryAddr(o.At) != "" {
+	if o.At < since+NeedsOperatorAfter || n.PrimaryAddr(o.At) != "" {
 		return ""
+	}
+	if !o.Redis.Running || o.Redis.Data.Term == 0 || !reconcile.TooFarBehind(o, n.desired) {
+		return withoutData(o)
 	}
 	lacks := "may lack more than max_lag_on_failover of what the last primary had"
 	if bytes, known := reconcile.Lacks(o); known {
@@ -89,6 +92,37 @@ func (n *Node) NeedsOperator(o reconcile.Observed) string {
 	}
 	return "it " + lacks + ", and does not become primary by itself: bring " + nameOf(o.Members, o.Election.Holder) +
 		" back, or `redisd failover --allow-data-loss`"
+}
+
+// withoutData says why a cluster whose nodes have no data stays without a primary; empty: it has
+// some, or one of them becomes it.
+func withoutData(o reconcile.Observed) string {
+	if o.Election.ClusterID == "" || o.Redis.Data.Term != 0 || reconcile.FreshNode(o) != "" {
+		return ""
+	}
+	away := map[string]bool{}
+	for _, v := range o.Election.Voters {
+		away[v.ID] = true
+	}
+	for _, m := range o.Members {
+		if m.Alive && m.Data.Term != 0 {
+			return ""
+		}
+		if m.Alive {
+			delete(away, m.ID)
+		}
+	}
+	var names []string
+	for _, v := range o.Election.Voters {
+		if away[v.ID] {
+			names = append(names, fmt.Sprintf("%s (%s)", nameOf(o.Members, v.ID), v.Addr))
+		}
+	}
+	if len(names) == 0 {
+		return "no node has data of this cluster any more, and none becomes primary without: `redisd failover --allow-data-loss` goes on with what there is"
+	}
+	return "no node that is here has data of this cluster, and none becomes primary without: bring back " + strings.Join(names, ", ") +
+		"; what is gone for good, `redisd failover --allow-data-loss` goes on without"
 }
 
 func nameOf(members []reconcile.Member, id string) string {
