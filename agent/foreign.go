@@ -60,17 +60,20 @@ func (f foreign) String() string {
 type founded struct {
 	ClusterID string
 	Alone     bool // it is the only voter, and no other member is known
-	Pristine  bool // nothing was ever written
+	// Unborn: not all of its voters have answered its founder, which is this node, or is gone.
+	Unborn   bool
+	Pristine bool // nothing was ever written
 }
 
 // giveWayAfter is how long another cluster must have been seen.
 const giveWayAfter = 5 * time.Second
 
-// givesWay is the cluster that this node's gives way to: this one was founded by this node alone
-// and has never had data, and the other one has data, or members. Of two that are alike the one
-// with the lower id stays. What has data gives way to nobody: there a person decides.
+// givesWay is the cluster that this node's gives way to. This one was founded by this node alone,
+// or never came to life since the voters of two founders wait for one another; nothing was ever
+// written to it; and the other one has data, or members. Of two that are alike the one with the
+// lower id stays. What has data gives way to nobody: there a person decides.
 func givesWay(own founded, others []foreign, at time.Time) (to foreign, yes bool) {
-	if own.ClusterID == "" || !own.Alone || !own.Pristine {
+	if own.ClusterID == "" || !own.Alone && !own.Unborn || !own.Pristine {
 		return to, false
 	}
 	for _, f := range others {
@@ -272,10 +275,12 @@ func (n *neighbours) tell(own string, others []foreign) {
 func (n *neighbours) founded() founded {
 	v, o := n.driver.view(), n.driver.observe()
 	f := founded{ClusterID: v.ClusterID, Alone: len(v.Roster.Voters) == 1 && string(v.Roster.Voters[0].ID) == n.self}
+	f.Unborn = v.Bootstrapping
 	for _, m := range o.Members {
 		f.Alone = f.Alone && (m.ID == n.self || m.ClusterID != v.ClusterID || !m.Alive)
+		f.Unborn = f.Unborn && (m.ID == n.self || m.ID != o.Election.Holder || !m.Alive)
 	}
-	if f.Alone && o.Redis.Known && o.Redis.Role == reconcile.Primary && o.Redis.Data.Keys == 0 {
+	if (f.Alone && o.Redis.Role == reconcile.Primary || f.Unborn) && o.Redis.Known && o.Redis.Data.Keys == 0 {
 		f.Pristine, _ = n.pristine()
 	}
 	return f

@@ -34,6 +34,8 @@ func TestGivesWay(t *testing.T) {
 		"to more members":              {lone, []gossip.Stranger{stranger("x", "z", 0), stranger("y", "z", 0)}, later, "z"},
 		"of two alike, the higher":     {lone, []gossip.Stranger{stranger("x", "a", 0)}, later, "a"},
 		"of two alike, not the lower":  {lone, []gossip.Stranger{stranger("x", "z", 0)}, later, ""},
+		"never came to life":           {founded{ClusterID: "m", Unborn: true, Pristine: true}, []gossip.Stranger{stranger("x", "a", 0)}, later, "a"},
+		"with data from before":        {founded{ClusterID: "m", Unborn: true}, []gossip.Stranger{stranger("x", "a", 0)}, later, ""},
 		"not yet":                      {lone, []gossip.Stranger{stranger("x", "z", 5)}, later.Add(-time.Millisecond), ""},
 		"not with data":                {founded{ClusterID: "m", Alone: true}, []gossip.Stranger{stranger("x", "z", 5)}, later, ""},
 		"not with others":              {founded{ClusterID: "m", Pristine: true}, []gossip.Stranger{stranger("x", "z", 5)}, later, ""},
