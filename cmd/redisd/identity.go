@@ -101,6 +101,9 @@ func (a *app) identityTrouble() error {
 	if err != nil {
 		return nil
 	}
+	if _, err := agent.ClusterOf(cfg.Node.StateDir); err != nil {
+		return err
+	}
 	return agent.CheckIdentity(cfg.Node.StateDir, cfg.Node.Address.IsLoopback())
 }
 
