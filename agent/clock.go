@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"os"
 	"strings"
 	"sync"
@@ -28,3 +29,17 @@ var bootID = sync.OnceValue(func() string {
 	}
 	return strings.TrimSpace(string(b))
 })
+
+// every calls f at that pace until ctx ends.
+func every(ctx context.Context, pace time.Duration, f func(at time.Time)) error {
+	t := time.NewTicker(pace)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case at := <-t.C:
+			f(at)
+		}
+	}
+}

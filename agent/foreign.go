@@ -217,16 +217,7 @@ func (n *neighbours) ask(ctx context.Context, own string) {
 
 // run looks until ctx ends.
 func (n *neighbours) run(ctx context.Context) error {
-	t := time.NewTicker(neighboursEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case at := <-t.C:
-			n.look(ctx, at)
-		}
-	}
+	return every(ctx, neighboursEvery, func(at time.Time) { n.look(ctx, at) })
 }
 
 func (n *neighbours) look(ctx context.Context, at time.Time) {

@@ -45,25 +45,17 @@ func newRivals(s *site, v *vipSet, j *journal) *rivals {
 
 // run looks until ctx ends.
 func (r *rivals) run(ctx context.Context) error {
-	t := time.NewTicker(rivalsLook)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case at := <-t.C:
-			var held []string
-			for _, f := range r.vips.heldHere() {
-				held = append(held, f.cfg.Address.String())
-			}
-			for _, address := range r.due(held, at) {
-				other, err := r.probe(ctx, address)
-				if err == nil {
-					r.learn(address, other)
-				}
+	return every(ctx, rivalsLook, func(at time.Time) {
+		var held []string
+		for _, f := range r.vips.heldHere() {
+			held = append(held, f.cfg.Address.String())
+		}
+		for _, address := range r.due(held, at) {
+			if other, err := r.probe(ctx, address); err == nil {
+				r.learn(address, other)
 			}
 		}
-	}
+	})
 }
 
 // due are the addresses of those held here that it is time to ask for. One that was just taken is
