@@ -217,7 +217,7 @@ func (q *Inquiry) Adopt() error {
 // String says what one of those that were asked said.
 func (w Witness) String() string {
 	if w.Error != "" {
-		return fmt.Sprintf("%s does not answer", w.Address)
+		return fmt.Sprintf("%s does not answer that: %s", w.Address, w.Error)
 	}
 	return fmt.Sprintf("%s (%s) has it as %s", w.Name, w.Address, cmp.Or(w.State, "unknown"))
 }
