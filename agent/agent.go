@@ -183,7 +183,7 @@ func (a *Agent) build(n *node.Node, procs [2]*supervised, o Options) {
 		configPath: o.ConfigPath,
 	}
 	a.talk.serve, a.talk.take = a.commands.serve, func(in node.Received) {
-		if !s.declines(d.clusterID(), in.Message) {
+		if !d.declines(in.Message) {
 			d.step(in)
 		}
 	}

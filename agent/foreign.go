@@ -142,9 +142,9 @@ func invites(m election.Message) string {
 }
 
 // declines: this node does not follow the cluster of that message.
-func (s *site) declines(own string, m election.Message) bool {
+func (d *driver) declines(m election.Message) bool {
 	id := invites(m)
-	return id != "" && own == "" && (id == s.disk.identity.Left || torn(own, s.gossip.Members()))
+	return id != "" && d.clusterID() == "" && (id == d.disk.identity.Left || torn("", d.gossip.Members()))
 }
 
 // abandonment is that this node leaves its cluster and sets aside what it has.
