@@ -45,15 +45,16 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// stateCmd makes the state of a node: "state DIR CLUSTER". An empty name makes one that is damaged.
+// stateCmd makes the state of a node: "state DIR CLUSTER [MACHINE]". An empty name makes one that is
+// damaged.
 func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: state DIR CLUSTER")
+	if neg || len(args) != 2 && len(args) != 3 {
+		ts.Fatalf("usage: state DIR CLUSTER [MACHINE]")
 	}
 	f, err := slotfile.Open(filepath.Join(ts.MkAbs(args[0]), "state"), 0o600)
 	ts.Check(err)
 	defer f.Close()
-	value := fmt.Sprintf(`{"id": "0badcafe", "cluster": %q}`, args[1])
+	value := fmt.Sprintf(`{"id": "0badcafe", "cluster": %q, "machine": %q}`, args[1], strings.Join(args[2:], ""))
 	if args[1] == "" {
 		value = `{"id": "0bad`
 	}
