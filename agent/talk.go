@@ -139,9 +139,6 @@ func (t *talk) address(id string) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// beside does something that must not hold anything up, and is waited for at the end.
-func (t *talk) beside(f func()) { t.sending.wg.Go(f) }
-
 // sendReliable sends over TCP beside the caller, one message to a node at a time.
 func (t *talk) sendReliable(to election.NodeID, addr netip.AddrPort, payload []byte) {
 	t.sending.mu.Lock()
