@@ -138,7 +138,7 @@ func withoutMachineID(t *testing.T, c *cluster.Cluster) {
 			t.Errorf("%q does not say it:\n%s", ask, out)
 		}
 	}
-	run(t, h, "sh", "-c", "cat /root/id >/etc/machine-id")
+	run(t, h, "sh", "-c", "cat /root/id >/etc/machine-id; sync") // the power goes next
 	if after := c.Healthy(ctx); len(after.Nodes) != 3 {
 		t.Errorf("%d nodes, want 3", len(after.Nodes))
 	}
