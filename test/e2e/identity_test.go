@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -282,14 +283,16 @@ func awaitNode(t *testing.T, c *cluster.Cluster, name string, ok func(agent.Stat
 	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
 	defer cancel()
 	var s agent.Status
+	said := "nothing"
 	err := lab.Await(ctx, 100*time.Millisecond, func() (err error) {
 		if s, err = c.Status(ctx, name); err == nil && !ok(s) {
-			err = fmt.Errorf("%s says: %s, cluster %s, primary %q, %d nodes: %s", name, s.Health, s.ClusterID, cluster.Primary(s), len(s.Nodes), strings.Join(s.Problems, "; "))
+			said = fmt.Sprintf("%s, cluster %s, primary %q, %d nodes: %s", s.Health, s.ClusterID, cluster.Primary(s), len(s.Nodes), strings.Join(s.Problems, "; "))
+			err = errors.New(said)
 		}
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v; it said last: %s", name, err, said)
 	}
 	return s
 }
