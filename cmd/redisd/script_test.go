@@ -45,8 +45,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// stateCmd makes the state of a node: "state DIR CLUSTER [MACHINE]". An empty name makes one that is
-// damaged.
+// stateCmd makes the state of a node: "state DIR CLUSTER [MACHINE]". An empty name makes one that
+// is damaged.
 func stateCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 && len(args) != 3 {
 		ts.Fatalf("usage: state DIR CLUSTER [MACHINE]")
