@@ -187,11 +187,12 @@ func TestTwoClusters(t *testing.T) {
 	if err := c.Enable(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	awaitNode(t, c, "a", func(s agent.Status) bool { return cluster.Primary(s) == "a" })
+	id := awaitNode(t, c, "a", func(s agent.Status) bool { return cluster.Primary(s) == "a" }).ClusterID
 	if err := c.Enable(ctx, "b"); err != nil {
 		t.Fatal(err)
 	}
-	id := awaitNode(t, c, "b", func(s agent.Status) bool { return cluster.Primary(s) == "a" && len(s.Nodes) == 2 }).ClusterID
+	// It hears of the primary before it belongs to the cluster.
+	awaitNode(t, c, "b", func(s agent.Status) bool { return s.ClusterID == id && cluster.Primary(s) == "a" && len(s.Nodes) == 2 })
 	redis(t, c, "a", "SET", "of", "a")
 
 	t.Run("without data", func(t *testing.T) {
@@ -286,7 +287,7 @@ func awaitNode(t *testing.T, c *cluster.Cluster, name string, ok func(agent.Stat
 	said := "nothing"
 	err := lab.Await(ctx, 100*time.Millisecond, func() (err error) {
 		if s, err = c.Status(ctx, name); err == nil && !ok(s) {
-			said = fmt.Sprintf("%s, cluster %s, primary %q, %d nodes: %s", s.Health, s.ClusterID, cluster.Primary(s), len(s.Nodes), strings.Join(s.Problems, "; "))
+			said = fmt.Sprintf("%s, cluster %q, primary %q, %d of %d nodes up: %s", s.Health, s.ClusterID, cluster.Primary(s), len(up(s)), len(s.Nodes), strings.Join(s.Problems, "; "))
 			err = errors.New(said)
 		}
 		return err
