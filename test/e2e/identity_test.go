@@ -215,8 +215,10 @@ func TestTwoClusters(t *testing.T) {
 		heal(t, c, "d")
 		for _, name := range []string{"a", "d"} {
 			awaitNode(t, c, name, func(s agent.Status) bool {
-				text := strings.Join(s.Problems, "\n")
-				return s.Health == "degraded" && strings.Contains(text, "another cluster of this name and secret is here") &&
+				// The problems are those of all nodes; check tells what this one sees.
+				own, text := strings.Join(s.Conflicts, "\n"), strings.Join(s.Problems, "\n")
+				return s.Health == "degraded" && strings.Contains(own, "another cluster of this name and secret is here") &&
+					strings.Contains(text, "another cluster of this name and secret is here") &&
 					strings.Contains(text, "redisd join --abandon-data") && strings.Contains(text, "is at another host, too")
 			})
 			told(t, c.Host(name), "is also at")
