@@ -61,7 +61,7 @@ func (a *app) adoptIdentity(cmd *cobra.Command, yes, unasked bool) error {
 	if err := q.Adopt(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "node %s is this host's now: `systemctl start redisd` starts it\n", q.ID)
+	_, err = fmt.Fprintln(a.out, words(a.instance(), fmt.Sprintf("node %s is this host's now: `systemctl start redisd` starts it", q.ID)))
 	return err
 }
 
@@ -146,7 +146,7 @@ func (a *app) join(cmd *cobra.Command, yes bool) error {
 	}
 	fmt.Fprintf(a.out, "To leave: cluster %s, %d keys; %s\n", p.ClusterID, p.Keys, count(p.Voters, "voter"))
 	if p.Voters > 1 {
-		fmt.Fprintln(a.out, "This node's vote goes on counting in the cluster that it leaves.")
+		fmt.Fprintln(a.out, words(a.instance(), "This node's vote goes on counting in the cluster that it leaves, until it is forgotten there: `redisd forget`."))
 	}
 	if !yes && len(p.Others) > 0 && !a.confirmed(cmd) {
 		return errors.New("not confirmed: nothing was done")
@@ -154,7 +154,7 @@ func (a *app) join(cmd *cobra.Command, yes bool) error {
 	if err := a.post(cmd.Context(), answerWithin, "/v1/abandon", struct{}{}, &p); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(a.out, "this node stops and sets its data and state aside; then it joins as a new node: `redisd status` shows it")
+	_, err := fmt.Fprintln(a.out, words(a.instance(), "this node stops and sets its data and state aside; then it joins as a new node: `redisd status` shows it"))
 	return err
 }
 
@@ -178,6 +178,6 @@ func (a *app) joinOffline(cmd *cobra.Command, yes bool) error {
 	if aside == "" {
 		return fmt.Errorf("there is nothing in %s to set aside", cfg.Node.StateDir)
 	}
-	_, err = fmt.Fprintf(a.out, "set aside in %s: `systemctl start redisd` starts a new node\n", aside)
+	_, err = fmt.Fprintln(a.out, words(a.instance(), fmt.Sprintf("set aside in %s: `systemctl start redisd` starts a new node", aside)))
 	return err
 }
