@@ -180,7 +180,7 @@ func cloned(t *testing.T, c *cluster.Cluster) {
 	})
 }
 
-// TestTwoClusters has hosts with the same two files come to be of two clusters, with one VIP.
+// TestTwoClusters has hosts with the same two files come to be of two clusters.
 func TestTwoClusters(t *testing.T) {
 	ctx := t.Context()
 	c := cluster.New(t, cluster.Lab(t), cluster.Options{Nodes: []string{"a", "b", "c", "d"}, Expect: 1})
@@ -207,46 +207,6 @@ func TestTwoClusters(t *testing.T) {
 		}
 		if out := run(t, c.Host("c"), "journalctl", "-u", "redisd", "--no-pager"); !strings.Contains(out, "gives way to cluster "+id) {
 			t.Errorf("the journal does not say why:\n%s", out)
-		}
-	})
-	t.Run("with data", func(t *testing.T) {
-		found(t, c, "d")
-		redis(t, c, "d", "SET", "of", "d")
-		heal(t, c, "d")
-		for _, name := range []string{"a", "d"} {
-			awaitNode(t, c, name, func(s agent.Status) bool {
-				// The problems are those of all nodes; check tells what this one sees.
-				own, text := strings.Join(s.Conflicts, "\n"), strings.Join(s.Problems, "\n")
-				return s.Health == "degraded" && strings.Contains(own, "another cluster of this name and secret is here") &&
-					strings.Contains(text, "another cluster of this name and secret is here") &&
-					strings.Contains(text, "redisd join --abandon-data") && strings.Contains(text, "is at another host, too")
-			})
-			told(t, c.Host(name), "is also at")
-			if out := run(t, c.Host(name), "redisd", "check"); !strings.Contains(out, "another cluster of this name and secret is here") {
-				t.Errorf("check does not say so:\n%s", out)
-			}
-		}
-		// Who comes now joins neither.
-		e, err := c.Join(ctx, "e")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Enable(ctx, "e"); err != nil {
-			t.Fatal(err)
-		}
-		awaitNode(t, c, "e", func(s agent.Status) bool { return strings.Contains(strings.Join(s.Problems, "\n"), "joins neither") })
-		if s, err := c.Status(ctx, "e"); err != nil || s.ClusterID != "" {
-			t.Errorf("it has joined %q, %v", s.ClusterID, err)
-		}
-		t.Log(run(t, c.Host("d"), "redisd", "join", "--abandon-data", "--yes"))
-		for _, name := range []string{"d", e.Name()} {
-			awaitNode(t, c, name, func(s agent.Status) bool { return s.ClusterID == id && s.Health == "healthy" && len(up(s)) == 5 })
-			if got := redis(t, c, name, "GET", "of"); got != "a" {
-				t.Errorf("%s has %q", name, got)
-			}
-		}
-		if kept := run(t, c.Host("d"), "sh", "-c", "cat /var/lib/redisd/set-aside-*/appendonlydir/*.incr.aof"); !strings.Contains(kept, "of\r\n$1\r\nd") {
-			t.Errorf("what d had is not kept: %q", kept)
 		}
 	})
 }
