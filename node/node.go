@@ -317,8 +317,10 @@ func (n *Node) state() election.State {
 func (n *Node) noteLease() {
 	until, ok := n.lease()
 	if !ok {
-		if n.guard.until > n.at && n.perform.yieldUntil == 0 && string(n.state().Holder) != n.self {
-			n.guard.until = n.at // another node has won: it is over, whatever this host's clock shows
+		// Another node has won: it is over, whatever this host's clock shows. While writes wait for
+		// a handover they have until its end to be fenced.
+		if n.guard.until > n.at && n.perform.yieldUntil == 0 && n.perform.held == 0 && string(n.state().Holder) != n.self {
+			n.guard.until = n.at
 		}
 		return
 	}
